@@ -1,0 +1,77 @@
+"""Documents to token ids, in batches, with the model's own tokenizer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from ffnscope.core.corpus_text import Part
+
+_FIRST_BATCH = 1 << 16  # characters; small, so that a small --max-tokens reads little
+_LARGEST_BATCH = 1 << 20
+
+
+def encode_parts(
+    parts: Iterable[Part], tokenizer: Any, workers: int | None = None
+) -> Iterator[tuple[np.ndarray, bool]]:
+    """(token ids [n] int64, whether they end their document) of every part, in order; n may be 0.
+
+    No special tokens are added. A special token spelled out in the text (`</s>`) becomes that token, as it does
+    wherever Hugging Face tokenizers encode text: it then counts as BOS if it is the model's BOS.
+
+    Fast tokenizers spread a batch over threads by themselves; `workers=1` keeps them to one.
+    """
+    own_space, continues = _puts_space_before(tokenizer), False
+    batch: list[Part] = []
+    characters, limit = 0, _FIRST_BATCH
+    for part in parts:
+        if continues and own_space:
+            part = Part(part.text.removeprefix(" "), part.last)
+        continues = not part.last
+        batch.append(part)
+        characters += len(part.text)
+        if characters >= limit:
+            yield from _encode(batch, tokenizer, workers)
+            batch, characters, limit = [], 0, min(2 * limit, _LARGEST_BATCH)
+    if batch:
+        yield from _encode(batch, tokenizer, workers)
+
+
+def _puts_space_before(tokenizer: Any) -> bool:
+    """Whether a text that starts with a word is tokenised as if a space stood before it (SentencePiece's habit).
+
+    A document's later parts then go without the space they were cut at, or it would count twice.
+    """
+    texts = ["the words the words", "the words", " the words"]
+    whole, bare, spaced = tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
+    return [*bare, *bare] == whole != [*bare, *spaced]
+
+
+def _encode(batch: list[Part], tokenizer: Any, workers: int | None) -> Iterator[tuple[np.ndarray, bool]]:
+    texts = [part.text for part in batch]
+    with _parallelism(workers):
+        # verbose=False: a document longer than the model's positions is nothing to warn of, it is cut into windows
+        ids = tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
+    for part, document in zip(batch, ids, strict=True):
+        yield np.array(document, dtype=np.int64), part.last
+
+
+@contextmanager
+def _parallelism(workers: int | None) -> Iterator[None]:
+    name = "TOKENIZERS_PARALLELISM"
+    if workers != 1:
+        yield  # the library's own default: parallel, except after a fork, where its threads would hang
+        return
+    before = os.environ.get(name)
+    os.environ[name] = "false"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before

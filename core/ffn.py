@@ -1,0 +1,108 @@
+"""Finding the FFN of a decoder layer by its structure: the activation function and the second matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from ffnscope.store.errors import UserError
+
+ACTIVATION_MODULES = ("transformers.activations", "torch.nn.modules.activation")
+ACTIVATION_NAMES = ("act", "activation", "gelu", "relu", "silu", "swish")
+NOT_ACTIVATIONS = (nn.MultiheadAttention, nn.Softmax, nn.Softmin, nn.LogSoftmax)
+
+
+@dataclass(frozen=True)
+class Ffn:
+    """Where the neurons of one decoder layer are.
+
+    ``activation`` and ``second`` are module names inside the layer: the activation function, whose input decides
+    whether a neuron is activated, and the projection back to the residual stream, whose input the neurons are.
+    """
+
+    activation: str
+    second: str
+    neurons: int  # F
+    gated: bool
+
+
+def is_projection(module: nn.Module) -> bool:
+    """Whether the module is a matrix product with weights: a Linear, or GPT-2's Conv1D."""
+    return isinstance(module, nn.Linear | Conv1D)
+
+
+def in_out(module: nn.Module) -> tuple[int, int]:
+    """Input and output widths of a projection."""
+    rows, columns = module.weight.shape  # type: ignore[misc]
+    return (int(rows), int(columns)) if isinstance(module, Conv1D) else (int(columns), int(rows))  # type: ignore[has-type]
+
+
+def output_rows(module: nn.Module) -> torch.Tensor:
+    """[F, d]: row i is what neuron i adds to the residual stream (paper, Figure 6)."""
+    weight: Any = module.weight
+    return weight.detach() if isinstance(module, Conv1D) else weight.detach().T
+
+
+def find_ffn(layer: nn.Module, width: int, name: str) -> Ffn:
+    """The FFN of a decoder layer: an activation function without weights beside a projection to the residual stream.
+
+    ``width`` is d; ``name`` is the model's, for the error. Raises UserError that lists what was tried.
+    """
+    tried = []
+    for path, parent in layer.named_modules():
+        children = dict(parent.named_children())
+        activation = next((child for child, module in children.items() if _is_activation(child, module)), None)
+        if activation is None:
+            continue
+        projections = {child: in_out(module) for child, module in children.items() if is_projection(module)}
+        back = [child for child, (_, out) in projections.items() if out == width]
+        tried.append(f"{path or 'the layer'} ({', '.join([activation, *projections])})")
+        if not back:
+            continue
+        second = back[-1]
+        neurons = projections[second][0]
+        into = [out for child, (_, out) in projections.items() if child != second]
+        if not any(out in (neurons, 2 * neurons) for out in into):
+            continue
+        gated = 2 * neurons in into or into.count(neurons) > 1
+        prefix = f"{path}." if path else ""
+        return Ffn(prefix + activation, prefix + second, neurons, gated)
+    seen = "; ".join(tried) or "no activation function without weights in " + type(layer).__name__
+    raise UserError(
+        f"{name}: its FFN was not found; an activation function beside a projection back to {width} values was "
+        f"looked for, and there is {seen}"
+    )
+
+
+def find_layers(base: nn.Module, count: int, name: str) -> tuple[str, nn.ModuleList]:
+    """The list of decoder layers inside the base model and its module name. Raises UserError where there is none."""
+    found = [(path, module) for path, module in base.named_modules() if isinstance(module, nn.ModuleList)]
+    for path, module in found:
+        if len(module) == count and any(is_projection(each) for each in module[0].modules()):
+            return path, module
+    lists = ", ".join(f"{path} ({len(module)})" for path, module in found) or "no module list at all"
+    raise UserError(f"{name}: its {count} decoder layers were not found; there is {lists}")
+
+
+def is_mixture(config: Any) -> bool:
+    """Whether the configuration is one of a mixture of experts."""
+    names = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
+    return any(isinstance(getattr(config, each, None), int) and getattr(config, each) > 1 for each in names)
+
+
+def _is_activation(name: str, module: nn.Module) -> bool:
+    if isinstance(module, NOT_ACTIVATIONS) or any(True for _ in _state(module)):
+        return False
+    home = type(module).__module__
+    known = home in ACTIVATION_MODULES or any(part in type(module).__name__.lower() for part in ACTIVATION_NAMES)
+    plain = not any(True for _ in module.children())
+    return plain and (known or name.lower() in ACTIVATION_NAMES)
+
+
+def _state(module: nn.Module) -> Iterator[torch.Tensor]:
+    yield from module.parameters()

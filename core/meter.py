@@ -1,0 +1,90 @@
+"""How far a run is: fraction of its work, speed, time left."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from ffnscope.store.records import Progress, RunInfo
+from ffnscope.store.writer import StoreWriter
+
+COUNT_WEIGHT = 0.1  # counting a layer, in forward passes through it
+STORE_SECONDS = 5.0  # between two notes of progress in the store
+
+Report = Callable[[Progress | str], None]
+
+
+class ProgressMeter:
+    """Turns work done into what is shown to the caller and kept in the store for its readers."""
+
+    def __init__(self, run: RunInfo, writer: StoreWriter, report: Report):
+        self._writer = writer
+        self._report = report
+        self._positions = run.corpus.positions
+        self._model_layers = run.layers[-1] + 1
+        self._recorded = len(run.layers)
+        self._neurons = run.model.neurons
+        self._work = self._positions * (self._model_layers + COUNT_WEIGHT * self._recorded)
+        self._done = 0.0
+        self._skipped = 0.0
+        self._layers_done = 0
+        self._begun = time.monotonic()
+        self._stored = float("-inf")
+        self._lock = threading.Lock()
+        self.phase = "running the model"
+
+    def begin(self, first_layer: int, layers_done: int) -> None:
+        """The sweep starts at ``first_layer`` with ``layers_done`` in the store already."""
+        self._layers_done = layers_done
+        self._skipped = self._done = self._positions * (first_layer + COUNT_WEIGHT * layers_done)
+        self._begun = time.monotonic()
+        self._say("collecting")
+
+    def forward(self, position_layers: int) -> None:
+        """Positions times layers that the model has run."""
+        self.phase = "running the model"
+        self._add(float(position_layers))
+
+    def count(self, neurons: int) -> None:
+        """Neurons of a layer that have been counted."""
+        self._add(COUNT_WEIGHT * self._positions * neurons / self._neurons)
+
+    def layer_done(self) -> None:
+        """A layer is in the store."""
+        self._layers_done += 1
+        self._say("collecting", store=True)
+
+    def interrupt(self) -> None:
+        """The run stops here."""
+        self._say("interrupted", store=True)
+
+    def finish(self) -> None:
+        """The run is complete."""
+        self._done = self._work
+        self._layers_done = self._recorded
+        self._say("complete", store=True)
+
+    def _add(self, work: float) -> None:
+        with self._lock:
+            self._done += work
+        self._say("collecting")
+
+    def _say(self, state: str, store: bool = False) -> None:
+        elapsed = max(time.monotonic() - self._begun, 1e-9)
+        speed = (self._done - self._skipped) / elapsed
+        fraction = min(self._done / self._work, 1.0)
+        progress = Progress(
+            state,
+            phase=self.phase if state == "collecting" else "",
+            layers_done=self._layers_done,
+            layers_total=self._recorded,
+            fraction=fraction,
+            tokens_per_second=speed / (self._work / self._positions),
+            seconds_left=(self._work - self._done) / speed if speed > 0 and state == "collecting" else None,
+            updated=time.time(),
+        )
+        self._report(progress)
+        if store or time.monotonic() - self._stored > STORE_SECONDS:
+            self._stored = time.monotonic()
+            self._writer.write_progress(progress)

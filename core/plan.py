@@ -1,0 +1,108 @@
+"""How a run is cut to what there is: layers wanted, batch size, scratch space, layers a group."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ffnscope.core.scratch import LayerScratch
+from ffnscope.store.errors import UserError
+
+BATCH_POSITIONS = {"cpu": 4096, "mps": 4096}  # positions a batch
+GPU_BATCH_POSITIONS = 16384
+SHARE_OF_FREE = 0.8  # of a disk's free space that a run takes without being told to
+GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Layers a group and what that takes."""
+
+    group_layers: int
+    groups: int
+    scratch_bytes: int  # most that lies in the scratch folder at a time
+
+    def __str__(self) -> str:
+        groups = "1 group" if self.groups == 1 else f"{self.groups} groups of {self.group_layers} layers"
+        return f"{groups}, {self.scratch_bytes / GIB:.2f} GiB of scratch"
+
+
+def parse_layers(text: str, count: int) -> tuple[int, ...]:
+    """``all``, or numbers and ranges such as ``0-5,8``, of a model with ``count`` layers. Raises UserError."""
+    if text.strip() == "all":
+        return tuple(range(count))
+    wanted: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        try:
+            low = int(first)
+            high = int(last) if dash else low
+        except ValueError:
+            raise UserError(f"--layers {text}: {part.strip()!r} is no layer; give all, or such as 0-5,8") from None
+        if not 0 <= low <= high < count:
+            raise UserError(f"--layers {text}: {part.strip()} is not in the model's layers 0-{count - 1}")
+        wanted.update(range(low, high + 1))
+    return tuple(sorted(wanted))
+
+
+def choose_batch_size(requested: int | None, seq_len: int, device: torch.device) -> int:
+    """Windows a batch. Raises UserError for less than one."""
+    if requested is not None:
+        if requested < 1:
+            raise UserError(f"--batch-size {requested}: must be at least 1")
+        return requested
+    return max(1, BATCH_POSITIONS.get(device.type, GPU_BATCH_POSITIONS) // seq_len)
+
+
+def make_plan(
+    layers: tuple[int, ...],
+    windows: int,
+    seq_len: int,
+    neurons: int,
+    width: int,
+    itemsize: int,
+    folder: Path,
+    scratch_gb: float | None,
+    group_layers: int | None,
+) -> Plan:
+    """The largest groups whose scratch fits the budget: ``scratch_gb``, else most of the disk's free space.
+
+    ``itemsize`` is that of the hidden states. Raises UserError where not even one layer fits.
+    """
+    per_layer = LayerScratch.bytes_needed(windows, neurons, seq_len)
+    hidden = 2 * windows * seq_len * width * itemsize
+    free = shutil.disk_usage(_existing(folder)).free
+    budget = int(scratch_gb * GIB) if scratch_gb is not None else int(free * SHARE_OF_FREE)
+    if scratch_gb is not None and budget > free:
+        raise UserError(
+            f"--scratch-gb {scratch_gb:g}: {folder} has {free / GIB:.1f} GiB free; name another with --scratch"
+        )
+    total = layers[-1] + 1
+
+    def needed(size: int) -> int:
+        return min(size, len(layers)) * per_layer + (hidden if size < total else 0)
+
+    sizes = [group_layers] if group_layers else range(total, 0, -1)
+    size = next((each for each in sizes if needed(each) <= budget), None)
+    if size is None:
+        least = needed(group_layers or 1)
+        raise UserError(
+            f"{folder}: {least / GIB:.1f} GiB of scratch are needed and {budget / GIB:.1f} may be used; name a larger "
+            "disk with --scratch, raise --scratch-gb, or lower --max-tokens"
+        )
+    size = min(size, total)
+    return Plan(size, -(-total // size), needed(size))
+
+
+def count_threads() -> int:
+    """Threads for counting: the cores this process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, 16)
+
+
+def _existing(folder: Path) -> Path:
+    return next(each for each in (folder, *folder.resolve().parents) if each.exists())

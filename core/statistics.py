@@ -1,0 +1,294 @@
+"""From a layer's activation bits to every number of its neurons (definitions.md), a block of neurons at a time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from ffnscope.core import kernels
+from ffnscope.core.ngrams import NgramTable, ngram_tables
+from ffnscope.core.positional import classify, is_positional, mi_bias, mutual_information
+from ffnscope.core.windows import Corpus
+from ffnscope.store.schema import ABSENT, CONTEXTS, TOP_NGRAMS
+from ffnscope.store.words import KINDS
+
+FEW = (5, 20, 50)  # rule 1 of a detector: limits of unigrams_95, bigrams_95, trigrams_95
+BLOCK_BYTES = 96 << 20  # bits of one block of neurons
+CURVE_BLOCK = 2048  # neurons whose position curves are looked at together
+ORDER_NAMES = ("unigrams", "bigrams", "trigrams")
+
+
+class LayerBits(Protocol):
+    """The activation bits of one layer."""
+
+    neurons: int
+
+    def block(self, first: int, last: int) -> np.ndarray:
+        """Bits of neurons first .. last - 1: [last - first, S, B] uint8, position p of a window in bit p % 8 of
+        byte p // 8, unused bits zero."""
+
+
+@dataclass(frozen=True)
+class CorpusTables:
+    """What counting needs of the corpus, made once a run.
+
+    ``edges`` [D + 1] int64: domain d is the windows edges[d] .. edges[d + 1] - 1; the first ``counted`` domains
+    count towards every statistic and ``ngrams`` covers just their windows. ``bos`` [S, B] uint8: bits of the
+    positions whose token is BOS.
+    """
+
+    seq_len: int
+    edges: np.ndarray
+    counted: int
+    ngrams: tuple[NgramTable, NgramTable, NgramTable]
+    bos: np.ndarray
+
+    @property
+    def counted_windows(self) -> int:
+        """S of n-grams and position curves."""
+        return int(self.edges[self.counted])
+
+
+@dataclass
+class LayerCounts:
+    """What the bits of a layer say. F neurons, D domains, Dc counted domains, T positions, G = TOP_NGRAMS.
+
+    Integers throughout: activations [F], bos_activations [F], domain_activations [F, D], curves [F, Dc, T],
+    ngram_activations, ngrams_distinct and coverage [F, 3], order [F], drawn [F, CONTEXTS] (window * T + position,
+    -1 where fewer), top[n], top_count[n], top_total[n] [F, G] by n-gram id (-1 where fewer),
+    detected[f] = (ids, counts) of a detector's n-grams, ordered by count, then id.
+    """
+
+    activations: np.ndarray
+    bos_activations: np.ndarray
+    domain_activations: np.ndarray
+    curves: np.ndarray
+    ngram_activations: np.ndarray
+    ngrams_distinct: np.ndarray
+    coverage: np.ndarray
+    order: np.ndarray
+    drawn: np.ndarray
+    top: np.ndarray
+    top_count: np.ndarray
+    top_total: np.ndarray
+    detected: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+
+    @classmethod
+    def empty(cls, neurons: int, tables: CorpusTables) -> LayerCounts:
+        """Zero counts."""
+        windows = tables.counted_windows
+        curve_type = np.uint8 if windows < 1 << 8 else np.uint16 if windows < 1 << 16 else np.uint32
+        domains = len(tables.edges) - 1
+        grams = (neurons, 3, TOP_NGRAMS)
+        return cls(
+            activations=np.zeros(neurons, np.int64),
+            bos_activations=np.zeros(neurons, np.int64),
+            domain_activations=np.zeros((neurons, domains), np.int64),
+            curves=np.zeros((neurons, tables.counted, tables.seq_len), curve_type),
+            ngram_activations=np.zeros((neurons, 3), np.int64),
+            ngrams_distinct=np.zeros((neurons, 3), np.int64),
+            coverage=np.zeros((neurons, 3), np.int64),
+            order=np.zeros(neurons, np.uint8),
+            drawn=np.full((neurons, CONTEXTS), -1, np.int64),
+            top=np.full(grams, -1, np.int64),
+            top_count=np.zeros(grams, np.int64),
+            top_total=np.zeros(grams, np.int64),
+        )
+
+
+class _Workspace(threading.local):
+    """Arrays that each thread reuses from neuron to neuron."""
+
+    def __init__(self, tables: CorpusTables):
+        places = tables.counted_windows * tables.seq_len
+        largest = max(len(table.totals) for table in tables.ngrams)
+        self.positions = np.empty(places, np.int64 if places >= 1 << 31 else np.int32)
+        self.counts = [np.zeros(len(table.totals), np.int32) for table in tables.ngrams]
+        self.touched = np.empty(largest, np.int32)
+        self.found = np.empty(largest, np.int32)
+        self.found_count = np.empty(largest, np.int32)
+        self.histogram = np.zeros(places + 1, np.int32)
+
+
+def make_tables(corpus: Corpus) -> CorpusTables:
+    """What counting needs of the corpus; n-grams over the windows of the domains that are not count-only."""
+    edges = np.array([0, *np.cumsum([domain.windows for domain in corpus.domains])], np.int64)
+    counted = sum(not domain.count_only for domain in corpus.domains)
+    windows = int(edges[counted])
+    is_bos = np.zeros(corpus.tokens.shape, bool) if corpus.bos_id is None else corpus.tokens == corpus.bos_id
+    return CorpusTables(
+        seq_len=corpus.seq_len,
+        edges=edges,
+        counted=counted,
+        ngrams=ngram_tables(corpus.tokens[:windows], corpus.bos_id, corpus.vocabulary_size),
+        bos=np.packbits(is_bos, axis=1, bitorder="little"),
+    )
+
+
+def count_layer(
+    layer: int,
+    bits: LayerBits,
+    tables: CorpusTables,
+    min_occurrences: int,
+    threads: int = 1,
+    advance: Callable[[int], None] = lambda neurons: None,
+) -> LayerCounts:
+    """Count everything about every neuron of a layer; the result does not depend on ``threads``.
+
+    ``advance`` is called with the number of neurons finished, from any thread's block.
+    """
+    counts = LayerCounts.empty(bits.neurons, tables)
+    workspace = _Workspace(tables)
+    row = max(len(tables.bos) * tables.bos.shape[1], 1)
+    block = max(1, min(BLOCK_BYTES // row // threads, -(-bits.neurons // threads)))
+    flat_ids = [table.ids.reshape(-1) for table in tables.ngrams]
+
+    def work(first: int) -> int:
+        last = min(first + block, bits.neurons)
+        for neuron, own in enumerate(bits.block(first, last), first):
+            _count_neuron(layer, neuron, own, tables, flat_ids, min_occurrences, counts, workspace)
+        return last - first
+
+    with ThreadPoolExecutor(threads) as pool:
+        for done in pool.map(work, range(0, bits.neurons, block)):
+            advance(done)
+    return counts
+
+
+def _count_neuron(
+    layer: int,
+    neuron: int,
+    bits: np.ndarray,
+    tables: CorpusTables,
+    flat_ids: list[np.ndarray],
+    min_occurrences: int,
+    counts: LayerCounts,
+    space: _Workspace,
+) -> None:
+    edges, counted = tables.edges, tables.counted
+    kernels.count_bits(bits, edges, counts.domain_activations[neuron])
+    activations = int(counts.domain_activations[neuron].sum())
+    if not activations:
+        return
+    counts.activations[neuron] = activations
+    counts.bos_activations[neuron] = int(np.bitwise_count(bits & tables.bos).sum())
+    found = kernels.set_positions(bits[: tables.counted_windows], tables.seq_len, space.positions)
+    positions = space.positions[:found]
+    kernels.count_curve(positions, tables.seq_len, edges[: counted + 1], counts.curves[neuron])
+    kernels.draw(positions, layer << 32 | neuron, counts.drawn[neuron])
+    for index, table in enumerate(tables.ngrams):
+        few = 0 if counts.order[neuron] else FEW[index]
+        distinct, total, covering, number = kernels.count_order(
+            positions,
+            flat_ids[index],
+            table.totals,
+            few,
+            min_occurrences,
+            space.counts[index],
+            space.touched,
+            space.histogram,
+            counts.top[neuron, index],
+            counts.top_count[neuron, index],
+            counts.top_total[neuron, index],
+            space.found,
+            space.found_count,
+        )
+        counts.ngrams_distinct[neuron, index] = distinct
+        counts.ngram_activations[neuron, index] = total
+        counts.coverage[neuron, index] = covering
+        if number:
+            counts.order[neuron] = table.order
+            ids, each = space.found[:number].astype(np.int64), space.found_count[:number].astype(np.int64)
+            by_count = np.lexsort((ids, -each))
+            counts.detected[neuron] = (ids[by_count], each[by_count])
+
+
+def layer_arrays(
+    counts: LayerCounts, tables: CorpusTables, maxima: np.ndarray, sums: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The arrays of the store that the counts give (schema.LAYER_ARRAYS without projections and strongest contexts).
+
+    ``maxima`` [F] float32: the largest output of the activation function at activated positions; ``sums`` [F]
+    float64: their sum.
+    """
+    alive = counts.activations > 0
+    information, bias, types, strengths = _positional(counts.curves, tables.counted_windows)
+    positional = types > 0
+    kind = np.full(len(alive), KINDS.index("other"), np.uint8)
+    kind[positional] = KINDS.index("positional")
+    kind[counts.order > 0] = counts.order[counts.order > 0]
+    kind[~alive] = KINDS.index("dead")
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = np.where(alive, sums / counts.activations, np.nan)
+    arrays = {
+        "kind": kind,
+        "order": counts.order,
+        "activations": counts.activations.astype(np.uint64),
+        "bos_activations": counts.bos_activations.astype(np.uint64),
+        "domain_activations": counts.domain_activations.astype(np.uint64),
+        "max_activation": np.where(alive, maxima, np.nan).astype(np.float32),
+        "mean_activation": means.astype(np.float32),
+        "ngram_activations": counts.ngram_activations.astype(np.uint64),
+        "ngrams_distinct": counts.ngrams_distinct.astype(np.uint32),
+        "position_mi": information.astype(np.float32),
+        "position_bias": bias.astype(np.float32),
+        "position_type": types,
+        "position_strength": strengths,
+        "random_window": _absent(counts.drawn // tables.seq_len),
+        "random_position": _absent(np.where(counts.drawn < 0, -1, counts.drawn % tables.seq_len)),
+    }
+    for index, (name, table) in enumerate(zip(ORDER_NAMES, tables.ngrams, strict=True)):
+        top = counts.top[:, index]
+        tokens = np.where(top[..., None] < 0, -1, table.tokens[np.maximum(top, 0)] if len(table.tokens) else -1)
+        arrays[f"{name}_95"] = counts.coverage[:, index].astype(np.uint32)
+        arrays[f"top_{name}"] = _absent(np.broadcast_to(tokens, (*top.shape, index + 1)))
+        arrays[f"top_{name}_count"] = counts.top_count[:, index].astype(np.uint32)
+        arrays[f"top_{name}_total"] = counts.top_total[:, index].astype(np.uint32)
+    return arrays | _detections(counts, tables)
+
+
+def _positional(curves: np.ndarray, windows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Mutual information, bias [F] float64, codes of type and strength [F] uint8 (0 where not positional)."""
+    neurons = len(curves)
+    information, bias = np.zeros(neurons), np.zeros(neurons)
+    types, strengths = np.zeros(neurons, np.uint8), np.zeros(neurons, np.uint8)
+    for first in range(0, neurons, CURVE_BLOCK):
+        rows = slice(first, first + CURVE_BLOCK)
+        whole = curves[rows].sum(axis=1, dtype=np.int64)
+        information[rows], bias[rows] = mutual_information(whole, windows), mi_bias(whole, windows)
+        which = np.flatnonzero(is_positional(information[rows], bias[rows]))
+        if len(which):
+            types[first + which], strengths[first + which] = classify(whole[which], windows)
+    return information, bias, types, strengths
+
+
+def _detections(counts: LayerCounts, tables: CorpusTables) -> dict[str, np.ndarray]:
+    neurons, tokens, numbers, totals = [], [], [], []
+    for neuron in sorted(counts.detected):
+        ids, each = counts.detected[neuron]
+        table = tables.ngrams[counts.order[neuron] - 1]
+        padded = np.full((len(ids), 3), -1, np.int64)
+        padded[:, : table.order] = table.tokens[ids]
+        neurons.append(np.full(len(ids), neuron))
+        tokens.append(padded)
+        numbers.append(each)
+        totals.append(table.totals[ids])
+    return {
+        "detected_neuron": _joined(neurons, (0,)).astype(np.uint32),
+        "detected_tokens": _absent(_joined(tokens, (0, 3))),
+        "detected_count": _joined(numbers, (0,)).astype(np.uint32),
+        "detected_total": _joined(totals, (0,)).astype(np.uint32),
+    }
+
+
+def _joined(parts: list[np.ndarray], empty: tuple[int, ...]) -> np.ndarray:
+    return np.concatenate(parts) if parts else np.zeros(empty, np.int64)
+
+
+def _absent(values: np.ndarray) -> np.ndarray:
+    return np.where(values < 0, ABSENT, values).astype(np.uint32)

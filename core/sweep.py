@@ -1,0 +1,166 @@
+"""The sweep (design.md): run a group of consecutive layers over all windows, recording, before the next group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ffnscope.core.model import LayeredModel
+from ffnscope.core.recorder import BatchRecord, Recorder
+from ffnscope.core.scratch import LayerScratch, ScratchFile
+
+PENDING = 2  # batches that may wait to be written while the next is computed
+
+
+@dataclass(frozen=True)
+class Group:
+    """Consecutive layers first .. last - 1 that run together; ``recorded`` are those whose neurons are wanted.
+
+    ``final`` says that no layer is wanted after this group, so that no hidden states need to leave it.
+    """
+
+    first: int
+    last: int
+    recorded: tuple[int, ...]
+    final: bool
+
+
+@dataclass(frozen=True)
+class RecordedLayer:
+    """One layer over all windows: its scratch files and its strongest activations."""
+
+    layer: int
+    scratch: LayerScratch
+    strongest: Recorder
+
+
+def make_groups(layers: Sequence[int], size: int, first: int = 0) -> list[Group]:
+    """Groups of at most ``size`` consecutive layers, from layer ``first`` to the last of the wanted ``layers``."""
+    wanted = sorted(layers)
+    end = wanted[-1] + 1
+    groups = []
+    for start in range(first, end, size):
+        stop = min(start + size, end)
+        recorded = tuple(layer for layer in wanted if start <= layer < stop)
+        groups.append(Group(start, stop, recorded, final=stop == end))
+    return groups
+
+
+class Sweep:
+    """Runs groups over the windows ``tokens`` [S, T]; the first ``counted`` windows may give contexts."""
+
+    def __init__(self, model: LayeredModel, tokens: np.ndarray, counted: int, batch_size: int, folder: Path):
+        self.model = model
+        self.tokens = tokens
+        self.counted = counted
+        self.batch_size = batch_size
+        self.folder = folder
+        self._item = next(model.base.parameters()).element_size()
+        model.prepare(torch.from_numpy(tokens[:1, :2].astype(np.int64)).to(model.device))
+
+    @property
+    def batches(self) -> list[tuple[int, int]]:
+        """The windows of each batch, first and behind the last; the same whoever runs them, so that kernels agree."""
+        count = len(self.tokens)
+        return [(first, min(first + self.batch_size, count)) for first in range(0, count, self.batch_size)]
+
+    def hidden_path(self, layer: int) -> Path:
+        """Where the hidden states that enter ``layer`` are, once a group has left them."""
+        return self.folder / f"hidden-{layer:05d}"
+
+    def resumable(self, layer: int) -> int:
+        """The layer at or before ``layer`` from which a sweep can go on: hidden states are there, or it is 0."""
+        found = [start for start in range(1, layer + 1) if self.hidden_path(start).exists()]
+        return max(found, default=0)
+
+    def run_group(self, group: Group, advance: Callable[[int], None]) -> list[RecordedLayer]:
+        """Run one group over all windows; ``advance`` is called with positions times layers done after every batch.
+
+        The hidden states that leave the group are kept in the scratch folder, complete or not there at all.
+        """
+        windows, length = self.tokens.shape
+        recorded = [
+            RecordedLayer(
+                layer,
+                LayerScratch(self.folder, layer, windows, self.model.neurons, length),
+                Recorder(layer, self.model.neurons),
+            )
+            for layer in group.recorded
+        ]
+        entering = self._hidden_file(group.first, fresh=False) if group.first else None
+        leaving = None if group.final else self._hidden_file(group.last, fresh=True)
+        recorders = {each.layer: each.strongest for each in recorded}
+        handles = [self.model.activation(layer).register_forward_hook(hook) for layer, hook in recorders.items()]
+        self.model.load_layers(group.first, group.last)
+        try:
+            with ThreadPoolExecutor(1) as writer:
+                pending: list[Future[None]] = []
+                for first, last in self.batches:
+                    hidden = self._run_batch(group, first, last, recorders, entering)
+                    records = [each.strongest.batch for each in recorded]
+                    pending.append(writer.submit(self._write, first, recorded, records, leaving, hidden))
+                    if len(pending) > PENDING:
+                        pending.pop(0).result()
+                    advance((last - first) * length * (group.last - group.first))
+                for future in pending:
+                    future.result()
+        finally:
+            for handle in handles:
+                handle.remove()
+            self.model.release_layers(group.first, group.last)
+            if entering is not None:
+                entering.close()
+        if leaving is not None:
+            leaving.flush()
+            leaving.close()
+            leaving.path.replace(self.hidden_path(group.last))
+        return recorded
+
+    def _run_batch(
+        self, group: Group, first: int, last: int, recorders: dict[int, Recorder], entering: ScratchFile | None
+    ) -> torch.Tensor | None:
+        length = self.tokens.shape[1]
+        counted = max(0, min(last, self.counted) - first)
+        for recorder in recorders.values():
+            recorder.expect(first, last - first, length, counted)
+        tokens = torch.from_numpy(self.tokens[first:last].astype(np.int64)).to(self.model.device, non_blocking=True)
+        hidden, calls = self.model.frame(tokens, group.last - 1)
+        if entering is not None:
+            hidden = self._load_hidden(entering, first, hidden)
+        for layer in range(group.first, group.last):
+            if group.final and layer == group.last - 1:
+                self.model.run_to_activation(layer, hidden, calls[layer])
+                return None
+            hidden = self.model.run_layer(layer, hidden, calls[layer])
+        return hidden
+
+    def _write(
+        self,
+        first: int,
+        recorded: list[RecordedLayer],
+        records: list[BatchRecord | None],
+        leaving: ScratchFile | None,
+        hidden: torch.Tensor | None,
+    ) -> None:
+        for each, record in zip(recorded, records, strict=True):
+            if record is None:
+                raise RuntimeError(f"layer {each.layer} ran without its activation function being called")
+            each.scratch.write(first, record)
+        if leaving is not None and hidden is not None:
+            offset = first * self.tokens.shape[1] * self.model.width * self._item
+            leaving.write(offset, hidden.contiguous().view(torch.uint8).cpu().numpy())
+
+    def _hidden_file(self, layer: int, fresh: bool) -> ScratchFile:
+        size = self.tokens.size * self.model.width * self._item
+        path = self.hidden_path(layer)
+        return ScratchFile(path.with_suffix(".part") if fresh else path, size, fresh)
+
+    def _load_hidden(self, file: ScratchFile, first: int, like: torch.Tensor) -> torch.Tensor:
+        raw = np.empty(like.numel() * like.element_size(), np.uint8)
+        file.read(first * self.tokens.shape[1] * self.model.width * self._item, raw)
+        return torch.from_numpy(raw).view(like.dtype).view(like.shape).to(like.device)

@@ -1,0 +1,59 @@
+"""Opening LMDB environments: map sizes, read-only folders, clear errors."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import lmdb
+
+from ffnscope.store.errors import UserError
+
+MAP_SIZE = 1 << 40
+MIN_MAP_SIZE = 1 << 26
+DATABASES = ("meta", "columns", "curves", "windows", "vocabulary")
+
+
+def is_store(path: Path) -> bool:
+    """Whether the folder holds an LMDB environment."""
+    return (path / "data.mdb").is_file()
+
+
+def open_environment(path: Path, *, write: bool, locked: bool = True, databases: int = 8) -> lmdb.Environment:
+    """The LMDB environment in the folder ``path``, with the largest map that the address space allows.
+
+    Raises UserError where there is none (reading), where it is open in this process already, or damaged.
+    """
+    size = MAP_SIZE
+    while True:
+        try:
+            return lmdb.open(
+                str(path),
+                map_size=size,
+                readonly=not write,
+                create=write,
+                max_dbs=databases,
+                lock=locked,
+                readahead=True,
+                max_readers=512,
+                mode=0o666 & ~_umask(),
+            )
+        except (lmdb.MemoryError, MemoryError):
+            # A limited address space (ulimit -v) refuses a large map: half of it may fit.
+            if size <= MIN_MAP_SIZE:
+                raise UserError(f"{path}: not enough address space to map the store; raise `ulimit -v`") from None
+            size //= 2
+        except lmdb.Error as error:
+            raise UserError(f"{path}: cannot be opened as a store ({_reason(error)})") from error
+        except OSError as error:
+            raise UserError(f"{path}: {error.strerror or error}") from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _reason(error: Exception) -> str:
+    return str(error).rpartition(": ")[2] or type(error).__name__

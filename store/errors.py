@@ -1,0 +1,10 @@
+"""The one exception that means: the user can mend this, and here is how."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """A mistake in what was asked or given.
+
+    The message is one line that names the input and the way out; the command line prints it and exits 2.
+    """

@@ -1,0 +1,215 @@
+"""Neurons as CSV or JSON lines: which, in which order, and their columns as text."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+
+from ffnscope.store import columns as registry
+from ffnscope.store.cells import LISTS, Tokens, layer_cells
+from ffnscope.store.errors import UserError
+from ffnscope.store.filters import Filter
+from ffnscope.store.numerals import json_text
+from ffnscope.store.reader import Store
+
+COLUMNS = (
+    "layer",
+    "neuron",
+    "kind",
+    "positions",
+    "activations",
+    "frequency",
+    "bos_activations",
+    "max_activation",
+    "mean_activation",
+    "unigrams_95",
+    "bigrams_95",
+    "trigrams_95",
+    "detected_tokens",
+    "trigger_projection",
+    "suppresses_triggers",
+    "position_mi",
+    "position_type",
+    "position_strength",
+    "top_unigrams",
+    "promoted",
+    "suppressed",
+)
+FORMATS = ("csv", "jsonl")
+_ROWS = 1024  # formatted at a time where they lie in one layer
+_MIXED_ROWS = (1 << 15, 1 << 20)  # with and without lists, where they jump between layers
+
+
+def default_columns(store: Store) -> tuple[str, ...]:
+    """COLUMNS and a frequency for every domain."""
+    return (*COLUMNS, *(registry.DOMAIN_PREFIX + name for name in registry.domain_names(store)))
+
+
+def resolve_columns(store: Store, names: Sequence[str] | None) -> tuple[str, ...]:
+    """The columns meant by names or short names; all of them for None. Raises UserError listing what is known."""
+    if names is None:
+        return default_columns(store)
+    domains = registry.domain_names(store)
+    found = []
+    for given in names:
+        name = given.strip()
+        listed = name.lower() if name.lower() in (*LISTS, "suppresses_triggers") else registry.find(name, domains)
+        if listed is None:
+            known = dict.fromkeys([*default_columns(store), *registry.names(), *LISTS])
+            raise UserError(f"no column {name!r}; known are {', '.join(known)}")
+        found.append(listed)
+    if not found:
+        raise UserError(f"no columns given; known are {', '.join(default_columns(store))}")
+    return tuple(found)
+
+
+def select(
+    store: Store,
+    where: Filter | None = None,
+    sort: str | None = None,
+    marks: Collection[tuple[int, int]] = (),
+    notes: Collection[tuple[int, int]] = (),
+) -> np.ndarray:
+    """[N, 2] int64 (layer, neuron) of the neurons that a filter holds for.
+
+    By layer, then neuron; with ``sort`` by that column, descending with a ``-`` before its name, neurons without a
+    value last, ties by layer and neuron. Raises UserError for an unknown column.
+    """
+    name = None if sort is None else registry.resolve(sort.removeprefix("-"), registry.domain_names(store))
+    layers = store.layers()
+    parts, keys = [np.zeros((0, 2), np.int64)], [np.zeros(0)]
+    for layer in layers if where is None else where.layers(layers):
+        if where:
+            neurons = np.flatnonzero(where.mask(store, layer, marks, notes))
+        else:
+            neurons = np.arange(store.neurons(layer))
+        parts.append(np.stack([np.full(len(neurons), layer), neurons], axis=1))
+        if name is not None:
+            keys.append(registry.values(store, layer, name)[neurons].astype(np.float64))
+    found = np.concatenate(parts)
+    if name is None or sort is None:
+        return found
+    key = np.concatenate(keys)
+    return found[np.argsort(-key if sort.startswith("-") else key, kind="stable")]
+
+
+def write(
+    store: Store,
+    out: TextIO,
+    selection: np.ndarray | None = None,
+    columns: Sequence[str] | None = None,
+    format: str = "csv",
+    token_ids: bool = False,
+) -> int:
+    """Write neurons as CSV (header first, RFC 4180, lines end in ``\\n``) or JSON lines; how many were written.
+
+    ``selection`` [N, 2] (layer, neuron) in the order to write, None for every neuron; ``columns`` names or short
+    names, None for those of ``default_columns``. Nothing is written where a column is unknown (UserError).
+    """
+    if format not in FORMATS:
+        raise UserError(f"no format {format!r}; known are {', '.join(FORMATS)}")
+    names = resolve_columns(store, columns)
+    selection = select(store) if selection is None else np.asarray(selection, np.int64).reshape(-1, 2)
+    tokens = Tokens(store, token_ids)
+    if format == "csv":
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(names)
+        for cells in _chunks(store, selection, names, tokens):
+            writer.writerows(zip(*(_csv(name, part) for name, part in zip(names, cells, strict=True)), strict=True))
+    else:
+        keys = [json_text(name) for name in names]
+        for cells in _chunks(store, selection, names, tokens):
+            for row in zip(*cells, strict=True):
+                out.write("{" + ",".join(f"{key}:{cell}" for key, cell in zip(keys, row, strict=True)) + "}\n")
+    return len(selection)
+
+
+def write_file(
+    path: Path,
+    store: Store,
+    selection: np.ndarray | None = None,
+    columns: Sequence[str] | None = None,
+    format: str = "csv",
+    token_ids: bool = False,
+    overwrite: bool = False,
+) -> int:
+    """``write`` into a file that appears whole or not at all. Raises UserError where the file is there already
+    (unless ``overwrite``) or its folder cannot be written to."""
+    path = Path(path)
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; give a file to write")
+    if path.exists() and not overwrite:
+        raise UserError(f"{path}: is there already; choose another file, or delete it first")
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with unfinished.open("w", encoding="utf-8", errors="backslashreplace", newline="") as out:
+            written = write(store, out, selection, columns, format, token_ids)
+            out.flush()
+            os.fsync(out.fileno())
+        _move(unfinished, path, overwrite)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return written
+
+
+def _move(unfinished: Path, path: Path, overwrite: bool) -> None:
+    if not overwrite:
+        try:
+            # Unlike a rename, a link never replaces a file that has come in the meantime.
+            path.hardlink_to(unfinished)
+            return
+        except FileExistsError:
+            raise UserError(f"{path}: is there already; choose another file, or delete it first") from None
+        except OSError:
+            pass  # a file system without hard links
+    unfinished.replace(path)
+
+
+def _csv(name: str, cells: list[str]) -> list[str]:
+    """JSON texts as CSV cells: nothing for null, words without their quotes."""
+    if name in LISTS:
+        return cells
+    return ["" if cell == "null" else cell.strip('"') for cell in cells]
+
+
+def _chunks(store: Store, selection: np.ndarray, names: Sequence[str], tokens: Tokens) -> Iterator[list[list[str]]]:
+    """The cells of consecutive rows of a selection, a list a column."""
+    layers = selection[:, 0]
+    if np.all(layers[1:] >= layers[:-1]):
+        for start in np.flatnonzero(np.diff(layers, prepend=-1)).tolist():
+            layer, end = int(layers[start]), int(np.searchsorted(layers, layers[start], side="right"))
+            reader = _Reader(store)
+            for first in range(start, end, _ROWS):
+                neurons = selection[first : min(first + _ROWS, end), 1]
+                yield [layer_cells(reader, layer, neurons, name, tokens) for name in names]
+        return
+    size = _MIXED_ROWS[not any(name in LISTS for name in names)]
+    for first in range(0, len(selection), size):
+        part = selection[first : first + size]
+        mixed: list[np.ndarray] = [np.empty(len(part), object) for _ in names]
+        for layer in np.unique(part[:, 0]).tolist():
+            at = np.flatnonzero(part[:, 0] == layer)
+            reader = _Reader(store)
+            for cells, name in zip(mixed, names, strict=True):
+                cells[at] = layer_cells(reader, layer, part[at, 1], name, tokens)
+        yield [cells.tolist() for cells in mixed]
+
+
+class _Reader(Store):
+    """A store that keeps the columns it has read, for as long as one layer is being written."""
+
+    def __init__(self, store: Store):
+        self.__dict__.update(store.__dict__)
+        self._kept: dict[tuple[int, str], np.ndarray] = {}
+
+    def column(self, layer: int, name: str) -> np.ndarray:
+        if (layer, name) not in self._kept:
+            self._kept[layer, name] = super().column(layer, name)
+        return self._kept[layer, name]

@@ -1,0 +1,212 @@
+"""The small frozen records that leave the store: what was collected, how far it is, one neuron."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+import numpy as np
+
+
+class _Json:
+    """To and from the JSON values of the store."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as plain JSON values."""
+        return asdict(self)  # type: ignore[call-overload]
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Self:
+        """The record; unknown fields are left out. Raises TypeError where one is missing."""
+        return cls(**{field.name: value[field.name] for field in fields(cls) if field.name in value})  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class ModelInfo(_Json):
+    """The model that was run."""
+
+    name: str
+    architecture: str
+    layers: int
+    neurons: int  # F, FFN neurons a layer
+    width: int  # d, of the residual stream
+    vocabulary: int  # V
+    positions: int | None  # the model's own limit; None where it has none
+    activation: str  # the activation function's name
+    gated: bool
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class DomainInfo(_Json):
+    """One domain of the corpus: windows first_window .. first_window + windows - 1."""
+
+    name: str
+    first_window: int
+    windows: int
+    documents: int
+    dropped_tokens: int
+    count_only: bool
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class CorpusInfo(_Json):
+    """What the model was run over."""
+
+    seq_len: int  # T
+    bos_id: int | None
+    domains: tuple[DomainInfo, ...]
+    fingerprint: str
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> CorpusInfo:
+        """The record, its domains as records too."""
+        domains = tuple(DomainInfo.from_json(domain) for domain in value["domains"])
+        return cls(value["seq_len"], value["bos_id"], domains, value["fingerprint"])
+
+    @property
+    def windows(self) -> int:
+        """S, windows of all domains."""
+        return sum(domain.windows for domain in self.domains)
+
+    @property
+    def positions(self) -> int:
+        """S*T over all domains."""
+        return self.windows * self.seq_len
+
+    @property
+    def counted_domains(self) -> tuple[DomainInfo, ...]:
+        """The domains that count towards every statistic; they come first."""
+        return tuple(domain for domain in self.domains if not domain.count_only)
+
+    @property
+    def counted_windows(self) -> int:
+        """S of n-grams and position curves: windows of the counted domains."""
+        return sum(domain.windows for domain in self.counted_domains)
+
+
+@dataclass(frozen=True)
+class RunInfo(_Json):
+    """A store's run: model, corpus and every setting that the numbers depend on."""
+
+    model: ModelInfo
+    corpus: CorpusInfo
+    settings: dict[str, Any]  # min_occurrences, top_k, layers, dtype, batch_size, ...
+    created: str  # UTC, ISO 8601
+    version: str  # of ffnscope
+    run_id: str
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> RunInfo:
+        """The record with its parts as records."""
+        return cls(
+            ModelInfo.from_json(value["model"]),
+            CorpusInfo.from_json(value["corpus"]),
+            dict(value["settings"]),
+            value["created"],
+            value["version"],
+            value["run_id"],
+        )
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The layers that a complete store of this run holds."""
+        return tuple(self.settings["layers"])
+
+
+@dataclass(frozen=True)
+class Progress(_Json):
+    """How far a run is. ``state`` is collecting, interrupted or complete."""
+
+    state: str
+    phase: str = ""
+    layers_done: int = 0
+    layers_total: int = 0
+    fraction: float = 0.0  # of the whole run's work
+    tokens_per_second: float = 0.0  # positions through the whole model, a second
+    seconds_left: float | None = None
+    updated: float = 0.0  # Unix time
+    process: int = 0
+    host: str = ""
+
+
+@dataclass(frozen=True)
+class Ngram:
+    """A triggering n-gram of a neuron."""
+
+    tokens: tuple[int, ...]
+    count: int  # activations on it
+    total: int  # occurrences in the data
+
+    @property
+    def probability(self) -> float:
+        """P(active | n-gram)."""
+        return self.count / self.total if self.total else 0.0
+
+
+@dataclass(frozen=True)
+class DetectedNgram(Ngram):
+    """An n-gram that a detector detects."""
+
+    projection: float  # of its last token
+    rank: int  # tokens that the neuron suppresses more than the last token
+
+    @property
+    def suppressed(self) -> bool:
+        """Whether the neuron's output points away from it."""
+        return self.projection < 0
+
+
+@dataclass(frozen=True)
+class Context:
+    """One activated position; ``activation`` is NaN where it was not kept."""
+
+    window: int
+    position: int
+    activation: float
+
+
+@dataclass(frozen=True)
+class Neuron:
+    """All that the store knows of one neuron. Names as in the CSV; arrays are read-only numpy arrays."""
+
+    layer: int
+    neuron: int
+    kind: str
+    positions: int
+    activations: int
+    frequency: float
+    bos_activations: int
+    max_activation: float | None
+    mean_activation: float | None
+    unigrams_95: int
+    bigrams_95: int
+    trigrams_95: int
+    ngram_activations: tuple[int, int, int]
+    ngrams_distinct: tuple[int, int, int]
+    order: int  # of the detector, 0 for none
+    detected: tuple[DetectedNgram, ...]
+    trigger_projection: float | None
+    position_mi: float
+    position_bias: float
+    position_type: str
+    position_strength: str
+    top_ngrams: tuple[tuple[Ngram, ...], tuple[Ngram, ...], tuple[Ngram, ...]]
+    promoted: tuple[tuple[int, float], ...]  # (token, projection), largest first
+    suppressed: tuple[tuple[int, float], ...]  # smallest first
+    domain_frequencies: tuple[tuple[str, float], ...]
+    strongest: tuple[Context, ...]
+    drawn: tuple[Context, ...]
+    curve: np.ndarray  # [D, T] int64: activated windows at each position, a row a counted domain
+
+    @property
+    def suppresses_triggers(self) -> bool | None:
+        """Whether a detector's output points away from its triggers; None for no detector."""
+        return None if self.trigger_projection is None else self.trigger_projection < 0
+
+    @property
+    def covered(self) -> float:
+        """Share of the activations (that have an n-gram) on the detected n-grams."""
+        whole = self.ngram_activations[self.order - 1] if self.order else 0
+        return sum(ngram.count for ngram in self.detected) / whole if whole else 0.0

@@ -1,0 +1,80 @@
+"""What a layer of the store consists of: the name, type and shape of each of its arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+FORMAT_VERSION = 1
+ABSENT = 0xFFFFFFFF  # a token, window or position that is not there
+TOP_NGRAMS = 20
+CONTEXTS = 8
+
+
+@dataclass(frozen=True)
+class ArraySpec:
+    """One array of a layer. Shape letters: F neurons, D domains, K projection list length, M detected n-grams,
+    G = TOP_NGRAMS, C = CONTEXTS; digits stand for themselves."""
+
+    dtype: str
+    shape: str
+    meaning: str
+
+
+LAYER_ARRAYS: dict[str, ArraySpec] = {
+    "kind": ArraySpec("|u1", "F", "code of words.KINDS"),
+    "order": ArraySpec("|u1", "F", "order of the detector, 0 where the neuron is none"),
+    "activations": ArraySpec("<u8", "F", "activated positions, all domains"),
+    "bos_activations": ArraySpec("<u8", "F", "activated positions whose token is BOS, all domains"),
+    "domain_activations": ArraySpec("<u8", "FD", "activated positions of each domain"),
+    "max_activation": ArraySpec("<f4", "F", "largest output of the activation function; NaN where dead"),
+    "mean_activation": ArraySpec("<f4", "F", "mean output over activated positions; NaN where dead"),
+    "ngram_activations": ArraySpec("<u8", "F3", "activated positions that have an n-gram, n = 1, 2, 3"),
+    "ngrams_distinct": ArraySpec("<u4", "F3", "different n-grams that trigger the neuron, n = 1, 2, 3"),
+    "unigrams_95": ArraySpec("<u4", "F", "unigrams that cover 95% of the activations"),
+    "bigrams_95": ArraySpec("<u4", "F", "bigrams that cover 95%"),
+    "trigrams_95": ArraySpec("<u4", "F", "trigrams that cover 95%"),
+    "trigger_projection": ArraySpec("<f4", "F", "mean projection over the detected tokens; NaN for no detector"),
+    "position_mi": ArraySpec("<f4", "F", "mutual information with position, nats"),
+    "position_bias": ArraySpec("<f4", "F", "Miller-Madow bias of position_mi, nats"),
+    "position_type": ArraySpec("|u1", "F", "code of words.POSITION_TYPES"),
+    "position_strength": ArraySpec("|u1", "F", "code of words.POSITION_STRENGTHS"),
+    "promoted": ArraySpec("<u4", "FK", "tokens with the largest projection"),
+    "promoted_projection": ArraySpec("<f4", "FK", "their projections"),
+    "suppressed": ArraySpec("<u4", "FK", "tokens with the smallest projection"),
+    "suppressed_projection": ArraySpec("<f4", "FK", "their projections"),
+    "top_unigrams": ArraySpec("<u4", "FG1", "most frequent triggering unigrams; ABSENT where there are fewer"),
+    "top_unigrams_count": ArraySpec("<u4", "FG", "activations on each"),
+    "top_unigrams_total": ArraySpec("<u4", "FG", "occurrences of each in the data"),
+    "top_bigrams": ArraySpec("<u4", "FG2", "most frequent triggering bigrams"),
+    "top_bigrams_count": ArraySpec("<u4", "FG", "activations on each"),
+    "top_bigrams_total": ArraySpec("<u4", "FG", "occurrences of each in the data"),
+    "top_trigrams": ArraySpec("<u4", "FG3", "most frequent triggering trigrams"),
+    "top_trigrams_count": ArraySpec("<u4", "FG", "activations on each"),
+    "top_trigrams_total": ArraySpec("<u4", "FG", "occurrences of each in the data"),
+    "strongest_window": ArraySpec("<u4", "FC", "windows of the strongest activations; ABSENT where fewer"),
+    "strongest_position": ArraySpec("<u4", "FC", "their positions"),
+    "strongest_value": ArraySpec("<f4", "FC", "their activations"),
+    "random_window": ArraySpec("<u4", "FC", "windows of randomly drawn activated positions"),
+    "random_position": ArraySpec("<u4", "FC", "their positions"),
+    "detected_neuron": ArraySpec("<u4", "M", "neuron of each detected n-gram, ascending"),
+    "detected_tokens": ArraySpec("<u4", "M3", "its tokens, ABSENT behind the last"),
+    "detected_count": ArraySpec("<u4", "M", "activations on it"),
+    "detected_total": ArraySpec("<u4", "M", "occurrences of it in the data"),
+    "detected_projection": ArraySpec("<f4", "M", "projection of its last token"),
+    "detected_rank": ArraySpec("<u4", "M", "tokens that are suppressed more than its last token"),
+}
+
+
+def check_layer_arrays(arrays: dict[str, np.ndarray], neurons: int, domains: int, top_k: int) -> None:
+    """Raise ValueError where ``arrays`` is not exactly a layer's set of arrays, types and shapes."""
+    if set(arrays) != set(LAYER_ARRAYS):
+        raise ValueError(f"a layer's arrays differ from the format: {sorted(set(arrays) ^ set(LAYER_ARRAYS))}")
+    detected = len(arrays["detected_neuron"])
+    sizes = {"F": neurons, "D": domains, "K": top_k, "M": detected, "G": TOP_NGRAMS, "C": CONTEXTS}
+    for name, spec in LAYER_ARRAYS.items():
+        shape = tuple(sizes.get(letter) or (0 if letter in sizes else int(letter)) for letter in spec.shape)
+        array = arrays[name]
+        if array.shape != shape or np.dtype(spec.dtype) != array.dtype:
+            raise ValueError(f"{name} is {array.dtype}{array.shape}, the format says {spec.dtype}{shape}")

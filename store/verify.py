@@ -1,0 +1,123 @@
+"""Checking a store against its checksums and against what the definitions say must hold between its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import lmdb
+import numpy as np
+
+from ffnscope.store import schema
+from ffnscope.store.errors import UserError
+from ffnscope.store.invariants import CHECKS, Arrays
+from ffnscope.store.reader import Store
+
+_EXAMPLES = 3
+
+
+def verify(store: Store, progress: Callable[[str, float], None] = lambda what, share: None) -> Iterator[str]:
+    """Read every value of a store and yield one line for each thing that is wrong; nothing where all is well.
+
+    ``progress`` is told what is being read and how much of the whole is done, 0 to 1.
+    """
+    layers = _try(store.layers, ())
+    yield from _missing(store, layers[0])
+    if layers[1]:
+        yield layers[1]
+    yield from _corpus(store)
+    for done, layer in enumerate(layers[0]):
+        progress(f"layer {layer}", done / len(layers[0]))
+        yield from _layer(store, layer)
+    progress("", 1.0)
+
+
+def _try(read: Callable[[], object], default: object) -> tuple:
+    """What a read gives and no problem, or the default and the problem."""
+    try:
+        return read(), None
+    except UserError as error:
+        return default, str(error).rpartition("; ")[0] or str(error)
+    except (lmdb.Error, UnicodeDecodeError, ValueError, OverflowError) as error:
+        return default, f"{type(error).__name__}: {error}"
+
+
+def _missing(store: Store, layers: tuple[int, ...]) -> Iterator[str]:
+    complete, problem = _try(lambda: store.complete, False)
+    if problem:
+        yield problem
+    if complete and (absent := set(store.run.layers).difference(layers)):
+        yield f"said to be complete, but layers {', '.join(map(str, sorted(absent)))} are missing"
+    if odd := set(layers).difference(store.run.layers):
+        yield f"layers {', '.join(map(str, sorted(odd)))} are no part of the run"
+
+
+def _corpus(store: Store) -> Iterator[str]:
+    run = store.run
+    texts, problem = _try(store.vocabulary.all_texts, [])
+    if problem:
+        yield problem
+    elif len(texts) != run.model.vocabulary:
+        yield f"{len(texts)} tokens in the vocabulary, the model has {run.model.vocabulary}"
+    totals, problem = _try(store.unigram_totals, None)
+    if problem:
+        yield problem
+    seen, whole = np.zeros(run.model.vocabulary + 1, np.int64), True
+    for index in range(run.corpus.counted_windows):
+        window, problem = _try(lambda index=index: store.window(index), None)
+        if problem:
+            whole = False
+            yield problem
+        elif window.shape != (run.corpus.seq_len,) or window.max(initial=0) >= run.model.vocabulary:
+            whole = False
+            yield f"window {index} is no window of {run.corpus.seq_len} token ids"
+        else:
+            seen += np.bincount(window, minlength=len(seen))
+    if run.corpus.bos_id is not None:
+        seen[run.corpus.bos_id] = 0
+    if whole and totals is not None and not np.array_equal(totals, seen[:-1]):
+        yield "the token counts are not those of the windows"
+
+
+def _layer(store: Store, layer: int) -> Iterator[str]:
+    _, problem = _try(lambda: store.layer_info(layer), None)
+    if problem:
+        yield problem
+    arrays: Arrays = {}
+    for name in schema.LAYER_ARRAYS:
+        array, problem = _try(lambda name=name: store.column(layer, name), None)
+        if problem:
+            yield problem
+        else:
+            arrays[name] = array
+    run = store.run
+    neurons, domains = run.model.neurons, len(run.corpus.domains)
+    problems = len(arrays) < len(schema.LAYER_ARRAYS)
+    if not problems:
+        try:
+            schema.check_layer_arrays(arrays, neurons, domains, int(run.settings["top_k"]))
+        except (ValueError, TypeError, KeyError) as error:
+            if len(arrays["promoted"].shape) != 2 or arrays["promoted"].shape[1] == run.settings.get("top_k"):
+                yield f"layer {layer}: {error}"
+                problems = True
+    counted = len(run.corpus.counted_domains)
+    curve_sums = np.zeros((neurons, counted), np.uint64)
+    for neuron in range(neurons):
+        curve, problem = _try(lambda neuron=neuron: store.curves(layer, neuron), None)
+        if problem:
+            yield problem
+            problems = True
+        elif curve.shape != (counted, run.corpus.seq_len):
+            yield f"L{layer}N{neuron}: its position curve is {curve.shape}"
+            problems = True
+        else:
+            curve_sums[neuron] = curve.sum(axis=1)
+            if (curve.max(axis=1) > [domain.windows for domain in run.corpus.counted_domains]).any():
+                yield f"L{layer}N{neuron}: its position curve exceeds the number of windows"
+    if problems:
+        return
+    totals, _ = _try(store.unigram_totals, np.zeros(run.model.vocabulary))
+    for what, check in CHECKS:
+        bad = np.flatnonzero(check(arrays | {"curve_sums": curve_sums, "unigram_totals": totals}, run))
+        if len(bad):
+            named = ", ".join(f"L{layer}N{neuron}" for neuron in bad[:_EXAMPLES].tolist())
+            yield f"layer {layer}: {what}: {len(bad)} neurons, {named}{' ...' if len(bad) > _EXAMPLES else ''}"

@@ -1,0 +1,178 @@
+"""Writing a store: one transaction a layer, so that it always holds whole layers."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import lmdb
+import numpy as np
+
+from ffnscope.store import schema
+from ffnscope.store.environment import DATABASES, is_store, open_environment
+from ffnscope.store.errors import UserError
+from ffnscope.store.reader import INDEX_KEY, LAYER_KEY, NEURON_KEY, finished_layers
+from ffnscope.store.records import Progress, RunInfo
+from ffnscope.store.values import encode_array, encode_json
+from ffnscope.store.vocabulary import pack_chunks
+
+WINDOW_BATCH = 4096  # windows a transaction
+
+
+class StoreWriter:
+    """The one writer of a store. Layers may come in any order; each is there wholly or not at all."""
+
+    def __init__(self, path: Path, environment: lmdb.Environment, lock: int):
+        self.path = path
+        self._environment = environment
+        self._lock = lock
+        self._databases = {name: environment.open_db(name.encode()) for name in DATABASES}
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open the store for writing, making its folder. Raises UserError where another collector writes it."""
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{path}: cannot be made ({error.strerror}); choose another --store") from error
+        lock = _take_lock(path)
+        try:
+            return cls(path, open_environment(path, write=True), lock)
+        except BaseException:
+            os.close(lock)
+            raise
+
+    def close(self) -> None:
+        """Give the environment back."""
+        self._environment.close()
+        os.close(self._lock)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def begun(self) -> bool:
+        """Whether the run entry is there, written last by ``begin``."""
+        with self._environment.begin() as transaction:
+            return transaction.get(b"format", db=self._databases["meta"]) is not None
+
+    def layers(self) -> tuple[int, ...]:
+        """The layers that are there already, ascending."""
+        with self._environment.begin() as transaction:
+            return finished_layers(transaction, self._databases["meta"])
+
+    def begin(
+        self,
+        run: RunInfo,
+        texts: tuple[str, ...],
+        whole: np.ndarray,
+        windows: np.ndarray,
+        unigram_totals: np.ndarray,
+    ) -> None:
+        """Write what a reader needs before the first layer: run, vocabulary, windows [S, T] of the counted
+        domains, N(t) [V]. The run entry comes last: without it the folder is no store yet."""
+        self._commit(_vocabulary_items(texts, whole))
+        dtype = np.uint16 if run.model.vocabulary <= 1 << 16 else np.uint32
+        for start in range(0, len(windows), WINDOW_BATCH):
+            part = windows[start : start + WINDOW_BATCH].astype(dtype)
+            self._commit([("windows", INDEX_KEY.pack(start + i), encode_array(row)) for i, row in enumerate(part)])
+        self._commit(
+            [
+                ("meta", b"unigram_totals", encode_array(unigram_totals.astype(np.uint32))),
+                ("meta", b"run", encode_json(run.to_json())),
+                ("meta", b"format", encode_json({"version": schema.FORMAT_VERSION, "ffnscope": run.version})),
+            ]
+        )
+
+    def write_layer(
+        self, layer: int, arrays: dict[str, np.ndarray], curves: Iterable[tuple[int, np.ndarray]], info: dict[str, Any]
+    ) -> None:
+        """Commit one layer: its arrays, the position curves ([D, T] unsigned) of its alive neurons in ascending
+        order, and what is known of its making. Raises ValueError where they are not a layer of the format."""
+        neurons, domains = arrays["domain_activations"].shape
+        schema.check_layer_arrays(arrays, neurons, domains, arrays["promoted"].shape[1])
+        items = [("columns", LAYER_KEY.pack(layer) + name.encode(), encode_array(a)) for name, a in arrays.items()]
+        items += [("curves", NEURON_KEY.pack(layer, n), encode_array(curve, compress=True)) for n, curve in curves]
+        items.append(("meta", f"layer:{layer:05d}".encode(), encode_json({"finished": time.time(), **info})))
+        self._commit(sorted(items))
+
+    def write_progress(self, progress: Progress) -> None:
+        """Say how far the run is."""
+        value = encode_json(progress.to_json() | {"process": os.getpid(), "host": socket.gethostname()})
+        self._commit([("meta", b"progress", value)])
+
+    def _commit(self, items: Sequence[tuple[str, bytes, bytes]]) -> None:
+        """Put (database, key, value) items in one transaction, with a larger map where it is full."""
+        while True:
+            try:
+                with self._environment.begin(write=True) as transaction:
+                    for database, key, value in items:
+                        transaction.put(key, value, db=self._databases[database])
+                return
+            except lmdb.MapFullError:
+                size = self._environment.info()["map_size"]
+                try:
+                    self._environment.set_mapsize(size * 2)
+                except (lmdb.Error, MemoryError):
+                    raise UserError(
+                        f"{self.path}: the store outgrew the address space ({size / 2**30:.1f} GiB); "
+                        "raise `ulimit -v` and run again with --resume"
+                    ) from None
+            except lmdb.DiskError as error:
+                raise _disk_error(self.path, error) from error
+            except lmdb.Error as error:
+                if "No space left" in str(error) or "Input/output" in str(error) or "File too large" in str(error):
+                    raise _disk_error(self.path, error) from error
+                raise
+
+
+def _vocabulary_items(texts: tuple[str, ...], whole: np.ndarray) -> list[tuple[str, bytes, bytes]]:
+    return [
+        ("vocabulary", INDEX_KEY.pack(index) + part.encode(), encode_array(array))
+        for index, parts in enumerate(pack_chunks(texts, whole))
+        for part, array in zip(("ends", "whole", "bytes"), parts, strict=True)
+    ]
+
+
+def _disk_error(path: Path, error: Exception) -> UserError:
+    return UserError(
+        f"{path}: cannot be written ({str(error).rpartition(': ')[2]}); what was finished is kept: "
+        "free some space and run the same command with --resume"
+    )
+
+
+def _take_lock(path: Path) -> int:
+    """A file lock that dies with the process: two collectors on one store never both write."""
+    import fcntl
+
+    try:
+        handle = os.open(path / "collector.lock", os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written to ({error.strerror}); choose another --store") from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        raise UserError(f"{path}: another collector is writing it; wait for it, or choose another --store") from None
+    return handle
+
+
+def remove_store(path: Path) -> None:
+    """Delete a store's own files (never the notes beside them, never anything else in the folder).
+
+    Raises UserError where the folder is no store or is being written."""
+    if not is_store(path):
+        raise UserError(f"{path}: not an ffnscope store, so it is not overwritten; choose another --store")
+    lock = _take_lock(path)
+    try:
+        for name in ("data.mdb", "lock.mdb"):
+            (path / name).unlink(missing_ok=True)
+    finally:
+        os.close(lock)

@@ -1,0 +1,394 @@
+"""A slow, plain implementation of every number of the definitions, which the product is checked against.
+
+It shares no code with the product and is written to be read beside the definitions, section by section:
+loops, Counters and integers instead of anything clever. Shapes: S windows, T positions, F neurons, d model
+width, V vocabulary size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import NamedTuple
+
+import numpy as np
+
+Gram = tuple[int, ...]
+Detected = tuple[Gram, int, int]
+
+ORDER_NAMES = {1: "token", 2: "bigram", 3: "trigram"}
+MOST_COVERING = {1: 5, 2: 20, 3: 50}
+
+
+# ---- Data -------------------------------------------------------------------------------------------------
+
+
+class Domain(NamedTuple):
+    """Windows `first .. first + windows - 1` of the corpus."""
+
+    name: str
+    first: int
+    windows: int
+    count_only: bool = False
+
+
+def cut_windows(
+    documents: Sequence[Sequence[int]], seq_len: int, bos_id: int | None
+) -> tuple[np.ndarray, int]:
+    """The windows [S, T] int64 of one domain's tokenised documents, and the number of tokens left over."""
+    stream: list[int] = []
+    for number, document in enumerate(documents):
+        if number > 0 and bos_id is not None:
+            stream.append(bos_id)
+        stream.extend(document)
+    prefix = [] if bos_id is None else [bos_id]
+    piece = seq_len - len(prefix)
+    windows = []
+    while len(stream) >= piece:
+        windows.append(prefix + stream[:piece])
+        stream = stream[piece:]
+    return np.array(windows, dtype=np.int64).reshape(len(windows), seq_len), len(stream)
+
+
+def gram_at(tokens: np.ndarray, window: int, position: int, n: int, bos_id: int | None) -> Gram | None:
+    """The n-gram that ends at a position, None where it leaves the window or holds BOS."""
+    first = position - n + 1
+    if first < 0:
+        return None
+    gram = tuple(int(token) for token in tokens[window, first : position + 1])
+    if bos_id is not None and bos_id in gram:
+        return None
+    return gram
+
+
+def full_windows(domains: Iterable[Domain]) -> list[int]:
+    """The windows of all domains that are not count-only."""
+    return [w for d in domains if not d.count_only for w in range(d.first, d.first + d.windows)]
+
+
+def occurrences(tokens: np.ndarray, n: int, bos_id: int | None, windows: Iterable[int]) -> Counter[Gram]:
+    """N(g) of every n-gram over the given windows."""
+    found: Counter[Gram] = Counter()
+    for window in windows:
+        for position in range(tokens.shape[1]):
+            gram = gram_at(tokens, window, position, n, bos_id)
+            if gram is not None:
+                found[gram] += 1
+    return found
+
+
+# ---- N-grams and detectors --------------------------------------------------------------------------------
+
+
+def covers_95(part: int, whole: int) -> bool:
+    return 100 * part >= 95 * whole
+
+
+def coverage_95(count: Counter[Gram]) -> int:
+    """The smallest m such that the m most frequent n-grams cover at least 95%; 0 where there are none."""
+    whole = sum(count.values())
+    if whole == 0:
+        return 0
+    covered = 0
+    for m, times in enumerate(sorted(count.values(), reverse=True), start=1):
+        covered += times
+        if covers_95(covered, whole):
+            return m
+    raise AssertionError("all n-grams together cover everything")
+
+
+def detected_ngrams(count: Counter[Gram], N: Counter[Gram], min_occurrences: int) -> list[Detected]:
+    """All n-grams that a neuron would detect, (tokens, count, N), most counted first, ties by token ids."""
+    found = [
+        (gram, times, N[gram])
+        for gram, times in count.items()
+        if N[gram] >= min_occurrences and covers_95(times, N[gram])
+    ]
+    return sorted(found, key=lambda item: (-item[1], item[0]))
+
+
+def is_detector(n: int, count: Counter[Gram], detected: list[Detected]) -> bool:
+    """Conditions 1 and 3 of the definition; 2 made `detected`, 4 is the caller's."""
+    few = 1 <= coverage_95(count) <= MOST_COVERING[n]
+    return few and covers_95(sum(times for _, times, _ in detected), sum(count.values()))
+
+
+# ---- Positions --------------------------------------------------------------------------------------------
+
+
+def position_information(counts: Sequence[int], windows: int) -> float:
+    """Mutual information in nats between position and activation; `counts` [T] activations over S windows."""
+    if sum(counts) == 0:
+        return 0.0
+    T = len(counts)
+    f = Fraction(sum(counts), windows * T)
+    terms = []
+    for activations in counts:
+        f_p = Fraction(activations, windows)
+        if f_p > 0:
+            terms.append(float(f_p) * math.log(f_p / f))
+        if f_p < 1:
+            terms.append(float(1 - f_p) * math.log((1 - f_p) / (1 - f)))
+    return math.fsum(terms) / T
+
+
+def position_bias(counts: Sequence[int], windows: int) -> float:
+    """The Miller-Madow correction m / (2 S T)."""
+    if windows == 0:
+        return 0.0
+    m = sum(1 for activations in counts if 0 < activations < windows)
+    return m / (2 * windows * len(counts))
+
+
+# ---- One neuron -------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Neuron:
+    """Every number of one neuron. Dictionaries by n have the keys 1, 2, 3."""
+
+    positions: int
+    activations: int
+    frequency: float
+    bos_activations: int
+    max_activation: float | None
+    mean_activation: float | None
+    domain_positions: dict[str, int]
+    domain_activations: dict[str, int]
+    domain_frequency: dict[str, float]
+    ngram_activations: dict[int, int]
+    count: dict[int, Counter[Gram]]
+    unigrams_95: int
+    bigrams_95: int
+    trigrams_95: int
+    detector_order: int
+    detected: list[Detected]
+    top_unigrams: list[tuple[int, int, float]]
+    position_counts: np.ndarray
+    position_mi: float
+    bias: float
+    positional: bool
+    kind: str
+
+    @property
+    def dead(self) -> bool:
+        return self.activations == 0
+
+
+def neuron_statistics(
+    active: np.ndarray,
+    values: np.ndarray,
+    tokens: np.ndarray,
+    domains: Sequence[Domain],
+    bos_id: int | None,
+    min_occurrences: int = 5,
+    N: dict[int, Counter[Gram]] | None = None,
+) -> Neuron:
+    """One neuron from `active` bool, `values` float (the activation function's output) and `tokens`, all [S, T].
+
+    Count-only domains enter positions, activations, frequencies, BOS activations, max, mean and dead, nothing
+    else.
+    """
+    S, T = tokens.shape
+    assert sorted(w for d in domains for w in range(d.first, d.first + d.windows)) == list(range(S))
+    full = full_windows(domains)
+    if N is None:
+        N = {n: occurrences(tokens, n, bos_id, full) for n in (1, 2, 3)}
+
+    activations = bos_activations = 0
+    activated_values: list[float] = []
+    domain_activations = {d.name: 0 for d in domains}
+    count: dict[int, Counter[Gram]] = {1: Counter(), 2: Counter(), 3: Counter()}
+    position_counts = np.zeros(T, dtype=np.int64)
+    for domain in domains:
+        for window in range(domain.first, domain.first + domain.windows):
+            for position in range(T):
+                if not active[window, position]:
+                    continue
+                activations += 1
+                domain_activations[domain.name] += 1
+                activated_values.append(float(values[window, position]))
+                if bos_id is not None and tokens[window, position] == bos_id:
+                    bos_activations += 1
+                if domain.count_only:
+                    continue
+                position_counts[position] += 1
+                for n in (1, 2, 3):
+                    gram = gram_at(tokens, window, position, n, bos_id)
+                    if gram is not None:
+                        count[n][gram] += 1
+
+    covering = {n: coverage_95(count[n]) for n in (1, 2, 3)}
+    detector_order, detected = 0, []
+    for n in (1, 2, 3):
+        candidates = detected_ngrams(count[n], N[n], min_occurrences)
+        if is_detector(n, count[n], candidates):
+            detector_order, detected = n, candidates
+            break
+
+    unigrams = sorted(count[1].items(), key=lambda item: (-item[1], item[0]))[:20]
+    mi = position_information([int(c) for c in position_counts], len(full))
+    bias = position_bias([int(c) for c in position_counts], len(full))
+    positional = mi - bias > 0.05
+
+    if activations == 0:
+        kind = "dead"
+    elif detector_order:
+        kind = ORDER_NAMES[detector_order]
+    else:
+        kind = "positional" if positional else "other"
+
+    domain_positions = {d.name: d.windows * T for d in domains}
+    return Neuron(
+        positions=S * T,
+        activations=activations,
+        frequency=activations / (S * T),
+        bos_activations=bos_activations,
+        max_activation=max(activated_values) if activated_values else None,
+        mean_activation=math.fsum(activated_values) / activations if activated_values else None,
+        domain_positions=domain_positions,
+        domain_activations=domain_activations,
+        domain_frequency={name: a / domain_positions[name] for name, a in domain_activations.items()},
+        ngram_activations={n: sum(count[n].values()) for n in (1, 2, 3)},
+        count=count,
+        unigrams_95=covering[1],
+        bigrams_95=covering[2],
+        trigrams_95=covering[3],
+        detector_order=detector_order,
+        detected=detected,
+        top_unigrams=[(gram[0], times, times / N[1][gram]) for gram, times in unigrams],
+        position_counts=position_counts,
+        position_mi=mi,
+        bias=bias,
+        positional=positional,
+        kind=kind,
+    )
+
+
+def layer_statistics(
+    active: np.ndarray,
+    values: np.ndarray,
+    tokens: np.ndarray,
+    domains: Sequence[Domain | tuple],
+    bos_id: int | None,
+    min_occurrences: int = 5,
+) -> list[Neuron]:
+    """All neurons of one layer: `active` bool and `values` float [S, T, F], `tokens` [S, T]."""
+    named = [Domain(*d) for d in domains]
+    N = {n: occurrences(tokens, n, bos_id, full_windows(named)) for n in (1, 2, 3)}
+    return [
+        neuron_statistics(active[:, :, i], values[:, :, i], tokens, named, bos_id, min_occurrences, N)
+        for i in range(active.shape[2])
+    ]
+
+
+# ---- Vocabulary projection --------------------------------------------------------------------------------
+
+
+def projection(E: np.ndarray, W_out: np.ndarray, project_out: np.ndarray | None = None) -> np.ndarray:
+    """projection(i, v), float64 [F, V], of the unembedding E [V, d] and the rows W_out [F, d].
+
+    `project_out` [d, d_model] is the weight of a linear output projection before the unembedding; W_out is then
+    [F, d_model].
+    """
+    E, W_out = E.astype(np.float64), W_out.astype(np.float64)
+    if project_out is not None:
+        W_out = W_out @ project_out.astype(np.float64).T
+    return W_out @ E.T
+
+
+def top_k(row: np.ndarray, k: int = 50) -> list[tuple[int, float]]:
+    """The k largest of a row [V] as (token, value), ties by lower token id: the promoted tokens."""
+    return [(v, float(row[v])) for v in sorted(range(len(row)), key=lambda v: (-row[v], v))[:k]]
+
+
+def bottom_k(row: np.ndarray, k: int = 50) -> list[tuple[int, float]]:
+    """The k smallest of a row [V] as (token, value), ties by lower token id: the suppressed tokens."""
+    return [(v, float(row[v])) for v in sorted(range(len(row)), key=lambda v: (row[v], v))[:k]]
+
+
+def is_top_k(listed: Sequence[tuple[int, float]], row: np.ndarray, k: int, tolerance: float) -> bool:
+    """Whether a list made in lower precision is `top_k` up to near-ties; for `bottom_k` negate its values and row."""
+    ids, values = [t for t, _ in listed], [x for _, x in listed]
+    rest = [float(row[v]) for v in range(len(row)) if v not in ids]
+    return (
+        len(set(ids)) == len(ids) == min(k, len(row))
+        and all(abs(x - float(row[t])) <= tolerance for t, x in listed)
+        and list(zip(ids, values, strict=True)) == sorted(listed, key=lambda item: (-item[1], item[0]))
+        and (not rest or not values or max(rest) <= values[-1] + 2 * tolerance)
+    )
+
+
+def trigger_projection(row: np.ndarray, detected: Sequence[Detected]) -> float | None:
+    """Mean projection over the last tokens of the detected n-grams, one token an n-gram; None for no detector."""
+    if not detected:
+        return None
+    return math.fsum(float(row[gram[-1]]) for gram, _, _ in detected) / len(detected)
+
+
+# ---- Layer and model summaries ----------------------------------------------------------------------------
+
+COVERAGE_BINS = [(1, 1), (2, 3), (4, 5), (6, 10), (11, 20), (21, 50), (51, 200), (201, 1000), (1001, 2000)]
+
+
+def coverage_bin(m: int) -> int | None:
+    """The number of the bin (0 .. 9, the last above 2000) that a coverage falls in; None for 0."""
+    for number, (low, high) in enumerate(COVERAGE_BINS):
+        if low <= m <= high:
+            return number
+    return len(COVERAGE_BINS) if m > 2000 else None
+
+
+@dataclass
+class LayerSummary:
+    """The paper's figures for one layer. `coverage[n]` holds ten numbers of alive neurons, one a bin."""
+
+    dead_share: float
+    mean_frequency_alive: float | None
+    coverage: dict[int, list[int]]
+    token_detectors: int
+    detected_tokens: int
+    detected_tokens_cumulative: int
+    new_overall: int
+    new_against_previous: int
+    suppressing_share: float | None
+
+
+def model_summary(
+    layers: Sequence[Sequence[Neuron]], projections: Sequence[np.ndarray]
+) -> list[LayerSummary]:
+    """Summaries of all layers in order; `projections` holds one [F, V] a layer."""
+    seen: set[int] = set()
+    previous: set[int] = set()
+    summaries = []
+    for neurons, project in zip(layers, projections, strict=True):
+        alive = [neuron for neuron in neurons if not neuron.dead]
+        coverage = {n: [0] * (len(COVERAGE_BINS) + 1) for n in (1, 2, 3)}
+        for neuron in alive:
+            for n, m in ((1, neuron.unigrams_95), (2, neuron.bigrams_95), (3, neuron.trigrams_95)):
+                number = coverage_bin(m)
+                if number is not None:
+                    coverage[n][number] += 1
+        triggers = [(row, neuron.detected) for row, neuron in zip(project, neurons, strict=True)
+                    if neuron.detector_order == 1]
+        suppressing = sum(1 for row, detected in triggers if (trigger_projection(row, detected) or 0.0) < 0)
+        tokens = {gram[0] for _, detected in triggers for gram, _, _ in detected}
+        summaries.append(
+            LayerSummary(
+                dead_share=(len(neurons) - len(alive)) / len(neurons),
+                mean_frequency_alive=math.fsum(n.frequency for n in alive) / len(alive) if alive else None,
+                coverage=coverage,
+                token_detectors=len(triggers),
+                detected_tokens=len(tokens),
+                detected_tokens_cumulative=len(seen | tokens),
+                new_overall=len(tokens - seen),
+                new_against_previous=len(tokens - previous),
+                suppressing_share=suppressing / len(triggers) if triggers else None,
+            )
+        )
+        seen |= tokens
+        previous = tokens
+    return summaries
