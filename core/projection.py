@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 BLOCK_CELLS = 1 << 25  # projections held at a time
+CHUNK = 64  # columns whose maximum is taken together
 
 
 @torch.inference_mode()
@@ -28,15 +29,17 @@ def project(
     ids = {name: np.empty((count, kept), np.uint32) for name in ("promoted", "suppressed")}
     values = {name: np.empty((count, kept), np.float32) for name in ids}
     projections, ranks = np.zeros(len(tokens), np.float32), np.zeros(len(tokens), np.uint32)
-    unembedding = unembedding.float()
-    block = max(1, BLOCK_CELLS // vocabulary)
+    table = torch.nn.functional.pad(unembedding.float(), (0, 0, 0, -vocabulary % CHUNK)).T
+    block = max(1, BLOCK_CELLS // table.shape[1])
     for first in range(0, count, block):
-        part = outputs[first : first + block].float() @ unembedding.T
+        whole = outputs[first : first + block].float() @ table
+        part = whole[:, :vocabulary]
         last = first + len(part)
-        for name, sign in (("promoted", 1.0), ("suppressed", -1.0)):
-            best, which = _top(part * sign, kept)
+        for name, largest in (("promoted", True), ("suppressed", False)):
+            whole[:, vocabulary:] = -torch.inf if largest else torch.inf
+            best, which = _extreme(whole, kept, largest)
             ids[name][first:last] = which.cpu().numpy().astype(np.uint32)
-            values[name][first:last] = (best * sign).cpu().numpy()
+            values[name][first:last] = best.cpu().numpy()
         start, stop = np.searchsorted(neurons, [first, last])
         if stop > start:
             rows = part[torch.from_numpy(neurons[start:stop].astype(np.int64) - first).to(part.device)]
@@ -54,19 +57,30 @@ def project(
     }
 
 
-def _top(values: torch.Tensor, kept: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The ``kept`` largest of each row and their columns, ties by lower column."""
-    best, which = values.topk(kept, dim=1)
-    least = best[:, -1:]
-    # topk picks any of the columns that tie with the last: those rows are done again, by column.
-    tied = ((values == least).sum(dim=1) > (best == least).sum(dim=1)).nonzero()[:, 0]
-    if len(tied):
-        order = values[tied].sort(dim=1, descending=True, stable=True)
-        best[tied], which[tied] = order.values[:, :kept], order.indices[:, :kept]
+def _extreme(values: torch.Tensor, kept: int, largest: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """The ``kept`` largest (or smallest) of each row and their columns, ties by lower column.
+
+    Every one of them lies in one of the ``kept`` chunks of columns with the most extreme values, so that one pass for
+    those and a look at the chunks is enough; rows where a tie could be cut are sorted whole.
+    """
+    rows, columns = values.shape
+    chunks = values.view(rows, columns // CHUNK, CHUNK)
+    peaks = chunks.amax(dim=2) if largest else chunks.amin(dim=2)
+    chosen = peaks.topk(min(kept, peaks.shape[1]), dim=1, largest=largest).indices
+    candidates = chunks.gather(1, chosen[:, :, None].expand(-1, -1, CHUNK)).view(rows, -1)
+    best, places = candidates.topk(kept, dim=1, largest=largest)
+    which = chosen.gather(1, places // CHUNK) * CHUNK + places % CHUNK
     which, by_column = which.sort(dim=1)
-    best = best.gather(1, by_column)
-    best, by_value = best.sort(dim=1, descending=True, stable=True)
-    return best, which.gather(1, by_value)
+    best, by_value = best.gather(1, by_column).sort(dim=1, descending=largest, stable=True)
+    which = which.gather(1, by_value)
+    least = best[:, -1:]
+    beyond = [each >= least if largest else each <= least for each in (candidates, peaks, peaks.gather(1, chosen))]
+    within, everywhere, looked_at = (each.sum(dim=1) for each in beyond)
+    tied = ((within > kept) | (everywhere > looked_at)).nonzero()[:, 0]
+    if len(tied):
+        again = values[tied].sort(dim=1, descending=largest, stable=True)
+        best[tied], which[tied] = again.values[:, :kept], again.indices[:, :kept]
+    return best, which
 
 
 def _means(neurons: np.ndarray, projections: np.ndarray, count: int) -> np.ndarray:

@@ -111,5 +111,3 @@ def _ngrams(listed: np.ndarray, tokens: Tokens) -> list[str]:
     if n == 1:
         return texts
     return ["[" + ",".join(texts[start : start + n]) + "]" for start in range(0, len(texts), n)]
-
-

@@ -123,9 +123,9 @@ def values(store: Store, layer: int, name: str) -> np.ndarray:
 
 
 def covered(store: Store, layer: int) -> np.ndarray:
-    """[F] float64: share of a detector's activations (that have an n-gram) on its detected n-grams; NaN for no detector."""
+    """[F] float64: share of a detector's activations (that have an n-gram) on its detected n-grams; NaN for none."""
     order = store.column(layer, "order").astype(np.int64)
-    whole = store.column(layer, "ngram_activations")[np.arange(len(order)), np.maximum(order - 1, 0)]
+    whole = store.column(layer, "ngram_activations")[np.arange(len(order)), np.clip(order - 1, 0, 2)]
     part = np.bincount(
         store.column(layer, "detected_neuron"), store.column(layer, "detected_count"), minlength=len(order)
     )

@@ -68,6 +68,12 @@ def resolve_columns(store: Store, names: Sequence[str] | None) -> tuple[str, ...
     return tuple(found)
 
 
+def check_format(format: str) -> None:
+    """Raise UserError where a format is not one of FORMATS."""
+    if format not in FORMATS:
+        raise UserError(f"no format {format!r}; known are {', '.join(FORMATS)}")
+
+
 def select(
     store: Store,
     where: Filter | None = None,
@@ -84,10 +90,8 @@ def select(
     layers = store.layers()
     parts, keys = [np.zeros((0, 2), np.int64)], [np.zeros(0)]
     for layer in layers if where is None else where.layers(layers):
-        if where:
-            neurons = np.flatnonzero(where.mask(store, layer, marks, notes))
-        else:
-            neurons = np.arange(store.neurons(layer))
+        held = where.mask(store, layer, marks, notes) if where else np.ones(store.neurons(layer), np.bool_)
+        neurons = np.flatnonzero(held)
         parts.append(np.stack([np.full(len(neurons), layer), neurons], axis=1))
         if name is not None:
             keys.append(registry.values(store, layer, name)[neurons].astype(np.float64))
@@ -111,8 +115,7 @@ def write(
     ``selection`` [N, 2] (layer, neuron) in the order to write, None for every neuron; ``columns`` names or short
     names, None for those of ``default_columns``. Nothing is written where a column is unknown (UserError).
     """
-    if format not in FORMATS:
-        raise UserError(f"no format {format!r}; known are {', '.join(FORMATS)}")
+    check_format(format)
     names = resolve_columns(store, columns)
     selection = select(store) if selection is None else np.asarray(selection, np.int64).reshape(-1, 2)
     tokens = Tokens(store, token_ids)

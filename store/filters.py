@@ -13,7 +13,7 @@ from ffnscope.store import columns
 from ffnscope.store.errors import UserError
 from ffnscope.store.match import Pattern, unescape
 from ffnscope.store.reader import Store
-from ffnscope.store.terms import COMPARE, Between, Compare, Detects, Lists, Not, OneOf, Own, Position, Scope, Term
+from ffnscope.store.terms import Between, Compare, Detects, Lists, Not, OneOf, Own, Position, Scope, Term
 from ffnscope.store.words import KINDS, POSITION_STRENGTHS, POSITION_TYPES
 
 GROUPS = {"detector": ("token", "bigram", "trigram"), "alive": tuple(kind for kind in KINDS if kind != "dead")}
@@ -95,7 +95,7 @@ class Word:
 
 
 def split(text: str) -> list[Word]:
-    """The terms of a filter: separated by white space outside quotes. Raises FilterError for a quote that never ends."""
+    """The terms of a filter: separated by white space outside quotes. Raises FilterError for a quote without end."""
     words: list[Word] = []
     start, plain, quoted, at = 0, "", False, 0
     while at <= len(text):
@@ -253,10 +253,7 @@ def complete(text: str, domains: Sequence[str] = ()) -> list[str]:
         words = split(text)
     except FilterError:
         return []
-    if not words or text[-1:].isspace():
-        last = ""
-    else:
-        last = words[-1].text
+    last = "" if not words or text[-1:].isspace() else words[-1].text
     minus = "-" if last.startswith("-") else ""
     last = last[len(minus) :]
     if '"' in last:

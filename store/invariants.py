@@ -1,4 +1,4 @@
-"""What the definitions say must hold between the numbers of a layer, as checks that name the neurons where it does not."""
+"""What the definitions say must hold between the numbers of a layer, as checks that find where it does not."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ import numpy as np
 
 from ffnscope.store.records import RunInfo
 from ffnscope.store.schema import ABSENT, TOP_NGRAMS
-from ffnscope.store.words import KINDS
+from ffnscope.store.words import KINDS, ORDERS, POSITION_STRENGTHS, POSITION_TYPES
 
 Arrays = dict[str, np.ndarray]
 Check = Callable[[Arrays, RunInfo], np.ndarray]
 FEW = (5, 20, 50)  # n-grams that may cover a detector, n = 1, 2, 3
 _COVERED = ("unigrams_95", "bigrams_95", "trigrams_95")
 _TOP = ("top_unigrams", "top_bigrams", "top_trigrams")
+
+
+def _codes(a: Arrays, run: RunInfo) -> np.ndarray:
+    bad = (a["kind"] >= len(KINDS)) | (a["order"] >= len(ORDERS))
+    return bad | (a["position_type"] >= len(POSITION_TYPES)) | (a["position_strength"] >= len(POSITION_STRENGTHS))
 
 
 def _domains(a: Arrays, run: RunInfo) -> np.ndarray:
@@ -103,7 +108,7 @@ def _detectors(a: Arrays, run: RunInfo) -> np.ndarray:
     weak[1:] |= same & (count[1:] > count[:-1])
     bad[owner[weak]] = True
     covered = np.bincount(owner, count, minlength=neurons).astype(np.int64)
-    whole = a["ngram_activations"][np.arange(neurons), np.maximum(order - 1, 0)].astype(np.int64)
+    whole = a["ngram_activations"][np.arange(neurons), np.clip(order - 1, 0, 2)].astype(np.int64)
     few = np.zeros(neurons, np.bool_)
     for n, (name, most) in enumerate(zip(_COVERED, FEW, strict=True), start=1):
         few |= (order == n) & (a[name] >= 1) & (a[name] <= most)
@@ -137,6 +142,7 @@ def _contexts(a: Arrays, run: RunInfo) -> np.ndarray:
 
 
 CHECKS: tuple[tuple[str, Check], ...] = (
+    ("codes that stand for nothing", _codes),
     ("activations are not the sum of the domains' or exceed their positions", _domains),
     ("position curves do not sum to the activations", _curves),
     ("more activations at BOS than activations", _bos),

@@ -29,8 +29,8 @@ class Pattern:
 
 
 def unescape(text: str) -> str:
-    r"""The text that a quoted one stands for: ``\n``, ``\r``, ``\t``, ``\"``, ``\\``, ``\x1b``, ``\u202e``, ``\U0001f600``;
-    any other backslash is itself."""
+    r"""The text that a quoted one stands for: ``\n``, ``\r``, ``\t``, ``\"``, ``\\``, ``\x1b``, ``\u202e`` and
+    ``\U0001f600`` are characters, any other backslash is itself."""
 
     def one(match: re.Match[str]) -> str:
         hexadecimal = match[1] or match[2] or match[3]

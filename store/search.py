@@ -77,7 +77,7 @@ class TokenIndex:
             "at": at,
             "neurons": neurons,
             "order": order,
-            "whole": store.column(layer, "ngram_activations")[neurons, np.maximum(order - 1, 0)],
+            "whole": store.column(layer, "ngram_activations")[neurons, np.clip(order - 1, 0, 2)],
             "activations": store.column(layer, "activations")[neurons],
         }
         return part

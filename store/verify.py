@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import lmdb
 import numpy as np
@@ -31,10 +32,10 @@ def verify(store: Store, progress: Callable[[str, float], None] = lambda what, s
     progress("", 1.0)
 
 
-def _try(read: Callable[[], object], default: object) -> tuple:
-    """What a read gives and no problem, or the default and the problem."""
+def _try(read: Callable[..., Any], default: Any, *arguments: Any) -> tuple[Any, str | None]:
+    """What ``read(*arguments)`` gives and no problem, or the default and the problem."""
     try:
-        return read(), None
+        return read(*arguments), None
     except UserError as error:
         return default, str(error).rpartition("; ")[0] or str(error)
     except (lmdb.Error, UnicodeDecodeError, ValueError, OverflowError) as error:
@@ -63,7 +64,7 @@ def _corpus(store: Store) -> Iterator[str]:
         yield problem
     seen, whole = np.zeros(run.model.vocabulary + 1, np.int64), True
     for index in range(run.corpus.counted_windows):
-        window, problem = _try(lambda index=index: store.window(index), None)
+        window, problem = _try(store.window, None, index)
         if problem:
             whole = False
             yield problem
@@ -79,12 +80,12 @@ def _corpus(store: Store) -> Iterator[str]:
 
 
 def _layer(store: Store, layer: int) -> Iterator[str]:
-    _, problem = _try(lambda: store.layer_info(layer), None)
+    _, problem = _try(store.layer_info, None, layer)
     if problem:
         yield problem
     arrays: Arrays = {}
     for name in schema.LAYER_ARRAYS:
-        array, problem = _try(lambda name=name: store.column(layer, name), None)
+        array, problem = _try(store.column, None, layer, name)
         if problem:
             yield problem
         else:
@@ -94,15 +95,14 @@ def _layer(store: Store, layer: int) -> Iterator[str]:
     problems = len(arrays) < len(schema.LAYER_ARRAYS)
     if not problems:
         try:
-            schema.check_layer_arrays(arrays, neurons, domains, int(run.settings["top_k"]))
-        except (ValueError, TypeError, KeyError) as error:
-            if len(arrays["promoted"].shape) != 2 or arrays["promoted"].shape[1] == run.settings.get("top_k"):
-                yield f"layer {layer}: {error}"
-                problems = True
+            schema.check_layer_arrays(arrays, neurons, domains, arrays["promoted"].shape[-1])
+        except (ValueError, IndexError) as error:
+            yield f"layer {layer}: {error}"
+            problems = True
     counted = len(run.corpus.counted_domains)
     curve_sums = np.zeros((neurons, counted), np.uint64)
     for neuron in range(neurons):
-        curve, problem = _try(lambda neuron=neuron: store.curves(layer, neuron), None)
+        curve, problem = _try(store.curves, None, layer, neuron)
         if problem:
             yield problem
             problems = True
