@@ -41,12 +41,12 @@ class Checkpoint:
 
         Raises UserError where there are no weights, and for files that are missing, cut short or broken.
         """
-        name = next((name for name in WEIGHT_FILES if (folder / name).is_file()), None)
+        name = _entry(folder)
         if name is None:
             raise UserError(f"{folder}: no weights in it; looked for {', '.join(WEIGHT_FILES)}")
         if not name.endswith(INDEX_ENDING):
             return cls(folder, _places(folder / name))
-        listed = _read_index(folder / name)
+        listed = read_index(folder / name)
         places: dict[str, _Place] = {}
         for shard in sorted(set(listed.values())):
             found = _places(folder / shard)
@@ -74,16 +74,20 @@ class Checkpoint:
         return _load_bin(file)[name].to(device=device, dtype=dtype, copy=True)
 
 
-def _places(file: Path) -> dict[str, _Place]:
-    if not file.is_file():
-        raise UserError(f"{file}: missing; the checkpoint is not complete, fetch it again")
-    if file.suffix == ".safetensors":
-        with _open_safetensors(file) as stored:
-            return {name: _Place(file, tuple(stored.get_slice(name).get_shape())) for name in stored.keys()}  # noqa: SIM118
-    return {name: _Place(file, tuple(tensor.shape)) for name, tensor in _load_bin(file).items()}
+def weight_files(folder: Path) -> list[Path]:
+    """The files that hold the weights of the checkpoint in ``folder``, sorted; none where there are no weights.
+
+    Raises UserError for a broken index.
+    """
+    name = _entry(folder)
+    if name is None:
+        return []
+    shards = set(read_index(folder / name).values()) if name.endswith(INDEX_ENDING) else {name}
+    return sorted(folder / shard for shard in shards)
 
 
-def _read_index(file: Path) -> dict[str, str]:
+def read_index(file: Path) -> dict[str, str]:
+    """Tensor name -> file name, from the index of a checkpoint in shards. Raises UserError for a broken one."""
     try:
         listed = json.loads(file.read_text("utf-8"))["weight_map"]
         if not listed or not all(isinstance(shard, str) for shard in listed.values()):
@@ -94,6 +98,19 @@ def _read_index(file: Path) -> dict[str, str]:
     if outside:
         raise UserError(f"{file}: names {outside[0]!r}, which is not a file of its own folder")
     return dict(listed)
+
+
+def _entry(folder: Path) -> str | None:
+    return next((name for name in WEIGHT_FILES if (folder / name).is_file()), None)
+
+
+def _places(file: Path) -> dict[str, _Place]:
+    if not file.is_file():
+        raise UserError(f"{file}: missing; the checkpoint is not complete, fetch it again")
+    if file.suffix == ".safetensors":
+        with _open_safetensors(file) as stored:
+            return {name: _Place(file, tuple(stored.get_slice(name).get_shape())) for name in stored.keys()}  # noqa: SIM118
+    return {name: _Place(file, tuple(tensor.shape)) for name, tensor in _load_bin(file).items()}
 
 
 def _open_safetensors(file: Path) -> Any:
@@ -113,7 +130,7 @@ def _load_bin(file: Path) -> dict[str, torch.Tensor]:
             "convert it to safetensors"
         ) from error
     except (RuntimeError, OSError, EOFError, ValueError) as error:
-        if "mmap can only be used" in str(error):
+        if "mmap can only be used" in str(error) and _is_old_format(file):
             raise UserError(
                 f"{file}: written in the format before PyTorch 1.6, which cannot be read in part; "
                 "run without --offload, or save it again as safetensors"
@@ -122,6 +139,11 @@ def _load_bin(file: Path) -> dict[str, torch.Tensor]:
     if not isinstance(loaded, dict):
         raise UserError(f"{file}: holds a {type(loaded).__name__}, not tensors by name")
     return {name: each for name, each in loaded.items() if isinstance(each, torch.Tensor)}
+
+
+def _is_old_format(file: Path) -> bool:
+    with file.open("rb") as stream:
+        return stream.read(1) == pickle.PROTO
 
 
 def _broken(file: Path, error: Exception) -> UserError:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,12 @@ from ffnscope.core.loading import (
 )
 from ffnscope.core.meter import ProgressMeter, Report
 from ffnscope.core.model import LayeredModel
-from ffnscope.core.plan import count_threads, make_plan
+from ffnscope.core.plan import Plan, count_threads, make_plan
 from ffnscope.core.projection import project
 from ffnscope.core.request import CollectRequest, check_request, check_same_run, describe_run
-from ffnscope.core.statistics import count_layer, layer_arrays, make_tables
-from ffnscope.core.sweep import Group, RecordedLayer, Sweep, make_groups
+from ffnscope.core.statistics import LayerCounts, count_layer, layer_arrays, make_tables
+from ffnscope.core.sweep import RecordedLayer, Sweep, make_groups
+from ffnscope.core.team import Team, join_team
 from ffnscope.core.vocabulary import build_vocabulary
 from ffnscope.core.windows import Corpus, build_corpus, resolve_seq_len
 from ffnscope.store.environment import is_store
@@ -45,33 +47,45 @@ def collect(request: CollectRequest, report: Report = lambda event: None) -> Non
 
     Raises UserError for whatever the user can mend; what was finished by then stays in the store.
     """
-    check_request(request)
-    with _interruptible():
-        source = open_model(request.model, request.trust_remote_code)
-        tokenizer = load_tokenizer(source)
-        seq_len = resolve_seq_len(request.seq_len, source.positions, request.sources)
-        bos_id = _bos_id(request, source, tokenizer, report)
-        corpus = build_corpus(
-            request.sources,
-            tokenizer,
-            seq_len,
-            request.max_tokens,
-            source.vocabulary,
-            bos_id,
-            _reading(report),
-            scratch_folder(request) / "tokens",
-        )
-        _report_corpus(corpus, report)
-        device = choose_device(request.device)
-        model = load_model(source, device, choose_dtype(request.dtype, source, device))
+    with _interruptible(), join_team() as team:
+        say = report if team.leads else _silent
+        team.together(lambda: check_request(request) if team.leads else None)
+        source, tokenizer = team.together(lambda: _open_source(request))
+        # One process reads and tokenises; the others find the windows in the cache.
+        corpus = team.in_turn(lambda _: _read_corpus(request, source, tokenizer, say))
+        device = team.together(lambda: choose_device(request.device, team.local_rank))
+        model = team.together(lambda: load_model(source, device, choose_dtype(request.dtype, source, device)))
         run = describe_run(request, source, model, corpus)
-        with _open_store(request, run, report) as writer:
-            if writer is not None:
-                _Run(request, run, model, corpus, tokenizer, writer, report).go()
+        with _open_store(request, run, team, say) as (writer, complete):
+            if not complete:
+                _Run(request, run, model, corpus, tokenizer, writer, team, say).go()
+
+
+def _open_source(request: CollectRequest) -> tuple[ModelSource, Any]:
+    source = open_model(request.model, request.trust_remote_code)
+    return source, load_tokenizer(source)
+
+
+def _read_corpus(request: CollectRequest, source: ModelSource, tokenizer: Any, report: Report) -> Corpus:
+    corpus = build_corpus(
+        request.sources,
+        tokenizer,
+        resolve_seq_len(request.seq_len, source.positions, request.sources),
+        request.max_tokens,
+        source.vocabulary,
+        _bos_id(request, source, tokenizer, report),
+        _reading(report),
+        scratch_folder(request) / "tokens",
+    )
+    _report_corpus(corpus, report)
+    return corpus
 
 
 class _Run:
-    """The part of a run that writes the store."""
+    """The run itself: groups of layers through the sweep, and each layer's statistics into the store.
+
+    ``writer`` is None in the processes that do not lead.
+    """
 
     def __init__(
         self,
@@ -80,7 +94,8 @@ class _Run:
         model: LayeredModel,
         corpus: Corpus,
         tokenizer: Any,
-        writer: StoreWriter,
+        writer: StoreWriter | None,
+        team: Team,
         report: Report,
     ):
         self.request = request
@@ -89,29 +104,60 @@ class _Run:
         self.corpus = corpus
         self.tokenizer = tokenizer
         self.writer = writer
+        self.team = team
         self.folder = scratch_folder(request) / f"run-{run.run_id[:16]}"
         self.tables = make_tables(corpus)
         self.progress = ProgressMeter(run, writer, report)
         self.report = report
 
     def go(self) -> None:
-        done = set(self.writer.layers())
-        wanted = self.run.layers
-        missing = [layer for layer in wanted if layer not in done]
-        counted = self.tables.counted_windows
+        done = self.team.together(self._begin)
+        done = self.team.gather(done)[0]
+        if set(self.run.layers) - done:
+            self._sweep(done)
+        self.team.wait()
+        if self.team.leads:
+            self.progress.finish()
+            # Tokenised windows in a scratch folder of the user's own serve the next run too.
+            shutil.rmtree(self.folder if self.request.scratch else self.folder.parent, ignore_errors=True)
+
+    def _begin(self) -> set[int]:
+        """Write what comes before the first layer, where it is not there yet. Returns the layers that are."""
+        if self.writer is None:
+            return set()
         if not self.writer.begun:
             vocabulary = build_vocabulary(self.tokenizer, self.run.model.vocabulary)
-            totals = self.tables.ngrams[0].totals
-            self.writer.begin(self.run, vocabulary.texts, vocabulary.whole, self.corpus.tokens[:counted], totals)
-        if missing:
-            self._sweep(wanted, missing, done)
-        self.progress.finish()
-        # Tokenised windows in a scratch folder of the user's own serve the next run too.
-        shutil.rmtree(self.folder if self.request.scratch else self.folder.parent, ignore_errors=True)
+            windows = self.corpus.tokens[: self.tables.counted_windows]
+            self.writer.begin(self.run, vocabulary.texts, vocabulary.whole, windows, self.tables.ngrams[0].totals)
+        return set(self.writer.layers())
 
-    def _sweep(self, wanted: tuple[int, ...], missing: list[int], done: set[int]) -> None:
-        plan = make_plan(
-            wanted,
+    def _sweep(self, done: set[int]) -> None:
+        plan = self.team.gather(self.team.together(self._plan))[0]
+        self.report(f"{plan} in {self.folder}")
+        batch_size = int(self.run.settings["batch_size"])
+        counted = self.tables.counted_windows
+        sweep = self.team.together(
+            lambda: Sweep(self.model, self.corpus.tokens, counted, batch_size, self.folder, self.team)
+        )
+        start = self.team.gather(sweep.resumable(min(set(self.run.layers) - done)))[0]
+        self.progress.begin(start, len(done))
+        try:
+            for group in make_groups(self.run.layers, plan.group_layers, start):
+                missing = tuple(layer for layer in group.recorded if layer not in done)
+                for recorded in sweep.run_group(replace(group, recorded=missing), self.progress.forward):
+                    self.team.together(lambda recorded=recorded: self._finish_layer(recorded))
+                if self.team.leads:
+                    sweep.hidden_path(group.first).unlink(missing_ok=True)
+        except KeyboardInterrupt:
+            self.progress.interrupt()
+            raise
+
+    def _plan(self) -> Plan | None:
+        if not self.team.leads:
+            return None
+        _make_folder(self.folder)
+        return make_plan(
+            self.run.layers,
             len(self.corpus.tokens),
             self.corpus.seq_len,
             self.model.neurons,
@@ -121,29 +167,6 @@ class _Run:
             self.request.scratch_gb,
             self.request.group_layers,
         )
-        self.report(f"{plan} in {self.folder}")
-        _make_folder(self.folder)
-        sweep = Sweep(self.model, self.corpus.tokens, self.tables.counted_windows, self.request_batch_size, self.folder)
-        start = sweep.resumable(missing[0])
-        groups = make_groups(wanted, plan.group_layers, start)
-        self.progress.begin(start, len(done))
-        try:
-            for group in groups:
-                still = Group(
-                    group.first, group.last, tuple(each for each in group.recorded if each not in done), group.final
-                )
-                recorded = sweep.run_group(still, self.progress.forward)
-                for each in recorded:
-                    self._finish_layer(each)
-                sweep.hidden_path(group.first).unlink(missing_ok=True)
-        except KeyboardInterrupt:
-            self.progress.interrupt()
-            raise
-
-    @property
-    def request_batch_size(self) -> int:
-        """Windows a batch, as the run's settings say."""
-        return int(self.run.settings["batch_size"])
 
     def _finish_layer(self, recorded: RecordedLayer) -> None:
         layer, scratch = recorded.layer, recorded.scratch
@@ -155,9 +178,20 @@ class _Run:
                 f"layer {layer}: {np.count_nonzero(~np.isfinite(sums))} neurons have activations that are not finite "
                 f"in {self.run.settings['dtype']}; run it with --dtype float32"
             )
-        counts = count_layer(
-            layer, scratch, self.tables, self.request.min_occurrences, count_threads(), self.progress.count
+        own = count_layer(
+            layer,
+            scratch,
+            self.tables,
+            self.request.min_occurrences,
+            count_threads(self.team.local_size),
+            lambda neurons: self.progress.count(neurons * self.team.size),
+            self.team.share(range(scratch.neurons)),
         )
+        parts = self.team.gather_to_leader(own)
+        if self.writer is None:
+            scratch.close()
+            return
+        counts = LayerCounts.joined(parts)
         arrays = layer_arrays(counts, self.tables, scratch.maxima(), sums)
         arrays |= strongest_arrays(recorded.strongest.values, recorded.strongest.places, self.corpus.seq_len)
         last = arrays["detected_tokens"].astype(np.int64)
@@ -175,6 +209,10 @@ class _Run:
         self.writer.write_layer(layer, arrays, curves, {"seconds_counting": time.monotonic() - begun})
         self.progress.layer_done()
         scratch.remove()
+
+
+def _silent(event: Progress | str) -> None:
+    """Only the process that leads speaks."""
 
 
 def strongest_arrays(values: np.ndarray, places: np.ndarray, seq_len: int) -> dict[str, np.ndarray]:
@@ -197,21 +235,32 @@ def _bos_id(request: CollectRequest, source: ModelSource, tokenizer: Any, report
 
 
 @contextmanager
-def _open_store(request: CollectRequest, run: RunInfo, report: Report) -> Iterator[StoreWriter | None]:
-    """The store to write: new, overwritten, or resumed where model, corpus and settings are the same."""
-    if is_store(request.store):
-        if request.overwrite:
+def _open_store(
+    request: CollectRequest, run: RunInfo, team: Team, report: Report
+) -> Iterator[tuple[StoreWriter | None, bool]]:
+    """The writer (None where this process does not lead) of a store that is new, overwritten, or resumed where
+    model, corpus and settings are the same; and whether it is complete already."""
+
+    def prepare() -> StoreWriter | None:
+        if not team.leads:
+            return None
+        if is_store(request.store) and request.overwrite:
             remove_store(request.store)
-        elif request.resume:
+        elif is_store(request.store):
             with Store.open(request.store) as store:
                 check_same_run(request.store, store.run, run)
-                complete = store.complete
-            if complete:
-                report(f"{request.store}: complete already, nothing to do")
-                yield None
-                return
-    with StoreWriter.open(request.store) as writer:
-        yield writer
+                if store.complete:
+                    report(f"{request.store}: complete already, nothing to do")
+                    return None
+        return StoreWriter.open(request.store)
+
+    writer = team.together(prepare)
+    complete = team.gather(writer is None)[0]
+    try:
+        yield writer, complete
+    finally:
+        if writer is not None:
+            writer.close()
 
 
 def _report_corpus(corpus: Corpus, report: Report) -> None:

@@ -42,10 +42,9 @@ def in_out(module: nn.Module) -> tuple[int, int]:
     return (int(rows), int(columns)) if isinstance(module, Conv1D) else (int(columns), int(rows))  # type: ignore[has-type]
 
 
-def output_rows(module: nn.Module) -> torch.Tensor:
-    """[F, d]: row i is what neuron i adds to the residual stream (paper, Figure 6)."""
-    weight: Any = module.weight
-    return weight.detach() if isinstance(module, Conv1D) else weight.detach().T
+def output_rows(module: nn.Module, weight: torch.Tensor) -> torch.Tensor:
+    """[F, d]: row i of the projection's ``weight`` is what neuron i adds to the residual stream (paper, Figure 6)."""
+    return weight if isinstance(module, Conv1D) else weight.T
 
 
 def find_ffn(layer: nn.Module, width: int, name: str) -> Ffn:

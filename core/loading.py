@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,23 +13,50 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from ffnscope.core.checkpoint import weight_files
 from ffnscope.core.ffn import is_mixture
+from ffnscope.core.hub import fetch_weights, is_offline, snapshot
 from ffnscope.core.model import LayeredModel
 from ffnscope.store.errors import UserError
 
-WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 SAMPLE_BYTES = 1 << 20
 WHOLE_BYTES = 1 << 28  # checkpoints up to this size are hashed whole
 
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A model on disk or on the hub, before its weights are read."""
+    """A model on disk or on the hub, before its weights are read.
+
+    ``name`` is what the user gave; ``gguf_file`` the file's name where that is a ``.gguf`` file; ``offline`` says
+    that a hub model is to be taken from the cache alone.
+    """
 
     name: str
     config: Any
     text_config: Any
     trust_remote_code: bool
+    gguf_file: str | None = None
+    offline: bool = False
+
+    @property
+    def location(self) -> str:
+        """The folder or hub id that Hugging Face's loaders take."""
+        return self.name if self.gguf_file is None else str(Path(self.name).parent)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What Hugging Face's loaders need beside the location."""
+        return _options(self.trust_remote_code, self.gguf_file, self.offline)
+
+    @property
+    def title(self) -> str:
+        """The name to show: a folder's or file's own, without the folders above it, or the hub id."""
+        return Path(self.name).resolve().name if Path(self.name).exists() else self.name
+
+    @property
+    def path(self) -> str:
+        """Where it is: an absolute path, or the hub id."""
+        return str(Path(self.name).resolve()) if Path(self.name).exists() else self.name
 
     @property
     def positions(self) -> int | None:
@@ -44,20 +71,21 @@ class ModelSource:
 
 
 def open_model(name: str, trust_remote_code: bool = False) -> ModelSource:
-    """Read a model's configuration. Raises UserError for a missing folder, a broken or unknown configuration."""
+    """Read the configuration of a local folder, a ``.gguf`` file or a hub model.
+
+    Raises UserError for what is not there, and for a broken or unknown configuration.
+    """
+    if name.startswith("~"):
+        name = str(Path(name).expanduser())
     path = Path(name)
-    if not path.is_dir():
-        if path.exists():
-            raise UserError(f"{name}: is a file; give the folder that holds config.json and the weights")
-        if name.startswith((".", "/", "~")) or name.count("/") > 1 or os.sep in name.rstrip("/").removesuffix("/")[-1:]:
-            raise UserError(f"{name}: no such folder; give a local model folder or a hub id")
-    elif not (path / "config.json").is_file():
-        raise UserError(f"{name}: no config.json in it; give a folder saved by save_pretrained")
+    gguf_file = path.name if path.suffix.lower() == ".gguf" else None
+    offline = _look(name, path, gguf_file)
     _quiet()
+    location = name if gguf_file is None else str(path.parent)
     try:
-        config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
+        config = AutoConfig.from_pretrained(location, **_options(trust_remote_code, gguf_file, offline))
     except Exception as error:
-        raise UserError(f"{name}: {_what(error, path)}") from error
+        raise UserError(f"{name}: {_what(error)}") from error
     text = config.get_text_config()
     if is_mixture(text):
         raise UserError(
@@ -67,17 +95,48 @@ def open_model(name: str, trust_remote_code: bool = False) -> ModelSource:
         value = getattr(text, field, None)
         if not isinstance(value, int) or value <= 0:
             raise UserError(f"{name}: its config.json has no usable {field} (it says {value!r})")
-    return ModelSource(name, config, text, trust_remote_code)
+    return ModelSource(name, config, text, trust_remote_code, gguf_file, offline)
+
+
+def _look(name: str, path: Path, gguf_file: str | None) -> bool:
+    """Whether ``name`` is a hub model to be taken from the cache alone. Raises UserError where there is nothing."""
+    try:
+        if path.is_file():
+            if gguf_file is None:
+                raise UserError(f"{name}: is a file; give the folder that holds config.json and the weights")
+            if importlib.util.find_spec("gguf") is None:
+                raise UserError(f"{name}: reading .gguf files needs a package: pip install 'ffnscope[gguf]'")
+            return False
+        if path.is_dir():
+            if not (path / "config.json").is_file():
+                raise UserError(f"{name}: no config.json in it; give a folder saved by save_pretrained")
+            return False
+    except OSError as error:
+        raise UserError(f"{name}: cannot be read ({error.strerror})") from error
+    if gguf_file is not None:
+        raise UserError(f"{name}: no such file")
+    return is_offline(name)
+
+
+def _options(trust_remote_code: bool, gguf_file: str | None, offline: bool) -> dict[str, Any]:
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "local_files_only": offline}
+    return options if gguf_file is None else options | {"gguf_file": gguf_file}
+
+
+def weights_folder(source: ModelSource) -> Path:
+    """The folder with the weights; those of a hub model are downloaded first. Raises UserError where there are none."""
+    folder = Path(source.location)
+    return folder if folder.is_dir() else fetch_weights(source.name, source.offline)
 
 
 def load_tokenizer(source: ModelSource) -> Any | None:
     """The model's tokenizer, None where the folder has none. Raises UserError for a broken one."""
-    folder = Path(source.name)
+    folder = Path(source.location)
     names = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
-    if folder.is_dir() and not any((folder / name).is_file() for name in names):
+    if source.gguf_file is None and folder.is_dir() and not any((folder / name).is_file() for name in names):
         return None
     try:
-        return AutoTokenizer.from_pretrained(source.name, trust_remote_code=source.trust_remote_code)
+        return AutoTokenizer.from_pretrained(source.location, **source.options)
     except Exception as error:
         raise UserError(f"{source.name}: its tokenizer cannot be read ({_first_line(error)})") from error
 
@@ -86,14 +145,15 @@ def load_model(source: ModelSource, device: torch.device, dtype: torch.dtype) ->
     """Load the whole model to the device. Raises UserError for missing or broken weights."""
     try:
         model, loaded = AutoModelForCausalLM.from_pretrained(
-            source.name,
+            source.location,
             config=source.config,
             dtype=dtype,
-            trust_remote_code=source.trust_remote_code,
+            weights_only=True,
             output_loading_info=True,
+            **source.options,
         )
     except Exception as error:
-        raise UserError(f"{source.name}: {_what(error, Path(source.name))}") from error
+        raise UserError(f"{source.name}: {_what(error)}") from error
     missing = sorted(loaded["missing_keys"])
     if missing:
         raise UserError(
@@ -108,11 +168,14 @@ def load_model(source: ModelSource, device: torch.device, dtype: torch.dtype) ->
         ) from error
 
 
-def choose_device(name: str) -> torch.device:
-    """The device for ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``. Raises UserError where it is not there."""
+def choose_device(name: str, local_rank: int = 0) -> torch.device:
+    """The device for ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``; of several GPUs the one of this process.
+
+    Raises UserError where it is not there.
+    """
+    if name in ("auto", "cuda") and torch.cuda.is_available():
+        return torch.device("cuda", local_rank % torch.cuda.device_count())
     if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
@@ -145,8 +208,7 @@ def fingerprint(source: ModelSource) -> str:
     for noise in ("_name_or_path", "transformers_version"):
         config.pop(noise, None)
     digest.update(json.dumps(config, sort_keys=True, default=str).encode())
-    folder = Path(source.name)
-    files = sorted({file for pattern in WEIGHTS for file in folder.glob(pattern)}) if folder.is_dir() else []
+    files = _files(source)
     whole = sum(file.stat().st_size for file in files) <= WHOLE_BYTES
     for file in files:
         size = file.stat().st_size
@@ -159,6 +221,13 @@ def fingerprint(source: ModelSource) -> str:
     return digest.hexdigest()
 
 
+def _files(source: ModelSource) -> list[Path]:
+    if source.gguf_file is not None:
+        return [Path(source.name)]
+    folder = Path(source.location) if Path(source.location).is_dir() else snapshot(source.name)
+    return weight_files(folder) if folder is not None else []
+
+
 def _quiet() -> None:
     import transformers
 
@@ -167,10 +236,10 @@ def _quiet() -> None:
     logging.getLogger("torch").setLevel(logging.ERROR)
 
 
-def _what(error: Exception, path: Path) -> str:
+def _what(error: Exception) -> str:
     line = _first_line(error)
-    if isinstance(error, OSError) and not path.is_dir():
-        return f"neither a local folder nor reachable on the hub ({line})"
+    if "for this kind of AutoModel" in str(error):
+        return "is not a causal LM, the only kind of model that ffnscope reads"
     if "model type" in str(error) and "not recogni" in str(error).lower():
         return f"an architecture that this transformers does not know ({line})"
     if "trust_remote_code" in str(error):

@@ -18,7 +18,7 @@ Report = Callable[[Progress | str], None]
 class ProgressMeter:
     """Turns work done into what is shown to the caller and kept in the store for its readers."""
 
-    def __init__(self, run: RunInfo, writer: StoreWriter, report: Report):
+    def __init__(self, run: RunInfo, writer: StoreWriter | None, report: Report):
         self._writer = writer
         self._report = report
         self._positions = run.corpus.positions
@@ -85,6 +85,6 @@ class ProgressMeter:
             updated=time.time(),
         )
         self._report(progress)
-        if store or time.monotonic() - self._stored > STORE_SECONDS:
+        if self._writer is not None and (store or time.monotonic() - self._stored > STORE_SECONDS):
             self._stored = time.monotonic()
             self._writer.write_progress(progress)

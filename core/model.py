@@ -96,6 +96,10 @@ class LayeredModel:
     def release_layers(self, first: int, last: int) -> None:
         """Let go of the weights of layers first .. last - 1; they stay, where the whole model is on the device."""
 
+    def most_layers(self) -> int | None:
+        """The most layers that a group may have for the device's sake, None where any number will do."""
+        return None
+
     # Running
 
     @torch.inference_mode()
@@ -181,9 +185,15 @@ class LayeredModel:
 
     def output_rows(self, index: int) -> torch.Tensor:
         """[F, e]: each neuron's row of the second FFN matrix, through the output projection where there is one."""
-        rows = output_rows(self.layer(index).get_submodule(self.ffns[index].second))
+        module = self.layer(index).get_submodule(self.ffns[index].second)
+        rows = output_rows(module, self.second_weight(index))
         onward = self.output_projection()
         return rows if onward is None else rows.float() @ onward.to(rows.device).float()
+
+    def second_weight(self, index: int) -> torch.Tensor:
+        """The second FFN matrix of a layer as its module has it."""
+        weight: Any = self.layer(index).get_submodule(self.ffns[index].second).weight
+        return weight.detach()
 
     def unembedding(self) -> torch.Tensor:
         """[V, e]: the unembedding matrix."""
@@ -200,7 +210,8 @@ class LayeredModel:
         for path, module in self.base.named_modules():
             outside = not path.startswith(f"{self.layers_path}.")
             if outside and is_projection(module) and in_out(module) == (self.width, wanted):
-                return output_rows(module)
+                weight: Any = module.weight
+                return output_rows(module, weight.detach())
         raise UserError(
             f"{self.name}: its unembedding has {wanted} columns and the residual stream {self.width} values, "
             "but no projection between them was found"

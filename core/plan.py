@@ -15,6 +15,7 @@ from ffnscope.store.errors import UserError
 BATCH_POSITIONS = {"cpu": 4096, "mps": 4096}  # positions a batch
 GPU_BATCH_POSITIONS = 16384
 SHARE_OF_FREE = 0.8  # of a disk's free space that a run takes without being told to
+MOST_THREADS = 16  # for counting: each holds a count for every n-gram
 GIB = 1 << 30
 
 
@@ -98,10 +99,10 @@ def make_plan(
     return Plan(size, -(-total // size), needed(size))
 
 
-def count_threads() -> int:
-    """Threads for counting: the cores this process may use."""
+def count_threads(processes: int = 1) -> int:
+    """Threads for counting: this process's part of the cores, shared with the run's other ``processes`` on the host."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, 16)
+    return max(1, min(cores // processes, MOST_THREADS))
 
 
 def _existing(folder: Path) -> Path:

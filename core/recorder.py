@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,6 +63,14 @@ class Recorder:
         """Say which windows come next; the first ``counted`` of them may give contexts."""
         self._first_window, self._shape, self._counted = first_window, (windows, seq_len), counted
         self.batch = None
+
+    def merge(self, others: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
+        """Keep the strongest of several recorders' (values, places), each over windows of its own."""
+        values = np.concatenate([each for each, _ in others], axis=1)
+        places = np.concatenate([each for _, each in others], axis=1)
+        late = np.where(places < 0, np.iinfo(np.int64).max, places)
+        order = np.lexsort((late, -values), axis=1)[:, :CONTEXTS]
+        self.values, self.places = np.take_along_axis(values, order, 1), np.take_along_axis(places, order, 1)
 
     def __call__(self, module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
         windows, length = self._shape

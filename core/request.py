@@ -76,7 +76,7 @@ def describe_run(request: CollectRequest, source: ModelSource, model: LayeredMod
     text = source.text_config
     name = getattr(text, "activation_function", None) or getattr(text, "hidden_act", None)
     model_info = ModelInfo(
-        name=Path(source.name).name if Path(source.name).is_dir() else source.name,
+        name=source.title,
         architecture=str(getattr(source.config, "model_type", "")),
         layers=model.count,
         neurons=model.neurons,
@@ -104,7 +104,7 @@ def describe_run(request: CollectRequest, source: ModelSource, model: LayeredMod
     return RunInfo(
         model_info,
         corpus_info,
-        settings | {"model_path": str(Path(source.name).resolve()) if Path(source.name).is_dir() else source.name},
+        settings | {"model_path": source.path},
         datetime.now(UTC).isoformat(timespec="seconds"),
         version("ffnscope"),
         hashlib.sha256(identity.encode()).hexdigest(),

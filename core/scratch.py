@@ -53,7 +53,15 @@ class ScratchFile:
 
     def flush(self) -> None:
         """Wait until the file is on the disk."""
-        os.fsync(self._handle)
+        try:
+            os.fsync(self._handle)
+        except OSError as error:
+            raise scratch_error(self.path, error) from error
+
+    def reopen(self) -> None:
+        """Close and open it: on a network file system that is when hosts see each other's writes."""
+        os.close(self._handle)
+        self._handle = os.open(self.path, os.O_RDWR)
 
     def close(self) -> None:
         """Close it; the file stays."""
@@ -110,6 +118,11 @@ class LayerScratch:
             part = np.empty((min(SUM_WINDOWS, self.windows - first), self.neurons), np.float32)
             file.read(first * self.neurons * 4, part)
             yield part
+
+    def flush(self) -> None:
+        """Wait until other hosts can read what was written here, and read anew what they wrote."""
+        for file in (self._bits, self._sums, self._maxima):
+            file.reopen()
 
     def close(self) -> None:
         """Close the files; they stay until the group is done."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Protocol
 
 import numpy as np
@@ -79,6 +79,19 @@ class LayerCounts:
     detected: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
     @classmethod
+    def joined(cls, parts: Sequence[LayerCounts]) -> LayerCounts:
+        """The counts of consecutive neurons put together."""
+        if len(parts) == 1:
+            return parts[0]
+        names = [each.name for each in fields(cls) if each.name != "detected"]
+        arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+        detected, before = {}, 0
+        for part in parts:
+            detected |= {before + neuron: found for neuron, found in part.detected.items()}
+            before += len(part.activations)
+        return cls(**arrays, detected=detected)
+
+    @classmethod
     def empty(cls, neurons: int, tables: CorpusTables) -> LayerCounts:
         """Zero counts."""
         windows = tables.counted_windows
@@ -137,32 +150,36 @@ def count_layer(
     min_occurrences: int,
     threads: int = 1,
     advance: Callable[[int], None] = lambda neurons: None,
+    neurons: range | None = None,
 ) -> LayerCounts:
-    """Count everything about every neuron of a layer; the result does not depend on ``threads``.
+    """Count everything about a layer's ``neurons`` (consecutive; default all).
 
-    ``advance`` is called with the number of neurons finished, from any thread's block.
+    The result does not depend on ``threads``, nor on how the neurons are divided.
+    ``advance`` is called with the number of neurons finished, a block at a time.
     """
-    counts = LayerCounts.empty(bits.neurons, tables)
+    neurons = range(bits.neurons) if neurons is None else neurons
+    counts = LayerCounts.empty(len(neurons), tables)
     workspace = _Workspace(tables)
     row = max(len(tables.bos) * tables.bos.shape[1], 1)
-    block = max(1, min(BLOCK_BYTES // row // threads, -(-bits.neurons // threads)))
+    block = max(1, min(BLOCK_BYTES // row // threads, -(-len(neurons) // threads)))
     flat_ids = [table.ids.reshape(-1) for table in tables.ngrams]
 
     def work(first: int) -> int:
-        last = min(first + block, bits.neurons)
+        last = min(first + block, neurons.stop)
         for neuron, own in enumerate(bits.block(first, last), first):
-            _count_neuron(layer, neuron, own, tables, flat_ids, min_occurrences, counts, workspace)
+            seed = layer << 32 | neuron
+            _count_neuron(neuron - neurons.start, seed, own, tables, flat_ids, min_occurrences, counts, workspace)
         return last - first
 
     with ThreadPoolExecutor(threads) as pool:
-        for done in pool.map(work, range(0, bits.neurons, block)):
+        for done in pool.map(work, range(neurons.start, neurons.stop, block)):
             advance(done)
     return counts
 
 
 def _count_neuron(
-    layer: int,
     neuron: int,
+    seed: int,
     bits: np.ndarray,
     tables: CorpusTables,
     flat_ids: list[np.ndarray],
@@ -180,7 +197,7 @@ def _count_neuron(
     found = kernels.set_positions(bits[: tables.counted_windows], tables.seq_len, space.positions)
     positions = space.positions[:found]
     kernels.count_curve(positions, tables.seq_len, edges[: counted + 1], counts.curves[neuron])
-    kernels.draw(positions, layer << 32 | neuron, counts.drawn[neuron])
+    kernels.draw(positions, seed, counts.drawn[neuron])
     for index, table in enumerate(tables.ngrams):
         few = 0 if counts.order[neuron] else FEW[index]
         distinct, total, covering, number = kernels.count_order(

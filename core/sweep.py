@@ -13,6 +13,7 @@ import torch
 from ffnscope.core.model import LayeredModel
 from ffnscope.core.recorder import BatchRecord, Recorder
 from ffnscope.core.scratch import LayerScratch, ScratchFile
+from ffnscope.core.team import ALONE, Team
 
 PENDING = 2  # batches that may wait to be written while the next is computed
 
@@ -54,8 +55,17 @@ def make_groups(layers: Sequence[int], size: int, first: int = 0) -> list[Group]
 class Sweep:
     """Runs groups over the windows ``tokens`` [S, T]; the first ``counted`` windows may give contexts."""
 
-    def __init__(self, model: LayeredModel, tokens: np.ndarray, counted: int, batch_size: int, folder: Path):
+    def __init__(
+        self,
+        model: LayeredModel,
+        tokens: np.ndarray,
+        counted: int,
+        batch_size: int,
+        folder: Path,
+        team: Team = ALONE,
+    ):
         self.model = model
+        self.team = team
         self.tokens = tokens
         self.counted = counted
         self.batch_size = batch_size
@@ -83,43 +93,66 @@ class Sweep:
 
         The hidden states that leave the group are kept in the scratch folder, complete or not there at all.
         """
-        windows, length = self.tokens.shape
-        recorded = [
-            RecordedLayer(
-                layer,
-                LayerScratch(self.folder, layer, windows, self.model.neurons, length),
-                Recorder(layer, self.model.neurons),
-            )
-            for layer in group.recorded
-        ]
-        entering = self._hidden_file(group.first, fresh=False) if group.first else None
-        leaving = None if group.final else self._hidden_file(group.last, fresh=True)
+        # One process makes the files; each of the others opens them once they are there.
+        recorded, leaving = self.team.in_turn(lambda fresh: self._open_files(group, fresh))
+        entering = ScratchFile(self.hidden_path(group.first), self._hidden_bytes, fresh=False) if group.first else None
+        try:
+            self.team.together(lambda: self._run_batches(group, recorded, entering, leaving, advance))
+        finally:
+            if entering is not None:
+                entering.close()
+        for each in recorded:
+            each.scratch.flush()
+            each.strongest.merge(self.team.gather((each.strongest.values, each.strongest.places)))
+        if leaving is not None:
+            leaving.flush()
+            leaving.close()
+            self.team.wait()
+            if self.team.leads:
+                leaving.path.replace(self.hidden_path(group.last))
+        self.team.wait()
+        return recorded
+
+    def _run_batches(
+        self,
+        group: Group,
+        recorded: list[RecordedLayer],
+        entering: ScratchFile | None,
+        leaving: ScratchFile | None,
+        advance: Callable[[int], None],
+    ) -> None:
         recorders = {each.layer: each.strongest for each in recorded}
         handles = [self.model.activation(layer).register_forward_hook(hook) for layer, hook in recorders.items()]
-        self.model.load_layers(group.first, group.last)
         try:
+            self.model.load_layers(group.first, group.last)
             with ThreadPoolExecutor(1) as writer:
                 pending: list[Future[None]] = []
-                for first, last in self.batches:
+                for first, last in self.team.share(self.batches):
                     hidden = self._run_batch(group, first, last, recorders, entering)
                     records = [each.strongest.batch for each in recorded]
                     pending.append(writer.submit(self._write, first, recorded, records, leaving, hidden))
                     if len(pending) > PENDING:
                         pending.pop(0).result()
-                    advance((last - first) * length * (group.last - group.first))
+                    work = (last - first) * self.tokens.shape[1] * (group.last - group.first)
+                    advance(work * self.team.size)
                 for future in pending:
                     future.result()
         finally:
             for handle in handles:
                 handle.remove()
             self.model.release_layers(group.first, group.last)
-            if entering is not None:
-                entering.close()
-        if leaving is not None:
-            leaving.flush()
-            leaving.close()
-            leaving.path.replace(self.hidden_path(group.last))
-        return recorded
+
+    def _open_files(self, group: Group, fresh: bool) -> tuple[list[RecordedLayer], ScratchFile | None]:
+        windows, length = self.tokens.shape
+        recorded = [
+            RecordedLayer(
+                layer,
+                LayerScratch(self.folder, layer, windows, self.model.neurons, length, fresh),
+                Recorder(layer, self.model.neurons),
+            )
+            for layer in group.recorded
+        ]
+        return recorded, None if group.final else self._leaving_file(group.last, fresh)
 
     def _run_batch(
         self, group: Group, first: int, last: int, recorders: dict[int, Recorder], entering: ScratchFile | None
@@ -155,10 +188,12 @@ class Sweep:
             offset = first * self.tokens.shape[1] * self.model.width * self._item
             leaving.write(offset, hidden.contiguous().view(torch.uint8).cpu().numpy())
 
-    def _hidden_file(self, layer: int, fresh: bool) -> ScratchFile:
-        size = self.tokens.size * self.model.width * self._item
-        path = self.hidden_path(layer)
-        return ScratchFile(path.with_suffix(".part") if fresh else path, size, fresh)
+    def _leaving_file(self, layer: int, fresh: bool) -> ScratchFile:
+        return ScratchFile(self.hidden_path(layer).with_suffix(".part"), self._hidden_bytes, fresh)
+
+    @property
+    def _hidden_bytes(self) -> int:
+        return self.tokens.size * self.model.width * self._item
 
     def _load_hidden(self, file: ScratchFile, first: int, like: torch.Tensor) -> torch.Tensor:
         raw = np.empty(like.numel() * like.element_size(), np.uint8)
