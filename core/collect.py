@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from ffnscope.core.loading import (
 )
 from ffnscope.core.meter import ProgressMeter, Report
 from ffnscope.core.model import LayeredModel
+from ffnscope.core.offload import load_offloaded
 from ffnscope.core.plan import Plan, count_threads, make_plan
 from ffnscope.core.projection import project
 from ffnscope.core.request import CollectRequest, check_request, check_same_run, describe_run
@@ -54,7 +56,8 @@ def collect(request: CollectRequest, report: Report = lambda event: None) -> Non
         # One process reads and tokenises; the others find the windows in the cache.
         corpus = team.in_turn(lambda _: _read_corpus(request, source, tokenizer, say))
         device = team.together(lambda: choose_device(request.device, team.local_rank))
-        model = team.together(lambda: load_model(source, device, choose_dtype(request.dtype, source, device)))
+        load = load_offloaded if request.offload else load_model
+        model = team.together(lambda: load(source, device, choose_dtype(request.dtype, source, device)))
         run = describe_run(request, source, model, corpus)
         with _open_store(request, run, team, say) as (writer, complete):
             if not complete:
@@ -145,7 +148,7 @@ class _Run:
             for group in make_groups(self.run.layers, plan.group_layers, start):
                 missing = tuple(layer for layer in group.recorded if layer not in done)
                 for recorded in sweep.run_group(replace(group, recorded=missing), self.progress.forward):
-                    self.team.together(lambda recorded=recorded: self._finish_layer(recorded))
+                    self.team.together(partial(self._finish_layer, recorded))
                 if self.team.leads:
                     sweep.hidden_path(group.first).unlink(missing_ok=True)
         except KeyboardInterrupt:
@@ -166,6 +169,7 @@ class _Run:
             self.folder,
             self.request.scratch_gb,
             self.request.group_layers,
+            self.model.most_layers(),
         )
 
     def _finish_layer(self, recorded: RecordedLayer) -> None:

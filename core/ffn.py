@@ -38,8 +38,9 @@ def is_projection(module: nn.Module) -> bool:
 
 def in_out(module: nn.Module) -> tuple[int, int]:
     """Input and output widths of a projection."""
-    rows, columns = module.weight.shape  # type: ignore[misc]
-    return (int(rows), int(columns)) if isinstance(module, Conv1D) else (int(columns), int(rows))  # type: ignore[has-type]
+    weight: Any = module.weight
+    rows, columns = weight.shape
+    return (int(rows), int(columns)) if isinstance(module, Conv1D) else (int(columns), int(rows))
 
 
 def output_rows(module: nn.Module, weight: torch.Tensor) -> torch.Tensor:

@@ -62,6 +62,8 @@ class LayeredModel:
             raise UserError(
                 f"{name}: is a mixture of experts; ffnscope reads dense FFNs only, where every neuron sees every token"
             )
+        if getattr(self.config, "num_kv_shared_layers", None):
+            raise UserError(f"{name}: some of its layers use the keys of earlier ones, so they cannot be run one by one")
         self.base = _base_model(model)
         count = int(self.config.num_hidden_layers)
         self.layers_path, self.layers = find_layers(self.base, count, name)
@@ -70,6 +72,7 @@ class LayeredModel:
         if len({ffn.neurons for ffn in self.ffns}) != 1:
             raise UserError(f"{name}: its layers have FFNs of different sizes; ffnscope needs one size for all")
         self._originals = list(self.layers)
+        self.hidden_dtype = next(self.base.parameters()).dtype
         self._returned: int | None = None
 
     @property
@@ -146,10 +149,23 @@ class LayeredModel:
 
     @torch.inference_mode()
     def prepare(self, tokens: torch.Tensor) -> None:
-        """Learn from a few ``tokens`` [1, 2] int64 whether decoder layers return a tuple; before any ``frame``."""
+        """Learn from a few ``tokens`` [1, 2] int64 whether decoder layers return a tuple; before any ``frame``.
+
+        Raises UserError for models whose layers cannot be run one by one.
+        """
         self.load_layers(0, 1)
-        self._returned = self._probe(tokens)
-        self.release_layers(0, 1)
+        try:
+            self._returned = self._probe(tokens)
+        finally:
+            self.release_layers(0, 1)
+        passed: list[torch.Tensor] = []
+        with self._gates(lambda hidden, _: passed.append(hidden), self._returned):
+            self._forward(tokens)
+        if len(passed) != self.count or not all(torch.equal(hidden, passed[0]) for hidden in passed):
+            raise UserError(
+                f"{self.name}: does more between its decoder layers than pass hidden states on, so they cannot be "
+                "run one by one"
+            )
 
     def _probe(self, tokens: torch.Tensor) -> int:
         """How many values a decoder layer returns in a tuple, 0 where it returns a bare tensor."""
@@ -163,7 +179,19 @@ class LayeredModel:
             self._forward(tokens)
         hidden, call = seen[0]
         output = self.layer(0)(hidden, *call.arguments, **call.named)
+        leaving = output[0] if isinstance(output, tuple) else output
+        self._check_hidden(hidden, leaving, tokens)
         return len(output) if isinstance(output, tuple) else 0
+
+    def _check_hidden(self, entering: torch.Tensor, leaving: torch.Tensor, tokens: torch.Tensor) -> None:
+        wanted = (*tokens.shape, self.width)
+        for hidden in (entering, leaving):
+            if tuple(hidden.shape) != wanted or hidden.dtype != entering.dtype:
+                raise UserError(
+                    f"{self.name}: its decoder layers exchange {tuple(hidden.shape)} {hidden.dtype} where "
+                    f"{wanted} {entering.dtype} was expected, so they cannot be run one by one"
+                )
+        self.hidden_dtype = entering.dtype
 
     def _forward(self, tokens: torch.Tensor) -> None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from dataclasses import dataclass
@@ -69,14 +70,18 @@ def make_plan(
     folder: Path,
     scratch_gb: float | None,
     group_layers: int | None,
+    most_layers: int | None = None,
 ) -> Plan:
     """The largest groups whose scratch fits the budget: ``scratch_gb``, else most of the disk's free space.
 
-    ``itemsize`` is that of the hidden states. Raises UserError where not even one layer fits.
+    ``itemsize`` is that of the hidden states; ``most_layers`` is the most that the device takes at a time, where it
+    is not given by ``group_layers``. Raises UserError where not even one layer fits.
     """
     per_layer = LayerScratch.bytes_needed(windows, neurons, seq_len)
     hidden = 2 * windows * seq_len * width * itemsize
     free = shutil.disk_usage(_existing(folder)).free
+    if scratch_gb is not None and not 0 < scratch_gb < math.inf:
+        raise UserError(f"--scratch-gb {scratch_gb:g}: must be a size in GiB above 0")
     budget = int(scratch_gb * GIB) if scratch_gb is not None else int(free * SHARE_OF_FREE)
     if scratch_gb is not None and budget > free:
         raise UserError(
@@ -87,7 +92,7 @@ def make_plan(
     def needed(size: int) -> int:
         return min(size, len(layers)) * per_layer + (hidden if size < total else 0)
 
-    sizes = [group_layers] if group_layers else range(total, 0, -1)
+    sizes = [group_layers] if group_layers else range(min(total, most_layers or total), 0, -1)
     size = next((each for each in sizes if needed(each) <= budget), None)
     if size is None:
         least = needed(group_layers or 1)

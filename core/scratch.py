@@ -34,7 +34,7 @@ class ScratchFile:
 
     def write(self, offset: int, array: np.ndarray) -> None:
         """Write an array's items at ``offset`` bytes."""
-        view = memoryview(np.ascontiguousarray(array)).cast("B")
+        view = np.ascontiguousarray(array).data.cast("B")
         try:
             while len(view):
                 written = os.pwrite(self._handle, view, offset)
@@ -44,7 +44,7 @@ class ScratchFile:
 
     def read(self, offset: int, out: np.ndarray) -> None:
         """Fill the contiguous array ``out`` from ``offset`` bytes on."""
-        view = memoryview(out).cast("B")
+        view = out.data.cast("B")
         while len(view):
             count = os.preadv(self._handle, [view], offset)
             if count <= 0:

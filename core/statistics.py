@@ -85,7 +85,8 @@ class LayerCounts:
             return parts[0]
         names = [each.name for each in fields(cls) if each.name != "detected"]
         arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-        detected, before = {}, 0
+        detected: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        before = 0
         for part in parts:
             detected |= {before + neuron: found for neuron, found in part.detected.items()}
             before += len(part.activations)

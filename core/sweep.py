@@ -70,8 +70,8 @@ class Sweep:
         self.counted = counted
         self.batch_size = batch_size
         self.folder = folder
-        self._item = next(model.base.parameters()).element_size()
         model.prepare(torch.from_numpy(tokens[:1, :2].astype(np.int64)).to(model.device))
+        self._item = model.hidden_dtype.itemsize
 
     @property
     def batches(self) -> list[tuple[int, int]]:

@@ -7,7 +7,7 @@ which all of them must see.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,6 +18,7 @@ import torch.distributed as dist
 from ffnscope.store.errors import UserError
 
 Item = TypeVar("Item")
+Slices = TypeVar("Slices", range, list[tuple[int, int]])
 PATIENCE = timedelta(days=7)  # one process may count for hours while another waits
 
 
@@ -35,7 +36,7 @@ class Team:
         """Whether this process writes the store."""
         return self.rank == 0
 
-    def share(self, items: Sequence[Item]) -> Sequence[Item]:
+    def share(self, items: Slices) -> Slices:
         """This process's part of ``items``: consecutive, in the processes' order, all of them together everything."""
         return items[len(items) * self.rank // self.size : len(items) * (self.rank + 1) // self.size]
 

@@ -37,7 +37,7 @@ class Tokens:
 def layer_cells(store: Store, layer: int, neurons: np.ndarray, column: str, tokens: Tokens) -> list[str]:
     """One JSON text for each of ``neurons`` [N]; "null" where the neuron has no such value.
 
-    ``column`` is one of LISTS, ``suppresses_triggers`` or a column of ``columns``.
+    ``column`` is one of LISTS or a column of ``columns``.
     """
     if column in ("promoted", "suppressed"):
         return _projections(store, layer, neurons, column, tokens)
@@ -46,8 +46,7 @@ def layer_cells(store: Store, layer: int, neurons: np.ndarray, column: str, toke
     if column == "detected_tokens":
         return _detected(store, layer, neurons, tokens)
     if column == "suppresses_triggers":
-        projection = columns.values(store, layer, "trigger_projection")[neurons]
-        return ["null" if p != p else "true" if p < 0 else "false" for p in projection.tolist()]
+        return [("null", "false", "true")[code] for code in columns.values(store, layer, column)[neurons].tolist()]
     values = columns.values(store, layer, column)[neurons]
     words = columns.words(column)
     if words:

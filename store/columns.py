@@ -42,6 +42,7 @@ _COLUMNS = (
     Column("detected", ("det",), "detected n-grams"),
     Column("covered", ("cov",), "share of the activations on the detected n-grams", whole=False),
     Column("trigger_projection", ("proj",), "mean projection of a detector's triggers", whole=False),
+    Column("suppresses_triggers", ("sup",), "whether a detector's projection is below 0", ("", "false", "true")),
     Column("position_mi", ("mi",), "mutual information with position, nats", whole=False),
     Column("position_bias", ("bias",), "bias of position_mi, nats", whole=False),
     Column("position_type", ("type",), "type of a positional neuron", POSITION_TYPES),
@@ -119,6 +120,9 @@ def values(store: Store, layer: int, name: str) -> np.ndarray:
         return np.bincount(store.column(layer, "detected_neuron"), minlength=store.neurons(layer))
     if column == "covered":
         return covered(store, layer)
+    if column == "suppresses_triggers":
+        projection = store.column(layer, "trigger_projection")
+        return np.where(np.isnan(projection), 0, 1 + (projection < 0)).astype(np.uint8)
     return store.column(layer, column)
 
 

@@ -58,7 +58,7 @@ def resolve_columns(store: Store, names: Sequence[str] | None) -> tuple[str, ...
     found = []
     for given in names:
         name = given.strip()
-        listed = name.lower() if name.lower() in (*LISTS, "suppresses_triggers") else registry.find(name, domains)
+        listed = name.lower() if name.lower() in LISTS else registry.find(name, domains)
         if listed is None:
             known = dict.fromkeys([*default_columns(store), *registry.names(), *LISTS])
             raise UserError(f"no column {name!r}; known are {', '.join(known)}")

@@ -12,6 +12,8 @@ from ffnscope.store.schema import ABSENT
 from ffnscope.store.vocabulary import Vocabulary
 
 _FOLDED: WeakKeyDictionary[Vocabulary, tuple[list[str], list[str]]] = WeakKeyDictionary()
+_MATCHED: WeakKeyDictionary[Vocabulary, dict[Pattern, np.ndarray]] = WeakKeyDictionary()
+_REMEMBERED = 16  # patterns
 _ESCAPE = re.compile(r'\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([nrt"\\]))')
 _LETTERS = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\"}
 
@@ -44,14 +46,22 @@ def unescape(text: str) -> str:
 
 def matching_tokens(vocabulary: Vocabulary, pattern: Pattern) -> np.ndarray:
     """[V + 1] bool: the tokens that a pattern fits; the last item, for tokens that are absent, is False."""
-    exact, folded = _texts(vocabulary)
-    found = np.zeros(len(exact) + 1, np.bool_)
-    if pattern.exact:
-        found[:-1] = [text == pattern.text for text in exact]
-    else:
-        part = pattern.text.casefold()
-        found[:-1] = [part in text for text in folded]
-    return found
+    known = _MATCHED.setdefault(vocabulary, {})
+    if pattern not in known:
+        exact, folded = _texts(vocabulary)
+        found = np.zeros(len(exact) + 1, np.bool_)
+        if pattern.exact:
+            found[:-1] = [text == pattern.text for text in exact]
+        else:
+            part = pattern.text.casefold()
+            found[:-1] = [part in text for text in folded]
+        found.flags.writeable = False
+        # A filter asks for the same texts in every layer.
+        while len(known) >= _REMEMBERED:
+            known.pop(next(iter(known)), None)
+        known[pattern] = found
+        return found
+    return known[pattern]
 
 
 def matching_ngrams(vocabulary: Vocabulary, pattern: Pattern, ngrams: np.ndarray) -> np.ndarray:

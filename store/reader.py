@@ -319,7 +319,7 @@ def finished_layers(transaction: lmdb.Transaction, meta: Any) -> tuple[int, ...]
     found = []
     with transaction.cursor(meta) as cursor:
         if cursor.set_range(b"layer:"):
-            for key in cursor.iternext(keys=True, values=False):
+            for key in map(bytes, cursor.iternext(keys=True, values=False)):
                 if not key.startswith(b"layer:"):
                     break
                 found.append(int(key[6:]))

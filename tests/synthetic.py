@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from synthetic_neurons import MIN_OCCURRENCES, RULES, Corpus, count_layer
+from synthetic_text import BOS, make_text
 
 from ffnscope.store.records import CorpusInfo, DomainInfo, ModelInfo, Progress, RunInfo
 from ffnscope.store.schema import LAYER_ARRAYS
 from ffnscope.store.writer import StoreWriter
-from synthetic_neurons import MIN_OCCURRENCES, RULES, Corpus, count_layer
-from synthetic_text import BOS, make_text
 
 POOL = 4096  # neurons counted for a light store, which every layer draws its neurons from
 
@@ -37,11 +37,11 @@ def make_store(
     pool: int = POOL,
     name: str = "synthetic",
 ) -> Path:
-    """A store of ``layers`` x ``neurons`` over ``windows`` windows (of all domains together), every number consistent.
+    """A store of ``layers`` x ``neurons`` over ``windows`` windows (of all domains together), all numbers consistent.
 
-    ``written``: only so many layers are there yet (default all, or half of them where not ``complete``). ``count_only``:
-    further domains, of a quarter as many windows. ``light``: layers repeat a pool of counted neurons, and only positional
-    neurons and the first 64 of a layer have position curves. Deterministic in ``seed``.
+    ``written``: only so many layers are there yet (default all, or half of them where not ``complete``).
+    ``count_only``: further domains, of a quarter as many windows. ``light``: layers repeat a pool of counted neurons,
+    and only positional neurons and the first 64 of a layer have position curves. Deterministic in ``seed``.
     """
     path = Path(path)
     rng = np.random.default_rng(seed)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from synthetic_text import BOS, Text
 
 from ffnscope.store.schema import ABSENT, CONTEXTS, LAYER_ARRAYS, TOP_NGRAMS
 from ffnscope.store.words import KINDS, POSITION_TYPES
-from synthetic_text import BOS, Text
 
 MIN_OCCURRENCES = 5
 FEW = (5, 20, 50)

@@ -3,16 +3,70 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 
 BOS = 0
 FIRST_WORD = 3  # the ids before it are special
-WORDS = (
-    " school|school| School| schools| the| teacher| teachers| of| and| percent| to|\n|,|.| return|return| def|(|):| in"
-    "| children| government| New| York| United| States| is| that| was| for|\n\n|    | =| import| self| class| 0| 1"
-    '| river| music| city| year| said| he| she| they| which| water| number| function| value|"|-| law| war| church'
-).split("|")
+WORDS = [
+    " school",
+    "school",
+    " School",
+    " schools",
+    " the",
+    " teacher",
+    " teachers",
+    " of",
+    " and",
+    " percent",
+    " to",
+    "\n",
+    ",",
+    ".",
+    " return",
+    "return",
+    " def",
+    "(",
+    "):",
+    " in",
+    " children",
+    " government",
+    " New",
+    " York",
+    " United",
+    " States",
+    " is",
+    " that",
+    " was",
+    " for",
+    "\n\n",
+    "    ",
+    " =",
+    " import",
+    " self",
+    " class",
+    " 0",
+    " 1",
+    " river",
+    " music",
+    " city",
+    " year",
+    " said",
+    " he",
+    " she",
+    " they",
+    " which",
+    " water",
+    " number",
+    " function",
+    " value",
+    '"',
+    "-",
+    " law",
+    " war",
+    " church",
+]
 HOSTILE = (
     "[/]",
     "[red]x",
@@ -78,7 +132,9 @@ class Text:
 
 def make_texts(vocabulary: int, hostile: bool) -> tuple[tuple[str, ...], np.ndarray]:
     """The texts of ``vocabulary`` tokens, all different, and [V] bool: valid UTF-8 by themselves."""
-    texts = ["</s>", "<pad>", "<unk>", *(HOSTILE if hostile else ()), *WORDS]
+    texts = ["</s>", "<pad>", "<unk>"]
+    for word, odd in zip_longest(WORDS, HOSTILE if hostile else ()):
+        texts += [text for text in (word, odd) if text is not None]
     seen = set(texts)
     texts = list(dict.fromkeys(texts))
     whole = [True] * len(texts)

@@ -1,0 +1,152 @@
+"""How fast is collecting, against the bare forward pass? Ratios within one run, on an OPT-125m shape.
+
+    python tests/bench/speed.py [--seq-len 512] [--tokens 32768] [--layers 12]
+
+`collect` (everything on: three n, projections, contexts, store) is timed from its first batch to its finished store.
+Batches of the three passes alternate, so that a busy machine slows them alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import OPTConfig, OPTForCausalLM
+
+
+def make_model(folder: Path, layers: int, positions: int) -> None:
+    """An OPT-125m shape with random weights; the bias of fc1 leaves about 5% of the neurons activated."""
+    config = OPTConfig(num_hidden_layers=layers, max_position_embeddings=positions)
+    torch.manual_seed(0)
+    model = OPTForCausalLM(config).eval()
+    tokens = torch.randint(3, config.vocab_size, (2, 256))
+    with torch.no_grad():
+        for layer in model.model.decoder.layers:
+            layer.fc1.weight.normal_(std=0.04)
+            seen: list[torch.Tensor] = []
+            handle = layer.fc1.register_forward_hook(lambda _, __, out, seen=seen: seen.append(out.flatten(0, -2)))
+            model.model(tokens)
+            handle.remove()
+            layer.fc1.bias.copy_(-seen[0].quantile(0.95, dim=0))
+    model.save_pretrained(folder)
+
+
+def make_windows(path: Path, windows: int, seq_len: int, vocabulary: int) -> np.ndarray:
+    """Windows of Zipf-distributed tokens behind a BOS."""
+    rng = np.random.default_rng(0)
+    tokens = 3 + (rng.zipf(1.2, (windows, seq_len)) - 1) % (vocabulary - 3)
+    tokens[:, 0] = 2
+    np.save(path, tokens.astype(np.int32))
+    return tokens
+
+
+def bare_seconds(folder: Path, tokens: np.ndarray, batch: int, logits: bool) -> float:
+    """Seconds that Hugging Face's forward pass takes over all windows, with or without the unembedding."""
+    model = OPTForCausalLM.from_pretrained(folder).eval()
+    run = model if logits else model.model
+    with torch.inference_mode():
+        run(torch.from_numpy(tokens[:batch]), use_cache=False)
+        begun = time.perf_counter()
+        for first in range(0, len(tokens), batch):
+            run(torch.from_numpy(tokens[first : first + batch]), use_cache=False)
+        return time.perf_counter() - begun
+
+
+def collect_seconds(folder: Path, data: Path, batch: int, store: Path) -> tuple[float, dict[str, float]]:
+    """Seconds from the first batch to the finished store, and where they went."""
+    from ffnscope.core.collect import CollectRequest, collect
+    from ffnscope.core.windows import DomainSource
+    from ffnscope.store.records import Progress
+
+    marks: list[tuple[float, str]] = []
+
+    def report(event: Progress | str) -> None:
+        phase = event if isinstance(event, str) else event.phase
+        if isinstance(event, Progress) and not phase.startswith("reading"):
+            marks.append((time.perf_counter(), phase.split(" layer")[0]))
+
+    request = CollectRequest(
+        str(folder), (DomainSource("zipf", data),), store, batch_size=batch, bos_id=2, dtype="float32"
+    )
+    collect(request, report)
+    parts: dict[str, float] = {}
+    for (before, _), (after, phase) in itertools.pairwise(marks):
+        parts[phase or "finishing"] = parts.get(phase or "finishing", 0.0) + after - before
+    return marks[-1][0] - marks[0][0], parts
+
+
+def child(arguments: argparse.Namespace) -> None:
+    """One measured pass in a process of its own."""
+    folder, data = Path(arguments.folder) / "model", Path(arguments.folder) / "windows.npy"
+    tokens = np.load(data).astype(np.int64)
+    parts: dict[str, float] = {}
+    if arguments.child == "collect":
+        seconds, parts = collect_seconds(folder, data, arguments.batch, Path(arguments.folder) / "store")
+    else:
+        seconds = bare_seconds(folder, tokens, arguments.batch, arguments.child == "logits")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(json.dumps({"seconds": seconds, "peak_gib": peak, "parts": parts}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seq-len", type=int, default=512)
+    parser.add_argument("--tokens", type=int, default=32768)
+    parser.add_argument("--layers", type=int, default=12)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--batch", type=int)
+    parser.add_argument("--child", choices=("bare", "logits", "collect"))
+    parser.add_argument("--folder")
+    arguments = parser.parse_args()
+    arguments.batch = arguments.batch or max(1, 4096 // arguments.seq_len)
+    if arguments.child:
+        child(arguments)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        make_model(Path(folder) / "model", arguments.layers, max(2048, arguments.seq_len))
+        windows = arguments.tokens // arguments.seq_len
+        make_windows(Path(folder) / "windows.npy", windows, arguments.seq_len, 50272)
+        best: dict[str, dict] = {}
+        for _ in range(arguments.rounds):
+            for kind in ("bare", "collect", "logits"):
+                subprocess.run(["rm", "-rf", f"{folder}/store"], check=True)
+                command = [
+                    sys.executable,
+                    __file__,
+                    "--child",
+                    kind,
+                    "--folder",
+                    folder,
+                    "--batch",
+                    str(arguments.batch),
+                ]
+                result = json.loads(
+                    subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
+                )
+                if kind not in best or result["seconds"] < best[kind]["seconds"]:
+                    best[kind] = result
+        total = windows * arguments.seq_len
+        for kind, result in best.items():
+            print(
+                f"{kind:8} {result['seconds']:8.2f} s  {total / result['seconds']:8.0f} tokens/s  peak {result['peak_gib']:.2f} GiB"
+            )
+        print("collect's parts:", {name: round(value, 2) for name, value in best["collect"]["parts"].items()})
+        print(
+            f"collect / bare forward (no logits)  {best['bare']['seconds'] / best['collect']['seconds']:.3f}  (wanted >= 0.90)"
+        )
+        print(
+            f"collect / forward with logits       {best['logits']['seconds'] / best['collect']['seconds']:.3f}  (wanted >= 1.20)"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""The real browser in a pseudo-terminal: what it sends for a key, and the screen that a terminal makes of it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import select
+import struct
+import sys
+import termios
+import time
+from pathlib import Path
+from typing import Self
+
+import pyte
+
+RUN = "import sys; from pathlib import Path; from ffnscope.tui.app import run; run([Path(p) for p in sys.argv[1:]])"
+
+
+class PtyBrowser:
+    """`ffnscope view` on a store, `columns` x `rows`. `press` returns the bytes sent for the keys."""
+
+    def __init__(self, store: Path, columns: int, rows: int, **environment: str):
+        self.screen = pyte.Screen(columns, rows)
+        self._stream = pyte.ByteStream(self.screen)
+        self._process, self._terminal = pty.fork()
+        if self._process == 0:
+            kept = {name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH") if name in os.environ}
+            given = {"TERM": "xterm-256color", "LANG": "C.UTF-8", "PYTHONUTF8": "1", "SSH_CONNECTION": "x"} | environment
+            os.execve(sys.executable, [sys.executable, "-c", RUN, str(store)], kept | given)
+        fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        self.raw = b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.write(self._terminal, b"\x03")
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            self.read(0.05)
+            if os.waitpid(self._process, os.WNOHANG)[0]:
+                os.close(self._terminal)
+                return
+        os.kill(self._process, 9)
+        os.waitpid(self._process, 0)
+        os.close(self._terminal)
+        raise AssertionError("ctrl+c did not end the browser")
+
+    def read(self, quiet: float, most: float = 30.0) -> bytes:
+        """What it sends until it has been quiet for so many seconds."""
+        out = b""
+        deadline = time.monotonic() + most
+        while time.monotonic() < deadline and select.select([self._terminal], [], [], quiet)[0]:
+            try:
+                part = os.read(self._terminal, 1 << 16)
+            except OSError:
+                break
+            if not part:
+                break
+            self._stream.feed(part)
+            out += part
+        self.raw += out
+        return out
+
+    def wait_for(self, text: str, most: float = 30.0) -> None:
+        """Read until the screen holds a text, then until it rests. Raises AssertionError."""
+        deadline = time.monotonic() + most
+        while text not in self.text:
+            assert time.monotonic() < deadline, f"{text!r} never came:\n{self.text}"
+            self.read(0.1)
+        self.read(0.5)
+
+    def press(self, keys: str, quiet: float = 0.4) -> bytes:
+        """Send keys and return what came back until it rests."""
+        os.write(self._terminal, keys.encode())
+        return self.read(quiet)
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Another size of the terminal."""
+        self.screen.resize(rows, columns)
+        fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        os.kill(self._process, 28)
+
+    @property
+    def text(self) -> str:
+        """The screen as text."""
+        return "\n".join(line.rstrip() for line in self.screen.display)

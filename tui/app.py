@@ -1,0 +1,190 @@
+"""The terminal browser: opens the stores, chooses what the terminal can show, and holds the screens."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from rich.console import RenderableType
+from textual import work
+from textual._compositor import CompositorUpdate
+from textual.app import App, SystemCommand
+from textual.binding import Binding
+from textual.message import Message
+from textual.screen import Screen
+from textual.theme import BUILTIN_THEMES
+
+from ffnscope.store.errors import UserError
+from ffnscope.store.records import Progress
+from ffnscope.tui import palette
+from ffnscope.tui.screens.browser import Browser
+from ffnscope.tui.session import Session
+from ffnscope.tui.text import ASCII, Glyphs, choose_glyphs
+from ffnscope.tui.wire import Wire
+
+LOOK = 2.0  # seconds between looks at a store that is being written
+
+
+class FfnscopeApp(App[None], inherit_bindings=False):
+    """Holds a browser for each store; the first is shown."""
+
+    CSS_PATH = "app.tcss"
+    TITLE = "ffnscope"
+    ENABLE_COMMAND_PALETTE = True
+    BINDINGS = [
+        Binding("ctrl+c", "quit", "Quit", id="quit-now", show=False, priority=True),
+        Binding("ctrl+l", "redraw", "Draw the screen anew", id="redraw", show=False),
+        Binding("ctrl+z", "suspend_process", "Suspend (fg comes back)", id="suspend", show=False, priority=True),
+    ]
+
+    class Looked(Message):
+        """What the store says of itself now."""
+
+        def __init__(self, session: Session, progress: Progress, layers: tuple[int, ...]):
+            super().__init__()
+            self.session, self.progress, self.layers = session, progress, layers
+
+    def __init__(self, stores: Sequence[Path], glyphs: Glyphs, theme: str = "ffnscope"):
+        super().__init__()
+        self.animation_level = "none"
+        self._wire = Wire()
+        self.glyphs = glyphs
+        self.sessions: list[Session] = []
+        try:
+            for path in stores:
+                self.sessions.append(Session(path, glyphs))
+        except BaseException:
+            self.close()
+            raise
+        for each in palette.THEMES:
+            self.register_theme(each)
+        self.theme = theme
+        self.set_class(glyphs is ASCII, "-ascii")
+        self._at = 0
+        self._browsers: list[Browser] = []
+
+    def _display(self, screen: Screen, renderable: RenderableType | None) -> None:
+        """Textual's way to the terminal: send the difference only."""
+        if isinstance(renderable, CompositorUpdate) and not self.is_inline:
+            renderable = self._wire.wrap(renderable, self.size.width, self.size.height)
+        super()._display(screen, renderable)
+
+    def on_resize(self) -> None:
+        """Terminals rearrange what they show."""
+        self._wire.forget()
+
+    def action_redraw(self) -> None:
+        """Send the whole screen again."""
+        self._wire.forget()
+        self.refresh(layout=True)
+
+    def close(self) -> None:
+        """Give the stores back."""
+        for session in self.sessions:
+            session.close()
+        self.sessions = []
+
+    def on_mount(self) -> None:
+        """Show the first store, and look for news of all of them."""
+        self.app_resume_signal.subscribe(self, lambda _: self.action_redraw())
+        for session in self.sessions:
+            session.start()
+            browser = Browser(session)
+            browser.frame.others = len(self.sessions) - 1
+            self._browsers.append(browser)
+        self.push_screen(self._browsers[0])
+        if any(session.progress.state != "complete" for session in self.sessions):
+            self.set_interval(LOOK, self.look)
+
+    @work(thread=True, exclusive=True, group="look")
+    def look(self) -> None:
+        """Ask the stores how far they are."""
+        for session in self.sessions:
+            if session.progress.state != "complete":
+                try:
+                    self.post_message(self.Looked(session, *session.look()))
+                except UserError:
+                    continue
+
+    def on_ffnscope_app_looked(self, event: Looked) -> None:
+        """Tell the browser what is new."""
+        session = event.session
+        changed = (event.progress, event.layers) != (session.progress, session.layers)
+        session.progress, session.layers = event.progress, event.layers
+        for browser in self._browsers:
+            if browser.session is session and browser.is_mounted and changed:
+                browser.looked()
+
+    def next_store(self) -> None:
+        """Show the next store, the same neuron where it has it."""
+        browser = self._browsers[self._at]
+        if len(self._browsers) < 2:
+            browser.say("one store is open; `ffnscope view A B` opens two", "dim")
+            return
+        key, at = browser.session.model.key, browser.frame.at
+        self._at = (self._at + 1) % len(self._browsers)
+        other = self._browsers[self._at]
+        if key is not None and key[0] in other.session.layers:
+            try:
+                other.session.model.select(*key)
+            except UserError:
+                pass
+        other.frame.at = at
+        self.switch_screen(other)
+
+    def get_system_commands(self, screen: Screen) -> Iterable[SystemCommand]:
+        """Every action of the screen by its name, then the themes."""
+        from ffnscope.tui.screens.help import key_name
+
+        seen: set[str] = set()
+        for active in screen.active_bindings.values():
+            binding = active.binding
+            if not binding.description or binding.action in seen or binding.action == "command_palette":
+                continue
+            seen.add(binding.action)
+
+            async def act(action: str = binding.action, node: object = active.node) -> None:
+                await self.run_action(action, node)  # type: ignore[arg-type]
+
+            yield SystemCommand(binding.description, f"key {key_name(binding.key)}", act)
+        for name in (*(theme.name for theme in palette.THEMES), "ansi-dark", "ansi-light"):
+            yield SystemCommand(f"Theme {name}", "colours", lambda name=name: setattr(self, "theme", name))
+
+
+def choose_theme(name: str | None, environ: dict[str, str] | os._Environ[str] = os.environ) -> str:
+    """The theme for a terminal: 16 colours of its own where it has no more. Raises UserError for an unknown name."""
+    if name:
+        name = palette.ALIASES.get(name, name)
+        known = [*(theme.name for theme in palette.THEMES), *BUILTIN_THEMES]
+        if name not in known:
+            raise UserError(f"no theme {name!r}; there are dark, light, ansi and {', '.join(known)}")
+        return name
+    term = environ.get("TERM", "")
+    many = environ.get("COLORTERM") or any(
+        word in term for word in ("256color", "direct", "kitty", "alacritty", "ghostty")
+    )
+    return "ffnscope" if many else "ansi-dark"
+
+
+def run(stores: Sequence[Path], *, mouse: bool | None = None, ascii: bool = False, theme: str | None = None) -> None:
+    """Open the browser on one or more stores; returns when the user quits.
+
+    `mouse` None: off over SSH, where every motion would be sent. Raises UserError where there is no terminal to draw
+    on, and for a store that cannot be opened.
+    """
+    term = os.environ.get("TERM", "")
+    there = "`ffnscope search`, `ffnscope export` and `ffnscope info` work there"
+    if term == "dumb":
+        raise UserError(f"TERM=dumb: this terminal cannot show the browser; {there}")
+    stderr = sys.__stderr__
+    if not (sys.stdin and sys.stdin.isatty() and stderr and stderr.isatty()):
+        raise UserError(f"the browser needs a terminal on standard input and standard error; {there}")
+    if mouse is None:
+        mouse = not os.environ.get("SSH_CONNECTION")
+    app = FfnscopeApp([Path(store) for store in stores], choose_glyphs(stderr.encoding, ascii), choose_theme(theme))
+    try:
+        app.run(mouse=mouse)
+    finally:
+        app.close()

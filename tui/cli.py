@@ -1,0 +1,104 @@
+"""The command line: which commands there are, and how each way of failing ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from ffnscope.store.errors import UserError
+from ffnscope.tui.commands.collect import collect
+from ffnscope.tui.commands.demo import demo
+from ffnscope.tui.commands.export import export
+from ffnscope.tui.commands.info import info
+from ffnscope.tui.commands.report import report
+from ffnscope.tui.commands.search import search
+from ffnscope.tui.commands.stores import leads
+from ffnscope.tui.commands.verify import verify
+from ffnscope.tui.commands.view import view
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+app = typer.Typer(
+    name="ffnscope",
+    help="See what the FFN neurons of a language model do: exact statistics in a store, and a terminal browser on it.",
+    no_args_is_help=True,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+)
+for command in (demo, collect, view, search, export, report, info, verify):
+    app.command()(command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"ffnscope {version('ffnscope')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version and stop.")
+    ] = False,
+) -> None:
+    """See what the FFN neurons of a language model do: exact statistics in a store, and a terminal browser on it."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; its exit code. Says in one line on stderr what a user can mend."""
+    try:
+        code = app(None if arguments is None else list(arguments), prog_name="ffnscope", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except UserError as error:
+        return _fail(str(error), BAD_INPUT)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except (BrokenPipeError, SystemExit) as stop:
+        # typer turns a broken pipe into an exit of its own, and nothing else.
+        if isinstance(stop, SystemExit) and type(sys.stdout).__name__ != "PacifyFlushWrapper":
+            raise
+        # What is left in the buffers has no reader: let the exit flush it nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return BROKEN_PIPE
+    except MemoryError:
+        return _fail("out of memory; close something, or give a smaller --batch-size", BAD_INPUT)
+    except Exception as error:
+        if type(error).__name__ == "Abort":
+            return INTERRUPTED
+        if not _is_usage_error(error):
+            raise
+        return _usage(error)
+
+
+def _is_usage_error(error: Any) -> bool:
+    # typer brings its own copy of click from 0.20 on: the class depends on its version, what it offers does not.
+    return hasattr(error, "format_message") and hasattr(error, "exit_code")
+
+
+def _usage(error: Any) -> int:
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return BAD_INPUT
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "ffnscope"
+    return _fail(f"{error.format_message().rstrip('.')}; see `{path} --help`", BAD_INPUT)
+
+
+def _fail(message: str, code: int) -> int:
+    if not leads():
+        return code
+    from ffnscope.tui.text import choose_glyphs, visible
+
+    glyphs = choose_glyphs(getattr(sys.stderr, "encoding", None))
+    print(f"ffnscope: {visible(message, glyphs, spaces=False)}", file=sys.stderr)
+    return code

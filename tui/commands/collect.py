@@ -1,0 +1,117 @@
+"""``ffnscope collect``: options to a request, and the run under a progress bar."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ffnscope.store.errors import UserError
+from ffnscope.tui.commands.stores import leads, safe
+
+DTYPES = ("auto", "float32", "float16", "bfloat16")
+
+
+def collect(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A folder, a hub id, or a .gguf file.", show_default=False)
+    ],
+    data: Annotated[
+        list[str],
+        typer.Option(
+            "--data", metavar="NAME=PATH", help="A domain and its file or folder; give one each.", show_default=False
+        ),
+    ],
+    store: Annotated[
+        Path, typer.Option("--store", metavar="DIR", help="Folder for the statistics.", show_default=False)
+    ],
+    count_only: Annotated[
+        list[str] | None,
+        typer.Option("--count-only", metavar="NAME=PATH", help="A domain for frequencies and dead neurons only."),
+    ] = None,
+    seq_len: Annotated[
+        int | None, typer.Option("--seq-len", metavar="T", min=2, help="Positions of a window; default the model's.")
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option("--max-tokens", metavar="N", min=1, help="At most so many a domain.")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", metavar="N", min=1, help="Windows run at once; default chosen.")
+    ] = None,
+    layers: Annotated[str, typer.Option("--layers", metavar="0-5,8", help="Layers to collect.")] = "all",
+    device: Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda|mps", help="Where to run.")] = "auto",
+    dtype: Annotated[str, typer.Option("--dtype", metavar="|".join(DTYPES), help="In which type.")] = "auto",
+    min_occurrences: Annotated[
+        int, typer.Option("--min-occurrences", metavar="N", min=1, help="A detected n-gram occurs so often.")
+    ] = 5,
+    top_k: Annotated[
+        int, typer.Option("--top-k", metavar="K", min=1, help="Length of the promoted and suppressed lists.")
+    ] = 50,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the store.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in the store.")] = False,
+    offload: Annotated[bool, typer.Option("--offload", help="Only one group of layers on the device.")] = False,
+    scratch: Annotated[
+        Path | None, typer.Option("--scratch", metavar="DIR", help="Folder for temporary files.", show_default=False)
+    ] = None,
+    scratch_gb: Annotated[
+        float | None, typer.Option("--scratch-gb", metavar="N", min=0.0, help="At most so many GB of them.")
+    ] = None,
+    group_layers: Annotated[
+        int | None,
+        typer.Option(
+            "--group-layers", metavar="N", min=1, help="Layers run together; default as many as scratch allows."
+        ),
+    ] = None,
+    bos_id: Annotated[
+        int | None, typer.Option("--bos-id", metavar="ID", min=0, help="The token that begins a window.")
+    ] = None,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")
+    ] = False,
+) -> None:
+    """Run MODEL over a corpus and fill a store with the statistics of its neurons."""
+    _check("--dtype", dtype, DTYPES)
+    from ffnscope.core.windows import parse_sources
+
+    sources = parse_sources(data, count_only or ())
+    from ffnscope.core.collect import collect as run
+    from ffnscope.core.request import CollectRequest
+    from ffnscope.tui.progress import Reporter
+
+    request = CollectRequest(
+        model=model,
+        sources=sources,
+        store=store,
+        seq_len=seq_len,
+        max_tokens=max_tokens,
+        batch_size=batch_size,
+        layers=layers,
+        device=device,
+        dtype=dtype,
+        min_occurrences=min_occurrences,
+        top_k=top_k,
+        resume=resume,
+        overwrite=overwrite,
+        offload=offload,
+        scratch=scratch,
+        scratch_gb=scratch_gb,
+        group_layers=group_layers,
+        bos_id=bos_id,
+        trust_remote_code=trust_remote_code,
+    )
+    name = safe(str(store), sys.stderr)
+    try:
+        with Reporter() as report:
+            run(request, report)
+    except KeyboardInterrupt:
+        print(f"ffnscope: stopped; the same command with --resume goes on ({name})", file=sys.stderr)
+        raise
+    if leads():
+        print(f"{name}: complete; ffnscope view {name} opens it", file=sys.stderr)
+
+
+def _check(option: str, given: str, known: tuple[str, ...]) -> None:
+    if given not in known:
+        raise UserError(f"{option} {given!r}: known are {', '.join(known)}")

@@ -1,0 +1,83 @@
+"""``ffnscope export``: neurons as CSV or JSON lines."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ffnscope.tui.commands.stores import StorePath, open_store
+
+# All that acts on a terminal, but the end of a line.
+_CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
+
+
+def export(
+    store: StorePath,
+    where: Annotated[
+        str, typer.Option("--where", metavar="FILTER", help="Only neurons that fit, e.g. 'kind:token freq<0.01'.")
+    ] = "",
+    sort: Annotated[
+        str | None, typer.Option("--sort", metavar="COL", help="By this column; descending with - before it.")
+    ] = None,
+    columns: Annotated[str | None, typer.Option("--columns", metavar="A,B", help="Only these columns.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Into a file instead of stdout.")
+    ] = None,
+    format: Annotated[str, typer.Option("--format", metavar="csv|jsonl", help="How to write it.")] = "csv",
+    token_ids: Annotated[bool, typer.Option("--token-ids", help="Token ids instead of their texts.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE where it is there already.")] = False,
+) -> None:
+    """Write neurons as CSV or JSON lines."""
+    from ffnscope.store import columns as registry
+    from ffnscope.store import export as writing
+    from ffnscope.store.filters import parse_filter
+
+    with open_store(store) as opened:
+        parsed = parse_filter(where, registry.domain_names(opened))
+        names = None if columns is None else columns.split(",")
+        writing.resolve_columns(opened, names)
+        writing.check_format(format)
+        marks, notes = _own(opened.path, where)
+        selection = writing.select(opened, parsed, sort, marks, notes)
+        if output is not None:
+            written = writing.write_file(output, opened, selection, names, format, token_ids, overwrite)
+            print(f"{written:,} neurons written to {output}", file=sys.stderr)
+            return
+        _prepare_stdout()
+        out: Any = _Harmless(sys.stdout) if sys.stdout.isatty() else sys.stdout
+        writing.write(opened, out, selection, names, format, token_ids)
+
+
+def _own(path: Path, where: str) -> tuple[Any, Any]:
+    """The reader's marks and notes, where the filter asks for them."""
+    if "marked" not in where.lower() and "noted" not in where.lower():
+        return (), ()
+    from ffnscope.store.notes import Notes
+
+    with Notes.open(path) as notes:
+        return notes.marks(), notes.notes()
+
+
+def _prepare_stdout() -> None:
+    """The same bytes everywhere: UTF-8 and ``\\n``; a terminal keeps its own encoding."""
+    stdout: Any = sys.stdout
+    if hasattr(stdout, "reconfigure"):
+        if stdout.isatty():
+            stdout.reconfigure(errors="backslashreplace")
+        else:
+            stdout.reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")
+
+
+class _Harmless:
+    """A stream that shows control characters as escapes instead of sending them to a terminal."""
+
+    def __init__(self, out: Any):
+        self._out = out
+
+    def write(self, text: str) -> int:
+        """Write without controls."""
+        return self._out.write(_CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", text))

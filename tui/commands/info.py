@@ -1,0 +1,119 @@
+"""``ffnscope info``: what a store holds."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from ffnscope.tui.commands.stores import StorePath, open_store, safe
+
+
+def info(
+    store: StorePath,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Model, corpus, settings, progress and size on disk."""
+    with open_store(store) as opened:
+        layers, progress, run = opened.layers(), opened.progress(), opened.run
+        if as_json:
+            facts = {
+                "store": str(opened.path),
+                "model": run.model.to_json(),
+                "corpus": run.corpus.to_json() | {"windows": run.corpus.windows, "positions": run.corpus.positions},
+                "settings": run.settings,
+                "created": run.created,
+                "version": run.version,
+                "run_id": run.run_id,
+                "progress": progress.to_json(),
+                "layers": list(layers),
+                "bytes_on_disk": opened.size_on_disk(),
+            }
+            json.dump(facts, sys.stdout, indent=1)
+            print()
+            return
+        for name, text in _lines(opened, run, progress, layers):
+            print(f"{safe(name):<12} {safe(text)}")
+
+
+def _lines(store: Any, run: Any, progress: Any, layers: tuple[int, ...]) -> list[tuple[str, str]]:
+    from ffnscope.tui.text import count, filesize
+
+    model, corpus = run.model, run.corpus
+    gated = ", gated" if model.gated else ""
+    limit = f", at most {count(model.positions)} positions" if model.positions else ""
+    bos = f"BOS {safe(store.vocabulary.text(corpus.bos_id))} ({corpus.bos_id})" if corpus.bos_id is not None else "none"
+    lines = [
+        ("store", str(store.path)),
+        ("model", f"{model.name} ({model.architecture}), fingerprint {model.fingerprint[:16]}"),
+        (
+            "",
+            f"{model.layers} layers x {count(model.neurons)} neurons ({model.activation}{gated}), width "
+            f"{count(model.width)}, vocabulary {count(model.vocabulary)}{limit}",
+        ),
+        (
+            "corpus",
+            f"{count(corpus.windows)} windows x {count(corpus.seq_len)} = {count(corpus.positions)} positions, "
+            f"{bos}, fingerprint {corpus.fingerprint[:16]}",
+        ),
+    ]
+    for domain in corpus.domains:
+        only = ", count only" if domain.count_only else ""
+        lines.append(
+            (
+                "",
+                f"{domain.name}: {count(domain.windows)} windows, {count(domain.documents)} documents, "
+                f"{count(domain.dropped_tokens)} tokens dropped{only}",
+            )
+        )
+    lines.append(("settings", ", ".join(f"{name} {_setting(value)}" for name, value in sorted(run.settings.items()))))
+    lines.append(("collected", f"{run.created} by ffnscope {run.version}, run {run.run_id[:16]}"))
+    lines.append(("progress", describe_progress(progress, len(layers))))
+    lines.append(("size", filesize(store.size_on_disk())))
+    return lines
+
+
+def _setting(value: Any) -> str:
+    if isinstance(value, list) and value and all(isinstance(each, int) for each in value):
+        whole = value == list(range(value[0], value[-1] + 1)) and len(value) > 2
+        return f"{value[0]}-{value[-1]}" if whole else ",".join(map(str, value))
+    return str(value)
+
+
+def describe_progress(progress: Any, layers: int) -> str:
+    """How far a run is, in a line."""
+    from ffnscope.tui.text import count, duration, percent
+
+    if progress.state == "complete":
+        return f"complete, {layers} layers"
+    line = f"{progress.state}, {layers} of {progress.layers_total} layers, {percent(progress.fraction)}"
+    if progress.state == "collecting":
+        if progress.phase:
+            line += f", {progress.phase}"
+        if progress.tokens_per_second:
+            line += f", {count(round(progress.tokens_per_second))} tokens/s"
+        if progress.seconds_left is not None:
+            line += f", {duration(progress.seconds_left)} left"
+        if progress.process and not _runs(progress):
+            line += "; its process is gone: the same collect command with --resume goes on"
+    elif progress.state == "interrupted":
+        line += "; the same collect command with --resume goes on"
+    return line
+
+
+def _runs(progress: Any) -> bool:
+    """Whether the collector that wrote this last still runs, as far as this host can tell."""
+    import os
+    import socket
+
+    if progress.host != socket.gethostname():
+        return True
+    try:
+        os.kill(progress.process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

@@ -1,0 +1,170 @@
+"""What is to be said of a neuron in sentences, most important first, and the records its page is drawn from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ffnscope.store.records import Neuron
+from ffnscope.store.words import ORDERS
+from ffnscope.tui.lines import Part, Writer
+from ffnscope.tui.text import Glyphs, count, freq, percent, signed
+
+
+@dataclass(frozen=True)
+class ContextText:
+    """One activated position with the tokens around it, as texts."""
+
+    left: tuple[str, ...]
+    token: str
+    right: tuple[str, ...]
+    activation: float  # NaN where not kept
+    window: int
+    position: int
+    domain: str
+    drawn: bool  # drawn at random, not one of the strongest
+
+
+@dataclass(frozen=True)
+class PageData:
+    """All that a neuron's page shows; `text` gives a token's text."""
+
+    neuron: Neuron
+    text: Callable[[int], str]
+    glyphs: Glyphs
+    windows: int  # S of the position curve
+    contexts: tuple[ContextText, ...] = ()
+    marked: bool = False
+    note: str = ""
+    domains: tuple[str, ...] = ()  # counted, a row of the curve each
+    order: int = 1  # of the trigger n-grams shown
+    _curve: list[np.ndarray] = field(default_factory=list, repr=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        """`L2N412`."""
+        return f"L{self.neuron.layer}N{self.neuron.neuron}"
+
+    @property
+    def frequencies(self) -> np.ndarray:
+        """[T] float64: f(p), the share of windows in which it is activated at each position."""
+        return self.neuron.curve.sum(axis=0) / max(self.windows, 1)
+
+    def ngram(self, tokens: tuple[int, ...], style: str = "text", width: int | None = None) -> Writer:
+        """An n-gram's tokens as parts."""
+        if width is not None:
+            return Writer(self.glyphs).token("".join(map(self.text, tokens)), style, width)
+        out = Writer(self.glyphs)
+        for token in tokens:
+            out.token(self.text(token), style)
+        return out
+
+
+def ordinal(n: int) -> str:
+    """1st, 2nd, 3rd, 11th."""
+    ending = "th" if 10 <= n % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
+    return f"{n:,}{ending}"
+
+
+def headline(page: PageData) -> list[Part]:
+    """What the neuron is, in one line."""
+    neuron = page.neuron
+    if neuron.order:
+        parts: list[Part] = [(f"{ORDERS[neuron.order]} detector of ", "bright")]
+        for ngram in sorted(neuron.detected, key=lambda ngram: -ngram.count):
+            parts += page.ngram(ngram.tokens, "token").parts
+            parts.append((" ", "text"))
+        return parts
+    if not neuron.activations:
+        return [(f"dead: never activated in {count(neuron.positions)} positions", "bright")]
+    if neuron.position_type:
+        return [("positional: ", "bright"), (f"{neuron.position_type} {neuron.position_strength}", "position")]
+    return [("neither detector nor positional", "bright")]
+
+
+def facts(page: PageData) -> list[list[Part]]:
+    """The page's sentences, most important first, each the parts of one line."""
+    neuron = page.neuron
+    dot = f" {page.glyphs.dot} "
+    out = [headline(page)]
+    if neuron.order and neuron.position_type:
+        out.append([("also positional: ", "text"), (f"{neuron.position_type} {neuron.position_strength}", "position")])
+    if neuron.order:
+        out.append(_coverage(page, dot))
+        out.append(_suppression(page, dot))
+    elif neuron.activations:
+        out.append(_mostly(page))
+    if neuron.activations:
+        out.append(_counts(page, dot))
+        out.append(_domains(page))
+        cover = f"95% covered by {neuron.unigrams_95:,} unigrams{dot}{neuron.bigrams_95:,} bigrams"
+        out.append([(f"{cover}{dot}{neuron.trigrams_95:,} trigrams", "text")])
+        if neuron.max_activation is not None and neuron.mean_activation is not None:
+            values = f"activation max {neuron.max_activation:.3g}{dot}mean {neuron.mean_activation:.3g}"
+            out.append([(values, "text")])
+    else:
+        out.append([("its output row still points somewhere: see promoted and suppressed", "dim")])
+    return out
+
+
+def _coverage(page: PageData, dot: str) -> list[Part]:
+    neuron = page.neuron
+    hits, there = sum(n.count for n in neuron.detected), sum(n.total for n in neuron.detected)
+    them = "it" if len(neuron.detected) == 1 else "them"
+    part = "is" if len(neuron.detected) == 1 else "are"
+    they = "it" if len(neuron.detected) == 1 else "they"
+    return [
+        ("active at ", "text"),
+        (percent(hits / max(there, 1), 1), "bright"),
+        (f" of {them}{dot}{they} {part} ", "text"),
+        (percent(neuron.covered, 1), "bright"),
+        (" of its activations", "text"),
+    ]
+
+
+def _suppression(page: PageData, dot: str) -> list[Part]:
+    neuron = page.neuron
+    assert neuron.trigger_projection is not None
+    verb = "suppresses" if neuron.suppresses_triggers else "promotes"
+    parts: list[Part] = [
+        (f"{verb} its triggers", "trigger"),
+        (f" ({signed(neuron.trigger_projection).strip()})", "text"),
+    ]
+    lowest = min(neuron.detected, key=lambda ngram: ngram.rank, default=None)
+    if neuron.suppresses_triggers and lowest is not None:
+        parts.append((dot, "text"))
+        parts += page.ngram(lowest.tokens[-1:], "trigger").parts
+        rank = "the most suppressed" if lowest.rank == 0 else f"the {ordinal(lowest.rank + 1)} most suppressed"
+        parts.append((f" is {rank}", "text"))
+    return parts
+
+
+def _mostly(page: PageData) -> list[Part]:
+    neuron = page.neuron
+    whole = neuron.ngram_activations[0]
+    if not whole:
+        return [("activated at BOS only", "text")]
+    parts: list[Part] = [("mostly at ", "text")]
+    for ngram in neuron.top_ngrams[0][:4]:
+        parts += page.ngram(ngram.tokens, "bright").parts
+        parts.append((f" {percent(ngram.count / whole)} ", "text"))
+    return parts
+
+
+def _counts(page: PageData, dot: str) -> list[Part]:
+    neuron = page.neuron
+    text = f"{count(neuron.activations)} of {count(neuron.positions)} positions ({freq(neuron.frequency).strip()})"
+    parts: list[Part] = [(text, "text")]
+    if neuron.bos_activations:
+        parts.append((f"{dot}{count(neuron.bos_activations)} at BOS", "text"))
+    return parts
+
+
+def _domains(page: PageData) -> list[Part]:
+    out: list[Part] = []
+    for name, share in page.neuron.domain_frequencies:
+        out += Writer(page.glyphs).add("  " if out else "").prose(name, "dim").parts
+        out.append((f" {freq(share).strip()}", "text"))
+    return out

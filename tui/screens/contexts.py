@@ -1,0 +1,129 @@
+"""Contexts (`c`): where a neuron is active, the text of one of them in full below, its token bright."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textual.binding import Binding
+
+from ffnscope.tui.facts import ContextText, PageData, headline
+from ffnscope.tui.lines import BLANK, Line, Part, Writer, clip, line, rule, wrap
+from ffnscope.tui.screens.pager import Pager
+from ffnscope.tui.sections import context_line
+from ffnscope.tui.session import Session
+from ffnscope.tui.text import count
+from ffnscope.tui.viewmodel import Key
+from ffnscope.tui.widgets.pane import Pane
+
+
+class Contexts(Pager, inherit_bindings=True):
+    """The strongest and the drawn contexts as a list; `enter` reads the chosen one's window, j/k scroll it then."""
+
+    BINDINGS = [
+        Binding("enter,l,right", "read", "Read the window", id="read"),
+        Binding("h,left", "leave", "Back", show=False),
+    ]
+
+    def __init__(self, session: Session, key: Key):
+        super().__init__()
+        self.session = session
+        self.glyphs = session.glyphs
+        self.page: PageData = session.page(key)
+        self.cursor = 0
+        self.reading = False
+        self.scrolled = 0
+        self._windows: dict[int, tuple[str, ...]] = {}
+
+    def title_parts(self) -> list[Part]:
+        """The neuron, and what it is."""
+        return [(f"contexts of {self.page.name} ", "accent"), *clip(headline(self.page), 80, self.glyphs)]
+
+    def hints(self) -> str:
+        """The keys."""
+        return (
+            "j/k scroll the text  q back to the list" if self.reading else "j/k context  enter read its window  q back"
+        )
+
+    def content(self, width: int, height: int) -> Sequence[Line]:
+        """The list above, the chosen context's window below."""
+        contexts = self.page.contexts
+        self.top = 0
+        if not contexts:
+            return [BLANK, line(("  This neuron is dead: it was never activated.", "dim"))]
+        listed = min(len(contexts) + 1, max(height // 2, 4)) if not self.reading else 0
+        first = max(0, min(self.cursor - listed // 2, len(contexts) + 1 - listed))
+        out: list[Line] = []
+        for index, context in enumerate(contexts[first : first + listed], first):
+            ground = "cursor" if index == self.cursor else ""
+            made = context_line(context, width - 2, self.glyphs, ground)
+            out.append(Line((((self.glyphs.cursor if ground else " ") + " ", "accent"), *made.parts), ground))
+        out = [*out, *[BLANK] * (listed - len(out))]
+        return out + self._reader(contexts[self.cursor], width, height - listed)
+
+    def _reader(self, context: ContextText, width: int, height: int) -> list[Line]:
+        where = (
+            f"window {count(context.window)}, position {count(context.position)} of {self.page.neuron.curve.shape[1]:,}"
+        )
+        parts: list[Part] = [("strongest " if not context.drawn else "drawn at random ", "dim")]
+        parts += Writer(self.glyphs).token(context.domain, "text").parts
+        if not context.drawn:
+            parts.append((f"  activation {context.activation:.4g}", "text"))
+        body, at = self._text(context, width - 4)
+        rows = max(height - 1, 1)
+        start = max(0, min(at - rows // 2 + self.scrolled, len(body) - rows))
+        self.scrolled = max(-(at - rows // 2) if at > rows // 2 else 0, min(self.scrolled, len(body)))
+        shown = body[start : start + rows]
+        return [rule(parts, width, self.glyphs, where), *shown]
+
+    def _text(self, context: ContextText, width: int) -> tuple[list[Line], int]:
+        """The window wrapped, with the neuron's other contexts in it marked too; and the line of the token."""
+        if context.window not in self._windows:
+            tokens = self.session.store.window(context.window).tolist()
+            self._windows[context.window] = tuple(self.session.store.vocabulary.texts(tokens))
+        texts = self._windows[context.window]
+        others = {each.position for each in self.page.contexts if each.window == context.window}
+        parts: list[Part] = []
+        for index, text in enumerate(texts):
+            style = "cursor-token" if index == context.position else "trigger" if index in others else "text"
+            made = Writer(self.glyphs)
+            if index == context.position:
+                made.token(text, "here")
+                parts += [(part, "here") for part, _ in made.parts]
+            else:
+                made.prose(text, style if style != "cursor-token" else "text")
+                parts += made.parts
+        lines = [Line((("  ", "text"), *row)) for row in wrap(parts, width)]
+        at = next((i for i, each in enumerate(lines) if any(style == "here" for _, style in each.parts)), 0)
+        return lines, at
+
+    def on_pane_clicked(self, event: Pane.Clicked) -> None:
+        """A click chooses a context."""
+        if not self.reading and 1 <= event.y <= len(self.page.contexts):
+            self.cursor, self.scrolled = event.y - 1, 0
+            self.refresh_content()
+
+    def action_move(self, by: int) -> None:
+        """Another context, or scroll its text."""
+        if self.reading:
+            self.scrolled += by
+        else:
+            self.cursor = max(0, min(self.cursor + by, len(self.page.contexts) - 1))
+            self.scrolled = 0
+        self.refresh_content()
+
+    def action_read(self) -> None:
+        """The chosen context's window on the whole screen."""
+        self.reading, self.scrolled = bool(self.page.contexts), 0
+        self._redraw_all()
+
+    def action_leave(self) -> None:
+        """Back to the list, then to where one came from."""
+        if not self.reading:
+            self.dismiss(None)
+            return
+        self.reading, self.scrolled = False, 0
+        self._redraw_all()
+
+    def _redraw_all(self) -> None:
+        for pane in self.query(Pane):
+            pane.redraw()

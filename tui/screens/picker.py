@@ -1,0 +1,88 @@
+"""The sort picker (`s`): one key a column."""
+
+from __future__ import annotations
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+
+from ffnscope.tui.lines import Line, Writer, clip, rule
+from ffnscope.tui.text import Glyphs, fit
+from ffnscope.tui.widgets.pane import Pane
+
+ROWS = 10
+
+
+class SortPicker(ModalScreen[str | None], inherit_bindings=False):
+    """Columns with a key each; the key, or `enter` on the chosen one, answers with the column's name."""
+
+    BINDINGS = [
+        Binding("escape", "leave", "Leave", show=False),
+        Binding("up", "choose(-1)", "Column above", show=False),
+        Binding("down", "choose(1)", "Column below", show=False),
+        Binding("left", "choose(-10)", "Column to the left", show=False),
+        Binding("right", "choose(10)", "Column to the right", show=False),
+        Binding("enter", "take", "Sort by it", show=False),
+    ]
+
+    def __init__(self, choices: list[tuple[str, str, str]], current: str, glyphs: Glyphs):
+        super().__init__()
+        self.choices = choices
+        self.glyphs = glyphs
+        self.chosen = next((i for i, (_, name, _) in enumerate(choices) if name == current), 0)
+
+    def compose(self) -> ComposeResult:
+        """A rule and the columns in as many columns as fit."""
+        with Vertical(classes="prompt"):
+            yield Pane(self._draw, classes="tall")
+
+    def _draw(self, width: int, height: int) -> list[Line]:
+        out = [rule([("sort by: press a key, s for the next one, S turns it round", "dim")], width, self.glyphs)]
+        across = -(-len(self.choices) // ROWS)
+        cells = width // across
+        for row in range(min(ROWS, len(self.choices))):
+            made = Writer(self.glyphs)
+            for column in range(across):
+                index = column * ROWS + row
+                if index < len(self.choices):
+                    self._choice(made, index, cells)
+            out.append(Line(clip(made.parts, width, self.glyphs)))
+        return out
+
+    def _choice(self, out: Writer, index: int, cells: int) -> None:
+        key, name, meaning = self.choices[index]
+        chosen = index == self.chosen
+        out.add(self.glyphs.cursor if chosen else " ", "accent").add(f" {key} ", "accent")
+        end = out.width - 3 + cells
+        out.prose(fit(name, min(20, cells - 4), glyphs=self.glyphs), "bright" if chosen else "text").add(" ")
+        if end - out.width > 8:
+            out.add(fit(meaning, end - out.width - 1, glyphs=self.glyphs), "dim")
+        out.to(end)
+
+    def on_key(self, event: events.Key) -> None:
+        """A column's key."""
+        if event.character == "s":
+            event.stop()
+            self.dismiss(self.choices[(self.chosen + 1) % len(self.choices)][1])
+        elif event.character == "q":
+            event.stop()
+            self.dismiss(None)
+        for key, name, _ in self.choices:
+            if key and event.character == key:
+                event.stop()
+                self.dismiss(name)
+
+    def action_choose(self, by: int) -> None:
+        """Another column."""
+        self.chosen = max(0, min(self.chosen + by, len(self.choices) - 1))
+        self.query_one(Pane).redraw()
+
+    def action_take(self) -> None:
+        """The chosen one."""
+        self.dismiss(self.choices[self.chosen][1])
+
+    def action_leave(self) -> None:
+        """None of them."""
+        self.dismiss(None)

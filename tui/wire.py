@@ -1,0 +1,191 @@
+"""What goes over the wire: only the cells that differ from what the terminal shows, in as few escape sequences as do.
+
+Textual sends whole runs of every widget it repaints, each with its full style. Over SSH that is most of the bytes. Here
+the screen that was sent is remembered cell by cell, and an update is turned into the moves, style changes and characters
+between the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+
+from rich.cells import cell_len
+from rich.color import ColorSystem
+from rich.console import Console
+from rich.segment import Segment
+from rich.style import Style
+from textual._compositor import ChopsUpdate, CompositorUpdate, LayoutUpdate
+from textual.strip import SGR_STYLES, Strip
+
+# A move along a line costs 4 or 5 bytes: closer changes are reached by sending what lies between.
+GAP = 4
+# What shows on a space: underline, reverse, strike-through, double underline, frames.
+_ON_SPACE = frozenset({"4", "7", "9", "21", "51", "52", "53"})
+_OFF = {"1": "22", "2": "22", "3": "23", "4": "24", "5": "25", "6": "25", "7": "27", "8": "28", "9": "29", "21": "24"}
+
+Look = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]  # SGR codes of attributes, foreground, background
+Cell = tuple[str, Look]  # the second cell of a wide character is an empty string
+PLAIN: Look = ((), (), ())
+_UNKNOWN: Cell = ("\0", PLAIN)
+
+
+class Wire:
+    """Remembers the terminal's cells. `forget` after anything else has written to it."""
+
+    def __init__(self) -> None:
+        self._rows: list[list[Cell]] = []
+        self._size = (0, 0)
+
+    def forget(self) -> None:
+        """The terminal shows something unknown: the next updates are sent whole."""
+        self._size = (0, 0)
+
+    def wrap(self, update: CompositorUpdate, width: int, height: int) -> CompositorUpdate:
+        """The update as one that sends the difference; as it is where its kind is not known."""
+        if isinstance(update, (ChopsUpdate, LayoutUpdate)):
+            return _Difference(self, update, width, height)
+        self.forget()
+        return update
+
+    def difference(self, update: CompositorUpdate, size: tuple[int, int], system: ColorSystem) -> str:
+        """The escape sequences that bring the terminal from what it shows to the update."""
+        if size != self._size:
+            self._rows = [[_UNKNOWN] * size[0] for _ in range(size[1])]
+            self._size = size
+        out: list[str] = []
+        pen = _Pen(out)
+        for y, x, stop, strips in _pieces(update):
+            if 0 <= y < size[1]:
+                self._line(pen, y, x, min(stop, size[0]), strips, system)
+        pen.end()
+        return "".join(out)
+
+    def _line(self, pen: _Pen, y: int, x: int, stop: int, strips: Iterable[Strip], system: ColorSystem) -> None:
+        row = self._rows[y]
+        new = [cell for strip in strips for cell in _cells(strip, system)][: stop - x]
+        old = row[x : x + len(new)]
+        if new == old:
+            return
+        at, end = 0, len(new)
+        while at < end:
+            if new[at] == old[at]:
+                at += 1
+                continue
+            while at and (new[at][0] == "" or old[at][0] == ""):
+                at -= 1
+            last = until = at
+            while until < end and until - last <= GAP:
+                if new[until] != old[until] or new[until][0] == "":
+                    last = until
+                until += 1
+            pen.move(x + at, y)
+            for char, look in new[at : last + 1]:
+                pen.put(char, look)
+            at = last + 1
+        row[x : x + len(new)] = new
+
+
+class _Pen:
+    """Where the terminal's cursor is and what style is set, while an update is written."""
+
+    def __init__(self, out: list[str]):
+        self._out = out
+        self._look = PLAIN
+        self._at = (-1, -1)
+
+    def move(self, x: int, y: int) -> None:
+        ahead = x - self._at[0]
+        if y == self._at[1] and ahead > 0:
+            self._out.append(f"\x1b[{ahead}C" if ahead > 1 else "\x1b[C")
+        else:
+            self._out.append(f"\x1b[{y + 1};{x + 1}H")
+        self._at = (x, y)
+
+    def put(self, char: str, look: Look) -> None:
+        if look != self._look and not (char == " " and look == _on_space(self._look)):
+            self._out.append(_change(self._look, look))
+            self._look = look
+        self._out.append(char)
+        self._at = (self._at[0] + 1, self._at[1])
+
+    def end(self) -> None:
+        if self._look != PLAIN:
+            self._out.append("\x1b[m")
+            self._look = PLAIN
+
+
+class _Difference(CompositorUpdate):
+    def __init__(self, wire: Wire, update: CompositorUpdate, width: int, height: int):
+        self._wire, self._update, self._size = wire, update, (width, height)
+
+    def __rich_console__(self, console: Console, options: object) -> Iterator[Segment]:
+        yield Segment(self.render_segments(console))
+
+    def render_segments(self, console: Console) -> str:
+        return self._wire.difference(self._update, self._size, console._color_system or ColorSystem.TRUECOLOR)
+
+
+def _pieces(update: CompositorUpdate) -> Iterator[tuple[int, int, int, list[Strip]]]:
+    """(y, x, end, strips) of everything an update repaints."""
+    if isinstance(update, LayoutUpdate):
+        region = update.region
+        for y, strips in enumerate(update.strips, region.y):
+            yield y, region.x, region.right, list(strips)
+    elif isinstance(update, ChopsUpdate):
+        for y, first, last in update.spans:
+            for end, (x, strip) in zip(update.chop_ends[y], update.chops[y].items(), strict=False):
+                if strip is not None and x <= last and end > first:
+                    yield y, x, end, [strip]
+
+
+def _cells(strip: Strip, system: ColorSystem) -> list[Cell]:
+    cells: list[Cell] = []
+    for text, style, control in strip:
+        if control:
+            continue
+        look = PLAIN if style is None else _look(style, system)
+        bare = _on_space(look)
+        if text.isascii():
+            cells += [(char, bare if char == " " else look) for char in text]
+            continue
+        for char in text:
+            wide = cell_len(char)
+            if wide == 0 and cells:
+                base = next(i for i in range(len(cells) - 1, -1, -1) if cells[i][0] or i == 0)
+                cells[base] = (cells[base][0] + char, cells[base][1])
+            else:
+                cells.append((char, bare if char == " " else look))
+                cells += [("", look)] * (wide - 1)
+    return cells
+
+
+@lru_cache(maxsize=4096)
+def _look(style: Style, system: ColorSystem) -> Look:
+    attributes = style._attributes & style._set_attributes
+    codes = tuple(code for bit, code in enumerate(SGR_STYLES) if attributes & (1 << bit))
+    color = style.color.downgrade(system).get_ansi_codes() if style.color else ()
+    bgcolor = style.bgcolor.downgrade(system).get_ansi_codes(False) if style.bgcolor else ()
+    return codes, () if color == ("39",) else tuple(color), () if bgcolor == ("49",) else tuple(bgcolor)
+
+
+@lru_cache(maxsize=4096)
+def _change(old: Look, new: Look) -> str:
+    """The shortest SGR sequence from one look to another."""
+    gone = [code for code in old[0] if code not in new[0]]
+    codes = list(dict.fromkeys(_OFF.get(code, "") for code in gone))
+    # Bold and faint are switched off together.
+    codes += [code for code in new[0] if code not in old[0] or _OFF.get(code) in codes]
+    for index, default in ((1, "39"), (2, "49")):
+        if new[index] != old[index]:
+            codes += new[index] or (default,)
+    whole = ["", *(code for part in new for code in part)]
+    codes = whole if "" in codes else min(codes, whole, key=lambda each: len(";".join(each)))
+    return f"\x1b[{';'.join(codes)}m"
+
+
+@lru_cache(maxsize=4096)
+def _on_space(look: Look) -> Look:
+    """What of a look a space shows; the foreground only where something is drawn with it."""
+    shown = tuple(code for code in look[0] if code in _ON_SPACE)
+    return shown, look[1] if shown else (), look[2]
