@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-BLOCK_CELLS = 1 << 25  # projections held at a time
+BLOCK_CELLS = 1 << 24  # projections held at a time
 CHUNK = 64  # columns whose maximum is taken together
 
 
@@ -29,12 +29,15 @@ def project(
     ids = {name: np.empty((count, kept), np.uint32) for name in ("promoted", "suppressed")}
     values = {name: np.empty((count, kept), np.float32) for name in ids}
     projections, ranks = np.zeros(len(tokens), np.float32), np.zeros(len(tokens), np.uint32)
-    table = torch.nn.functional.pad(unembedding.float(), (0, 0, 0, -vocabulary % CHUNK)).T
-    block = max(1, BLOCK_CELLS // table.shape[1])
+    unembedding, outputs = unembedding.float(), outputs.float()
+    padded = vocabulary + -vocabulary % CHUNK
+    block = max(1, BLOCK_CELLS // padded)
+    buffer = torch.empty(min(block, count), padded, device=outputs.device)
     for first in range(0, count, block):
-        whole = outputs[first : first + block].float() @ table
+        last = min(first + block, count)
+        whole = buffer[: last - first]
         part = whole[:, :vocabulary]
-        last = first + len(part)
+        torch.mm(outputs[first:last], unembedding.T, out=part)
         for name, largest in (("promoted", True), ("suppressed", False)):
             whole[:, vocabulary:] = -torch.inf if largest else torch.inf
             best, which = _extreme(whole, kept, largest)

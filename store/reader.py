@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -142,6 +142,18 @@ class Store:
             return decode_array(value)
         except DamagedValueError as error:
             raise self._damaged(f"{name} of layer {layer}: {error}") from error
+
+    def table(self, layer: int, columns: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+        """Columns of one layer by name, [F] each, words as strings; see ``frames.table``."""
+        from ffnscope.store.frames import table
+
+        return table(self, layer, columns)
+
+    def select(self, where: str) -> np.ndarray:
+        """[N, 2] int64 (layer, neuron) of the neurons that a filter holds for; see ``frames.select``."""
+        from ffnscope.store.frames import select
+
+        return select(self, where)
 
     def neurons(self, layer: int) -> int:
         """F: how many neurons a layer has."""

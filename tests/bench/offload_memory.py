@@ -58,11 +58,11 @@ def _measure(given: argparse.Namespace, folder: Path) -> int:
         [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
          f"import offload_memory as o; o.make({given.layers}, {given.width}, {given.vocabulary}, {given.seq_len}, "
          f"{given.bin}, o.Path({arguments[0]!r}))"],
-        check=True, capture_output=True, text=True,
+        check=True, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     layer, around = json.loads(made.stdout)
     shape = (given.windows, given.seq_len)
-    np.save(arguments[1], np.random.default_rng(0).integers(3, given.vocabulary, shape, dtype=np.uint32))
+    np.save(arguments[1], np.random.default_rng(0).integers(3, given.vocabulary, shape, dtype=np.int64))
     limit = 3 * layer + around + 1024 * MIB
     print(f"{given.layers} layers of {layer / MIB:.0f} MiB, {around / MIB:.0f} MiB around them")
     peaks = {}
@@ -70,7 +70,7 @@ def _measure(given: argparse.Namespace, folder: Path) -> int:
         store = folder / f"store-{offload}"
         ran = subprocess.run(
             [sys.executable, "-c", RUN, *arguments, str(store), str(offload), str(given.batch_size)],
-            check=True, capture_output=True, text=True,
+            check=True, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         peaks[offload], seconds = json.loads(ran.stdout.splitlines()[-1])
         print(f"{'--offload' if offload else 'resident':>10}: peak {peaks[offload] / MIB:6.0f} MiB, {seconds:.1f} s")
