@@ -146,10 +146,11 @@ def _mostly(page: PageData) -> list[Part]:
     whole = neuron.ngram_activations[0]
     if not whole:
         return [("activated at BOS only", "text")]
-    parts: list[Part] = [("mostly at ", "text")]
-    for ngram in neuron.top_ngrams[0][:4]:
-        parts += page.ngram(ngram.tokens, "bright").parts
-        parts.append((f" {percent(ngram.count / whole)} ", "text"))
+    most = neuron.top_ngrams[0][:4]
+    share = sum(ngram.count for ngram in most) / whole
+    parts: list[Part] = [(f"{percent(share)} of its activations at ", "text")]
+    for ngram in most:
+        parts += [*page.ngram(ngram.tokens, "bright").parts, (" ", "text")]
     return parts
 
 

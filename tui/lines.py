@@ -57,8 +57,9 @@ class Writer:
         pad = " " * (0 if width is None else width - whole)
         if align == "right":
             self.add(pad)
+        whole_stands_in = all(standing_in for _, standing_in in drawn)
         for part, standing_in in drawn:
-            self.add(part, "dim" if standing_in else style)
+            self.add(part, "dim" if standing_in and not whole_stands_in else style)
         if align == "left":
             self.add(pad)
         return self

@@ -50,10 +50,10 @@ def _sizes(width: int, height: int) -> tuple[int, int, int, int, int]:
         triggers = (room - plot + 1) // 2
         return told, triggers, room - plot - triggers, plot, 0
     room -= 1
-    plot = min(max(room // 4, 6), 12)
-    triggers = min((room - plot) // 3, 20)
-    promoted = min((room - plot) // 3, 20)
-    return told, triggers, promoted, plot, room - plot - triggers - promoted
+    contexts = max(room // 6, 3)
+    triggers = min((room - contexts) // 3, 20)
+    plot = min(room - contexts - 2 * triggers, 12)
+    return told, triggers, triggers, plot, room - 2 * triggers - plot
 
 
 def _facts(page: PageData, width: int, rows: int) -> list[Line]:

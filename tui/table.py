@@ -9,7 +9,7 @@ import numpy as np
 
 from ffnscope.store import columns
 from ffnscope.tui.lines import BLANK, Line, Writer, line
-from ffnscope.tui.text import Glyphs, bar, count, fit, freq, percent, signed
+from ffnscope.tui.text import Glyphs, bar, count, fit, freq, percent, signed, visible
 from ffnscope.tui.viewmodel import LayerFigures, ViewModel
 
 
@@ -162,7 +162,7 @@ class NeuronTable:
             title(column.name, column.title, column.width + 1, "right")
         out.add(" ")
         more = "" if not self.offset else f" {'<' if self.glyphs.ascii else '‹'}{self.offset}"
-        return out.add("detects", "dim").add(more, "faint").line()
+        return out.add("detects", "dim").add(" (or mostly at)", "faint").add(more, "faint").line()
 
     def _row(self, neuron: int, width: int, shown: list[TableColumn], ground: str) -> Line:
         model, glyphs = self.model, self.glyphs
@@ -184,6 +184,9 @@ class NeuronTable:
     def _detects(self, out: Writer, neuron: int, kind: str, room: int, plain: str) -> None:
         words = self.model.position_words(neuron)
         ngrams = self.model.detected(neuron)
+        if not ngrams and not words and kind != "dead":
+            mostly = " ".join(visible(self.text(token), self.glyphs) for token in self.model.mostly_at(neuron))
+            out.add(fit(mostly, room, glyphs=self.glyphs), "faint" if plain == "text" else "dim")
         for index, ngram in enumerate(ngrams):
             if room <= 0:
                 return

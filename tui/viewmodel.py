@@ -256,6 +256,10 @@ class ViewModel:
         by_count = np.argsort(-counts, kind="stable")
         return [tuple(int(t) for t in row if t != ABSENT) for row in tokens[by_count]]
 
+    def mostly_at(self, neuron: int, limit: int = 8) -> list[int]:
+        """The tokens a neuron is activated at most often."""
+        return [token for token in self.column("top_unigrams")[neuron, :limit, 0].tolist() if token != ABSENT]
+
     def position_words(self, neuron: int) -> str:
         """`oscillatory strong` for a positional neuron, else ""."""
         word = POSITION_TYPES[int(self.column("position_type")[neuron])]

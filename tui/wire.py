@@ -18,8 +18,8 @@ from rich.style import Style
 from textual._compositor import ChopsUpdate, CompositorUpdate, LayoutUpdate
 from textual.strip import SGR_STYLES, Strip
 
-# A move along a line costs 4 or 5 bytes: closer changes are reached by sending what lies between.
-GAP = 4
+# Equal cells further apart than this are never sent again; nearer ones where that is shorter than a move.
+GAP = 8
 # What shows on a space: underline, reverse, strike-through, double underline, frames.
 _ON_SPACE = frozenset({"4", "7", "9", "21", "51", "52", "53"})
 _OFF = {"1": "22", "2": "22", "3": "23", "4": "24", "5": "25", "6": "25", "7": "27", "8": "28", "9": "29", "21": "24"}
@@ -77,6 +77,8 @@ class Wire:
             last = until = at
             while until < end and until - last <= GAP:
                 if new[until] != old[until] or new[until][0] == "":
+                    if until - last > 1 and not _worth_sending(new, last, until):
+                        break
                     last = until
                 until += 1
             pen.move(x + at, y)
@@ -84,6 +86,20 @@ class Wire:
                 pen.put(char, look)
             at = last + 1
         row[x : x + len(new)] = new
+
+
+def _worth_sending(new: list[Cell], last: int, until: int) -> bool:
+    """Whether the equal cells between two changed ones cost no more bytes than a move over them."""
+    look, cost = new[last][1], 0
+    for char, wanted in new[last + 1 : until + 1]:
+        if wanted != look and not (char == " " and wanted == _on_space(look)):
+            cost += len(_change(look, wanted))
+            look = wanted
+        cost += len(char.encode("utf-8", "replace"))
+    jump = 4 + len(new[until][0].encode("utf-8", "replace"))
+    if new[last][1] != new[until][1]:
+        jump += len(_change(new[last][1], new[until][1]))
+    return cost <= jump
 
 
 class _Pen:

@@ -1,0 +1,116 @@
+"""What a report is made of: facts, findings in words, and sections of tables and plots, in no format yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+Value = str | int | float | bool | tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: ``style`` is how its values are shown: count, share, frequency, number or text."""
+
+    name: str
+    meaning: str
+    style: str = "count"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of values, None where there is none, a tuple for a list of tokens. ``key`` names the file of a tidy table."""
+
+    key: str
+    title: str
+    columns: tuple[Column, ...]
+    rows: Sequence[Sequence[Value]]
+
+
+@dataclass(frozen=True)
+class LinePlot:
+    """Curves: (name, xs, ys) with None for a gap. ``style`` as of a column."""
+
+    title: str
+    series: tuple[tuple[str, Sequence[float], Sequence[float | None]], ...]
+    x_label: str
+    style: str
+    maximum: float | None = None
+
+
+@dataclass(frozen=True)
+class StackPlot:
+    """A stacked bar a row: ``matrix`` holds a row's numbers by ``names``."""
+
+    title: str
+    labels: tuple[str, ...]
+    names: tuple[str, ...]
+    matrix: Sequence[Sequence[int]]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class DotPlot:
+    """A dot a positional neuron: for each row (type, strength, number) in the order to draw."""
+
+    title: str
+    labels: tuple[str, ...]
+    rows: Sequence[Sequence[tuple[str, str, int]]]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class RangePlot:
+    """Position ranges, half-open, of 0 .. ``positions``, a line each."""
+
+    title: str
+    rows: Sequence[tuple[str, Sequence[tuple[int, int]]]]
+    positions: int
+    note: str = ""
+
+
+Plot = LinePlot | StackPlot | DotPlot | RangePlot
+
+
+@dataclass(frozen=True)
+class Section:
+    """One or more figures that belong together.
+
+    ``shown`` are tables made for reading; ``tidy`` the same numbers a row an observation, for CSV and JSON.
+    """
+
+    title: str
+    note: str
+    plots: tuple[Plot, ...] = ()
+    shown: tuple[Table, ...] = ()
+    tidy: tuple[Table, ...] = ()
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A claim of the paper and what this data says of it. ``verdict`` is one of VERDICTS."""
+
+    key: str
+    claim: str  # the paper's, with its section
+    verdict: str
+    text: str  # with the numbers
+    numbers: dict[str, Value] = field(default_factory=dict)
+
+
+VERDICTS = ("agrees", "partly", "differs", "too little data", "shown")
+
+
+@dataclass(frozen=True)
+class Document:
+    """A whole report. ``about`` are (name, value) facts that every number can be traced by."""
+
+    title: str
+    about: tuple[tuple[str, str], ...]
+    warnings: tuple[str, ...]
+    findings: tuple[Finding, ...]
+    sections: tuple[Section, ...]
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """Every tidy table."""
+        return tuple(table for section in self.sections for table in section.tidy)

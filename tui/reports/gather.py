@@ -1,0 +1,112 @@
+"""What a report reads from one store: its figures, position ranges and the detectors that are shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ffnscope.core.positional import active_ranges
+from ffnscope.store.columns import covered
+from ffnscope.store.figures import ModelFigures, model_figures
+from ffnscope.store.reader import Store
+from ffnscope.store.words import POSITION_STRENGTHS, POSITION_TYPES
+
+EXAMPLES = 100  # token detectors listed
+EXAMPLE_TOKENS = 5  # promoted and suppressed tokens of each
+RANGE_ROWS = 40  # neurons of Figure 9 drawn for a layer
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """Position ranges, half-open, of one strong oscillatory neuron (paper Figure 9)."""
+
+    layer: int
+    neuron: int
+    ranges: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Example:
+    """A token detector with its texts (paper Figure 5)."""
+
+    layer: int
+    neuron: int
+    activations: int
+    covered: float
+    tokens: tuple[str, ...]
+    trigger_projection: float
+    promoted: tuple[str, ...]
+    suppressed: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """One store, read."""
+
+    label: str  # what to call it beside others
+    store: Store
+    figures: ModelFigures
+    ranges: tuple[Ranges, ...] = ()
+    oscillating: dict[int, int] = field(default_factory=dict)  # strong oscillatory neurons of each layer that has any
+    examples: tuple[Example, ...] = ()
+
+    @property
+    def left_out(self) -> int:
+        """Strong oscillatory neurons whose ranges were not read."""
+        return sum(self.oscillating.values()) - len(self.ranges)
+
+
+def gather(store: Store, label: str = "", every_range: bool = False) -> Gathered:
+    """Read what a report shows. ``every_range``: the ranges of every strong oscillatory neuron, not only of the first
+    RANGE_ROWS of the layer that has most of them. Raises UserError for a damaged store."""
+    figures = model_figures(store)
+    neurons = {layer.layer: _strong_oscillatory(store, layer.layer) for layer in figures.layers}
+    neurons = {layer: found for layer, found in neurons.items() if len(found)}
+    if every_range:
+        wanted = neurons
+    else:
+        most = max(neurons, key=lambda layer: (len(neurons[layer]), -layer), default=None)
+        wanted = {} if most is None else {most: neurons[most][:RANGE_ROWS]}
+    ranges = tuple(
+        Ranges(layer, neuron, _ranges(store, layer, neuron)) for layer in wanted for neuron in wanted[layer].tolist()
+    )
+    counts = {layer: len(found) for layer, found in neurons.items()}
+    return Gathered(label, store, figures, ranges, counts, _examples(store, figures))
+
+
+def _strong_oscillatory(store: Store, layer: int) -> np.ndarray:
+    oscillatory = store.column(layer, "position_type") == POSITION_TYPES.index("oscillatory")
+    return np.flatnonzero(oscillatory & (store.column(layer, "position_strength") == POSITION_STRENGTHS.index("strong")))
+
+
+def _ranges(store: Store, layer: int, neuron: int) -> tuple[tuple[int, int], ...]:
+    curve = store.curves(layer, neuron).sum(axis=0)
+    return tuple(active_ranges(curve, max(store.run.corpus.counted_windows, 1)))
+
+
+def _examples(store: Store, figures: ModelFigures) -> tuple[Example, ...]:
+    found = []
+    for layer in figures.layers:
+        neurons = np.flatnonzero(store.column(layer.layer, "order") == 1)
+        if len(neurons):
+            activations = store.column(layer.layer, "activations")[neurons].astype(np.int64)
+            shares = covered(store, layer.layer)[neurons]
+            most = np.lexsort((neurons, -activations))[:EXAMPLES]
+            found += [(-int(activations[i]), layer.layer, int(neurons[i]), float(shares[i])) for i in most]
+    return tuple(_example(store, layer, neuron, share) for _, layer, neuron, share in sorted(found)[:EXAMPLES])
+
+
+def _example(store: Store, layer: int, neuron: int, share: float) -> Example:
+    record, text = store.neuron(layer, neuron), store.vocabulary.text
+    detected = sorted(record.detected, key=lambda ngram: (-ngram.count, ngram.tokens))
+    return Example(
+        layer,
+        neuron,
+        record.activations,
+        share,
+        tuple(text(ngram.tokens[0]) for ngram in detected),
+        record.trigger_projection if record.trigger_projection is not None else float("nan"),
+        tuple(text(token) for token, _ in record.promoted[:EXAMPLE_TOKENS]),
+        tuple(text(token) for token, _ in record.suppressed[:EXAMPLE_TOKENS]),
+    )

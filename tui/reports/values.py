@@ -1,0 +1,52 @@
+"""Values of report tables as text: for reading, and exactly for files."""
+
+from __future__ import annotations
+
+import math
+
+from ffnscope.tui.reports.document import Value
+from ffnscope.tui.text import UNICODE, Glyphs, count, freq, percent, visible
+
+
+def shown(value: Value, style: str, glyphs: Glyphs = UNICODE) -> str:
+    """A value as a reader sees it, printable in ``glyphs``; - for none. A share between 0 and 1 never reads 0% or 100%."""
+    if isinstance(value, tuple):
+        return " ".join(visible(token, glyphs) for token in value)
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, str):
+        return visible(value, glyphs, spaces=False)
+    if style == "share":
+        return percent(float(value), 1)
+    if style == "frequency":
+        return freq(float(value)).strip()
+    if style == "number":
+        return f"{value:.3f}"
+    if style == "layer":
+        return str(value)
+    return count(int(value))
+
+
+def exact(value: Value) -> str:
+    """A value as a file holds it: floats so that they read back the same, nothing for none."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def layers_text(layers: tuple[int, ...]) -> str:
+    """Layer numbers as ranges: ``0-5,8``."""
+    parts: list[str] = []
+    start = previous = None
+    for layer in [*layers, None]:
+        if previous is not None and layer == previous + 1:
+            previous = layer
+            continue
+        if previous is not None:
+            parts.append(str(start) if start == previous else f"{start}-{previous}")
+        start = previous = layer
+    return ",".join(parts)
