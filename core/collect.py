@@ -34,7 +34,7 @@ from ffnscope.core.sweep import RecordedLayer, Sweep, make_groups
 from ffnscope.core.team import Team, join_team
 from ffnscope.core.vocabulary import build_vocabulary
 from ffnscope.core.windows import Corpus, build_corpus, resolve_seq_len
-from ffnscope.store.environment import is_store
+from ffnscope.store.environment import is_store, remote_file_system
 from ffnscope.store.errors import UserError
 from ffnscope.store.reader import Store
 from ffnscope.store.records import Progress, RunInfo
@@ -256,7 +256,11 @@ def _open_store(
                 if store.complete:
                     report(f"{request.store}: complete already, nothing to do")
                     return None
-        return StoreWriter.open(request.store)
+        writer = StoreWriter.open(request.store)
+        remote = remote_file_system(request.store)
+        if remote:
+            report(f"{request.store}: on a network file system ({remote}), where LMDB is slow and live viewing unsafe")
+        return writer
 
     writer = team.together(prepare)
     complete = team.gather(writer is None)[0]

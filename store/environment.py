@@ -11,6 +11,7 @@ from ffnscope.store.errors import UserError
 
 MAP_SIZE = 1 << 40
 MIN_MAP_SIZE = 1 << 26
+REMOTE = ("nfs", "lustre", "gpfs", "beegfs", "ceph", "cifs", "smb", "fuse.sshfs", "fuse.glusterfs", "afs", "9p", "wekafs")
 DATABASES = ("meta", "columns", "curves", "windows", "vocabulary")
 
 
@@ -47,6 +48,20 @@ def open_environment(path: Path, *, write: bool, locked: bool = True, databases:
             raise UserError(f"{path}: cannot be opened as a store ({_reason(error)})") from error
         except OSError as error:
             raise UserError(f"{path}: {error.strerror or error}") from error
+
+
+def remote_file_system(path: Path) -> str | None:
+    """The type of the file system that ``path`` lies on where it is a network's (nfs, lustre ...), else None."""
+    mounts = Path("/proc/self/mountinfo")
+    if not mounts.is_file():
+        return None
+    place, best, kind = path.resolve(), Path(), ""
+    for line in mounts.read_text(errors="replace").splitlines():
+        before, _, after = line.partition(" - ")
+        mount = Path(before.split(" ")[4].replace("\\040", " "))
+        if (place == mount or mount in place.parents) and len(mount.parts) >= len(best.parts):
+            best, kind = mount, after.split(" ")[0]
+    return kind if kind.startswith(REMOTE) else None
 
 
 def _umask() -> int:

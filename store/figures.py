@@ -195,9 +195,7 @@ def model_figures(store: Store) -> ModelFigures:
             novelty.append((len(seen[i]), len(fresh), len(_beyond(found, previous[1][i])) if follows else None))
         layers.append(reading.figures(novelty))
         previous = (layer, reading.detected)
-    return ModelFigures(
-        run.model.layers, run.corpus.positions, run.corpus.counted_windows, run.layers, tuple(layers)
-    )
+    return ModelFigures(run.model.layers, run.corpus.positions, run.corpus.counted_windows, run.layers, tuple(layers))
 
 
 def bin_counts(covering: np.ndarray) -> tuple[tuple[int, ...], int]:

@@ -66,7 +66,9 @@ def to_polars(store: Store, layer: int | None = None, columns: Sequence[str] | N
     Raises UserError where polars is not installed.
     """
     polars = _installed("polars")
-    return polars.DataFrame({n: v.tolist() if v.dtype.kind == "U" else v for n, v in _stacked(store, layer, columns).items()})
+    return polars.DataFrame(
+        {n: v.tolist() if v.dtype.kind == "U" else v for n, v in _stacked(store, layer, columns).items()}
+    )
 
 
 def _stacked(store: Store, layer: int | None, columns: Sequence[str] | None) -> dict[str, np.ndarray]:

@@ -30,7 +30,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def demo_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store of the demo model over DEMO_WINDOWS windows of each domain of the demo corpus."""
+    """A store of the demo model over the first 25 windows of each domain of the demo corpus."""
     from exact import collect_demo
 
-    return collect_demo(tmp_path_factory.mktemp("demo") / "demo.ffn", windows=60)
+    return collect_demo(tmp_path_factory.mktemp("demo") / "demo.ffn", windows=25)

@@ -28,7 +28,9 @@ DEMO = Path(next(iter(core.__path__))) / "demo"
 DEMO_DOMAINS = ("wiki", "code", "math", "speech")
 
 
-def sources_of(folder: Path, domains: dict[str, np.ndarray], count_only: Iterable[str] = ()) -> tuple[DomainSource, ...]:
+def sources_of(
+    folder: Path, domains: dict[str, np.ndarray], count_only: Iterable[str] = ()
+) -> tuple[DomainSource, ...]:
     """Save windows [S, T] a domain as .npy files; the sources that name them."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, windows in domains.items():
@@ -54,10 +56,18 @@ def collect_demo(store: Path, windows: int | None = None) -> Path:
     return run(DEMO / "model", sources, store, max_tokens=None if windows is None else windows * 512, batch_size=8)
 
 
-def activations(model: Any, tokens: np.ndarray, batch_size: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def activations(
+    model: Any, tokens: np.ndarray, batch_size: int, neurons: dict[int, Sequence[int]] | None = None
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """(input, output) float32 [S, T, F] of every layer's activation function by ordinary forward passes over the
-    same batches as the run: kernels may differ in the last bit from one batch size to another."""
-    parts = [fwd.forward_all(model, tokens[at : at + batch_size]) for at in range(0, len(tokens), batch_size)]
+    same batches as the run: kernels may differ in the last bit from one batch size to another. With ``neurons`` of
+    each layer only theirs are kept, in their order."""
+    parts = []
+    for first in range(0, len(tokens), batch_size):
+        layers = fwd.forward_all(model, tokens[first : first + batch_size])
+        if neurons is not None:
+            layers = [(before[..., neurons[i]], after[..., neurons[i]]) for i, (before, after) in enumerate(layers)]
+        parts.append(layers)
     return [
         (np.concatenate([p[layer][0] for p in parts]), np.concatenate([p[layer][1] for p in parts]))
         for layer in range(len(parts[0]))
@@ -106,8 +116,10 @@ def compare(
         assert {(t,): int(totals[t]) for t in np.flatnonzero(totals)} == dict(N[1])
 
         model = load(model_folder, settings["dtype"])
-        outcome = activations(model, tokens, settings["batch_size"])
         E, project_out = fwd.unembedding(model)
+        if hasattr(model, "lm_head"):
+            model.lm_head = torch.nn.Identity()  # no neuron depends on the logits
+        outcome = activations(model, tokens, settings["batch_size"], neurons)
         for layer in store.layers():
             before, after = outcome[layer]
             active = before > 0
@@ -115,17 +127,19 @@ def compare(
                 assert np.array_equal(active, expected(layer)), "the model does not do what its rules say"
                 active = expected(layer)
             projection = ref.projection(E, fwd.output_rows(model, layer), project_out)
-            assert store.neurons(layer) == active.shape[2]
+            F = store.neurons(layer)
+            chosen = range(F) if neurons is None else neurons[layer]
+            assert len(projection) == F and len(chosen) == active.shape[2]
             frequencies, per_domain = store.column(layer, "frequency"), store.column(layer, "domain_activations")
             dead = ~active.any(axis=(0, 1))
             for name in ("max_activation", "mean_activation"):
-                assert np.array_equal(np.isnan(store.column(layer, name)), dead)
+                assert np.array_equal(np.isnan(store.column(layer, name)[chosen]), dead)
             undetected = store.column(layer, "order") == 0
             assert np.array_equal(np.isnan(store.column(layer, "trigger_projection")), undetected)
-            for neuron in range(active.shape[2]) if neurons is None else neurons[layer]:
+            for column, neuron in enumerate(chosen):
                 own = ref.neuron_statistics(
-                    active[:, :, neuron],
-                    after[:, :, neuron],
+                    active[:, :, column],
+                    after[:, :, column],
                     tokens,
                     domains,
                     corpus.bos_id,
@@ -141,7 +155,7 @@ def compare(
                 _compare_counts(there, own, N, at)
                 _compare_positions(there, own, len(full), at)
                 _compare_projection(there, own, projection[neuron], settings["top_k"], at)
-                _compare_contexts(there, active[full, :, neuron], after[full, :, neuron], at)
+                _compare_contexts(there, active[full, :, column], after[full, :, column], at)
                 met.kinds[own.kind] += 1
                 met.positional_detectors += own.positional and own.detector_order > 0
                 met.on_bos += own.bos_activations > 0

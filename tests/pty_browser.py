@@ -24,8 +24,8 @@ class PtyBrowser:
     def __init__(self, store: Path, columns: int, rows: int, **environment: str):
         self.screen = pyte.Screen(columns, rows)
         self._stream = pyte.ByteStream(self.screen)
-        self._process, self._terminal = pty.fork()
-        if self._process == 0:
+        self.process, self._terminal = pty.fork()
+        if self.process == 0:
             kept = {name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH") if name in os.environ}
             given = {"TERM": "xterm-256color", "LANG": "C.UTF-8", "PYTHONUTF8": "1", "SSH_CONNECTION": "x"} | environment
             os.execve(sys.executable, [sys.executable, "-c", RUN, str(store)], kept | given)
@@ -40,11 +40,11 @@ class PtyBrowser:
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             self.read(0.05)
-            if os.waitpid(self._process, os.WNOHANG)[0]:
+            if os.waitpid(self.process, os.WNOHANG)[0]:
                 os.close(self._terminal)
                 return
-        os.kill(self._process, 9)
-        os.waitpid(self._process, 0)
+        os.kill(self.process, 9)
+        os.waitpid(self.process, 0)
         os.close(self._terminal)
         raise AssertionError("ctrl+c did not end the browser")
 
@@ -81,7 +81,7 @@ class PtyBrowser:
         """Another size of the terminal."""
         self.screen.resize(rows, columns)
         fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-        os.kill(self._process, 28)
+        os.kill(self.process, 28)
 
     @property
     def text(self) -> str:

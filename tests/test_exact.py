@@ -32,12 +32,13 @@ class Case:
     batch_size: int | None = 7
     top_k: int = 50
     group_layers: int | None = None
+    offload: bool = False
 
 
 CASES = {
     "short": Case(8, (9, 7, 5), count_only=1, min_occurrences=1, batch_size=4, group_layers=2),
     "no-bos": Case(13, (14,), bos_id=None, batch_size=5),
-    "long": Case(64, (3, 2), layers=(0, 2), batch_size=3, min_occurrences=2, group_layers=1),
+    "long": Case(64, (3, 2), layers=(0, 2), batch_size=3, min_occurrences=2, group_layers=1, offload=True),
 }
 MORE = {
     "one-window": Case(13, (1,), min_occurrences=1),
@@ -45,6 +46,7 @@ MORE = {
     "bos-and-one": Case(2, (31,), min_occurrences=1),
     "many-domains": Case(8, (1, 3, 2, 9, 1, 4, 2, 2), count_only=3, min_occurrences=2, batch_size=4),
     "mostly-count-only": Case(13, (2, 40), count_only=1, min_occurrences=1, batch_size=9),
+    "offloaded": Case(13, (9, 5), count_only=1, batch_size=4, offload=True),
     "default-batch": Case(13, (23, 5), batch_size=None),
     "batch-fits": Case(16, (12,), batch_size=6),
     "batch-too-large": Case(16, (5,), batch_size=50),
@@ -86,6 +88,7 @@ def check(model: Path, case: Case, folder: Path) -> Compared:
         batch_size=case.batch_size,
         top_k=case.top_k,
         group_layers=case.group_layers,
+        offload=case.offload,
     )
     return compare(store, model, np.concatenate(list(domains.values())), layers=case.layers)
 

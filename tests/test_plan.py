@@ -36,7 +36,9 @@ def test_layers(text: str, expected: list[int]) -> None:
     assert parse_layers(text, 12) == tuple(expected)
 
 
-@pytest.mark.parametrize("text", ["", "12", "-1", "0-12", "5-3", "1,,2", "a", "1-", "-", "1.5", "0-5-7", "all,1", "\x1b[2J"])
+@pytest.mark.parametrize(
+    "text", ["", "12", "-1", "0-12", "5-3", "1,,2", "a", "1-", "-", "1.5", "0-5-7", "all,1", "\x1b[2J"]
+)
 def test_layers_that_are_none(text: str) -> None:
     with pytest.raises(UserError, match="--layers") as caught:
         parse_layers(text, 12)

@@ -130,7 +130,9 @@ def test_what_is_not_finite_shows_in_the_sum(module: nn.Module, value: float) ->
 def test_a_weight_that_is_not_a_number_ends_the_run(family: str, layer: int, tmp_path: Path) -> None:
     model = tm.tiny(family, tmp_path)
     weights = load_file(model / "model.safetensors")
-    name = next(each for each in weights if f"layers.{layer}." in each and each.endswith(("fc1.weight", "gate_proj.weight")))
+    name = next(
+        each for each in weights if f"layers.{layer}." in each and each.endswith(("fc1.weight", "gate_proj.weight"))
+    )
     weights[name][3, 2] = torch.nan
     save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
     windows = tm.random_windows(np.random.default_rng(0), 9, 8, tm.VOCAB, 0)
@@ -153,5 +155,5 @@ def test_an_overflow_in_half_precision_ends_the_run(tmp_path: Path) -> None:
 def test_an_activation_of_another_shape_is_refused() -> None:
     recorder = Recorder(4, 6)
     recorder.expect(0, 2, 5, 2)
-    with pytest.raises(UserError, match="layer 4: .*not 6 neurons at 2 x 5 positions"):
+    with pytest.raises(UserError, match=r"layer 4: .*not 6 neurons at 2 x 5 positions"):
         recorder(nn.ReLU(), (torch.zeros(2, 5, 7),), torch.zeros(2, 5, 7))

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -81,11 +82,12 @@ def whole(
     return contents(store), exported(store)
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 5, 9])
-def test_group_sizes_do_not_matter(
-    size: int, model: Path, sources: tuple[DomainSource, ...], whole: Any, tmp_path: Path
+@pytest.mark.parametrize("offload", [False, True])
+@pytest.mark.parametrize("size", [None, 1, 2, 3, 9])
+def test_group_sizes_and_offloading_do_not_matter(
+    size: int | None, offload: bool, model: Path, sources: tuple[DomainSource, ...], whole: Any, tmp_path: Path
 ) -> None:
-    store = run(model, sources, tmp_path / "run.ffn", group_layers=size, **OPTIONS)
+    store = run(model, sources, tmp_path / "run.ffn", group_layers=size, offload=offload, **OPTIONS)
     assert (contents(store), exported(store)) == whole
 
 
@@ -249,12 +251,19 @@ def test_a_killed_process_is_gone_on_with(
 ) -> None:
     """Killed twice somewhere in the middle, in groups of one layer; then run to its end."""
     store, rng, killed = tmp_path / "run.ffn", random.Random(seed), 0
-    for attempt in range(2):
-        forked = Forked(model, sources, store, group_layers=1, resume=attempt > 0, **OPTIONS)
+    for _ in range(20):
+        forked = Forked(model, sources, store, group_layers=1, resume=killed > 0, **OPTIONS)
         forked.wait(rng.randint(8, 25))
         time.sleep(rng.random() * 0.01)
-        killed += forked.stop(how)
-    assert killed
+        if forked.stop(how):
+            killed += 1
+        else:
+            # On a busy machine it may end before the signal comes.
+            shutil.rmtree(store)
+            killed = 0
+        if killed == 2:
+            break
+    assert killed == 2
     run(model, sources, store, group_layers=1, resume=True, **OPTIONS)
     assert (contents(store), exported(store)) == whole
 

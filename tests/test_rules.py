@@ -36,7 +36,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[list[Rul
 
 
 @pytest.fixture(scope="module")
-def collected(model: tuple[Path, list[list[Rule]]], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
+def collected(
+    model: tuple[Path, list[list[Rule]]], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, np.ndarray]:
     """A store of two counted domains and a count-only one, in which tokens follow each other otherwise."""
     folder = tmp_path_factory.mktemp("collected")
     domains = {"one": windows(110, 1), "two": windows(70, 2), "other": 3 + (windows(40, 3) + 1) % 5}

@@ -11,6 +11,7 @@ import typer
 
 from ffnscope.store.errors import UserError
 from ffnscope.tui.commands.collect import collect
+from ffnscope.tui.commands.compare import compare
 from ffnscope.tui.commands.demo import demo
 from ffnscope.tui.commands.export import export
 from ffnscope.tui.commands.info import info
@@ -32,7 +33,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
-for command in (demo, collect, view, search, export, report, info, verify):
+for command in (demo, collect, view, search, export, report, compare, info, verify):
     app.command()(command)
 
 

@@ -55,7 +55,7 @@ class PageData:
     def ngram(self, tokens: tuple[int, ...], style: str = "text", width: int | None = None) -> Writer:
         """An n-gram's tokens as parts."""
         if width is not None:
-            return Writer(self.glyphs).token("".join(map(self.text, tokens)), style, width)
+            return Writer(self.glyphs).token("".join(map(self.text, tokens)), style, width, dim=False)
         out = Writer(self.glyphs)
         for token in tokens:
             out.token(self.text(token), style)

@@ -48,21 +48,20 @@ class Writer:
             self.width += cell_len(text)
         return self
 
-    def token(self, text: str, style: str = "text", width: int | None = None, align: str = "left") -> Writer:
-        """A token's text made visible, its stand-ins dim; with `width` fitted to exactly so many cells."""
+    def token(self, text: str, style: str = "text", width: int | None = None, dim: bool = True) -> Writer:
+        """A token's text made visible, its stand-ins dim; with `width` fitted to exactly so many cells.
+
+        Every change of style is sent over the wire: `dim=False` for long lists.
+        """
         drawn = spans(text, self.glyphs)
         whole = sum(cell_len(part) for part, _ in drawn)
         if width is not None and whole > width:
             return self.add(fit("".join(part for part, _ in drawn), width, glyphs=self.glyphs), style)
         pad = " " * (0 if width is None else width - whole)
-        if align == "right":
-            self.add(pad)
         whole_stands_in = all(standing_in for _, standing_in in drawn)
         for part, standing_in in drawn:
-            self.add(part, "dim" if standing_in and not whole_stands_in else style)
-        if align == "left":
-            self.add(pad)
-        return self
+            self.add(part, "dim" if standing_in and dim and not whole_stands_in else style)
+        return self.add(pad)
 
     def prose(self, text: str, style: str = "text") -> Writer:
         """Running text made visible on one line, its spaces kept."""

@@ -77,7 +77,7 @@ def projections(page: PageData, width: int, rows: int) -> list[Line]:
 def _projection(out: Writer, page: PageData, token: int, value: float, share: float, width: int, own: bool) -> None:
     bars = max(min(width - 21, 14), 3)
     out.add(page.glyphs.trigger if own else " ", "trigger")
-    out.token(page.text(token), "trigger" if own else "text", width - bars - 9)
+    out.token(page.text(token), "trigger" if own else "text", width - bars - 9, dim=False)
     out.add(f" {signed(value)} ", "trigger" if own else "text").add(bar(share, bars, page.glyphs) + " ", "bar")
 
 

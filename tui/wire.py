@@ -26,6 +26,7 @@ _OFF = {"1": "22", "2": "22", "3": "23", "4": "24", "5": "25", "6": "25", "7": "
 
 Look = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]  # SGR codes of attributes, foreground, background
 Cell = tuple[str, Look]  # the second cell of a wide character is an empty string
+_Run = tuple[int, int, Look, str, int]  # x, y, look, text, the column behind it
 PLAIN: Look = ((), (), ())
 _UNKNOWN: Cell = ("\0", PLAIN)
 
@@ -53,15 +54,16 @@ class Wire:
         if size != self._size:
             self._rows = [[_UNKNOWN] * size[0] for _ in range(size[1])]
             self._size = size
-        out: list[str] = []
-        pen = _Pen(out)
+        runs: list[_Run] = []
         for y, x, stop, strips in _pieces(update):
             if 0 <= y < size[1]:
-                self._line(pen, y, x, min(stop, size[0]), strips, system)
-        pen.end()
-        return "".join(out)
+                self._line(runs, y, x, min(stop, size[0]), strips, system)
+        # A change of colour costs more than a move: often it is shorter to write one look everywhere, then the next.
+        looks = {run[2]: i for i, run in reversed(list(enumerate(runs)))}
+        grouped = sorted(runs, key=lambda run: looks[run[2]])
+        return min(_written(runs), _written(grouped), key=len)
 
-    def _line(self, pen: _Pen, y: int, x: int, stop: int, strips: Iterable[Strip], system: ColorSystem) -> None:
+    def _line(self, runs: list[_Run], y: int, x: int, stop: int, strips: Iterable[Strip], system: ColorSystem) -> None:
         row = self._rows[y]
         new = [cell for strip in strips for cell in _cells(strip, system)][: stop - x]
         old = row[x : x + len(new)]
@@ -81,9 +83,7 @@ class Wire:
                         break
                     last = until
                 until += 1
-            pen.move(x + at, y)
-            for char, look in new[at : last + 1]:
-                pen.put(char, look)
+            _add_runs(runs, x + at, y, new[at : last + 1])
             at = last + 1
         row[x : x + len(new)] = new
 
@@ -102,33 +102,34 @@ def _worth_sending(new: list[Cell], last: int, until: int) -> bool:
     return cost <= jump
 
 
-class _Pen:
-    """Where the terminal's cursor is and what style is set, while an update is written."""
+def _add_runs(runs: list[_Run], x: int, y: int, cells: list[Cell]) -> None:
+    """Split cells where the look changes; a space joins the run before it where it looks the same in it."""
+    start, text, look = x, "", cells[0][1]
+    for at, (char, wanted) in enumerate(cells, x):
+        if wanted != look and not (char == " " and wanted == _on_space(look)):
+            runs.append((start, y, look, text, at))
+            start, text, look = at, "", wanted
+        text += char
+    runs.append((start, y, look, text, x + len(cells)))
 
-    def __init__(self, out: list[str]):
-        self._out = out
-        self._look = PLAIN
-        self._at = (-1, -1)
 
-    def move(self, x: int, y: int) -> None:
-        ahead = x - self._at[0]
-        if y == self._at[1] and ahead > 0:
-            self._out.append(f"\x1b[{ahead}C" if ahead > 1 else "\x1b[C")
-        else:
-            self._out.append(f"\x1b[{y + 1};{x + 1}H")
-        self._at = (x, y)
-
-    def put(self, char: str, look: Look) -> None:
-        if look != self._look and not (char == " " and look == _on_space(self._look)):
-            self._out.append(_change(self._look, look))
-            self._look = look
-        self._out.append(char)
-        self._at = (self._at[0] + 1, self._at[1])
-
-    def end(self) -> None:
-        if self._look != PLAIN:
-            self._out.append("\x1b[m")
-            self._look = PLAIN
+def _written(runs: list[_Run]) -> str:
+    """The runs in this order as escape sequences, the style plain before and after."""
+    out: list[str] = []
+    column, row, pen = -1, -1, PLAIN
+    for x, y, look, text, end in runs:
+        if y != row or x < column or column < 0:
+            out.append(f"\x1b[{y + 1};{x + 1}H")
+        elif x > column:
+            out.append(f"\x1b[{x - column}C" if x - column > 1 else "\x1b[C")
+        if look != pen:
+            out.append(_change(pen, look))
+            pen = look
+        out.append(text)
+        column, row = end, y
+    if pen != PLAIN:
+        out.append("\x1b[m")
+    return "".join(out)
 
 
 class _Difference(CompositorUpdate):

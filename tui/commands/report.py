@@ -1,13 +1,59 @@
-"""``ffnscope report``: the layers of a store in numbers."""
+"""``ffnscope report``: the paper's figures of a store, and what they say."""
 
 from __future__ import annotations
 
-from ffnscope.tui.commands.stores import StorePath, open_store
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ffnscope.tui.commands.stores import StorePath, open_store, safe
+
+if TYPE_CHECKING:
+    from ffnscope.tui.reports.document import Document
+
+CsvFolder = Annotated[Path | None, typer.Option("--csv", metavar="DIR", help="A CSV file a figure, into a folder.")]
+HtmlFile = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="One page with plots, for a browser.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Everything as JSON, to stdout.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that are there already.")]
 
 
-def report(store: StorePath) -> None:
-    """The paper's figures as tables."""
-    from ffnscope.tui.commands.tables import print_layers
+def report(
+    store: StorePath,
+    csv: CsvFolder = None,
+    html: HtmlFile = None,
+    as_json: AsJson = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """The paper's figures as tables and plots, and what they say of its claims."""
+    from ffnscope.tui.reports.build import report_document
+    from ffnscope.tui.reports.gather import gather
 
     with open_store(store) as opened:
-        print_layers(opened)
+        whole = csv is not None or as_json
+        document = report_document(gather(opened, every_range=whole))
+        deliver(document, csv, html, as_json, overwrite)
+
+
+def deliver(document: Document, csv: Path | None, html: Path | None, as_json: bool, overwrite: bool) -> None:
+    """Write a report where it was asked for: into files, as JSON, or else on the terminal."""
+    from ffnscope.tui.reports import files
+
+    if csv is not None:
+        texts = files.csv_files(document)
+        files.write_folder(csv, texts, overwrite)
+        print(f"{len(texts)} files written to {safe(str(csv), sys.stderr)}", file=sys.stderr)
+    if html is not None:
+        from ffnscope.tui.reports.html import page
+
+        files.write_file(html, page(document), overwrite)
+        print(f"written to {safe(str(html), sys.stderr)}", file=sys.stderr)
+    if as_json:
+        print(files.json_text(document))
+    elif csv is None and html is None:
+        from ffnscope.tui.commands.stores import console
+        from ffnscope.tui.reports.terminal import show
+        from ffnscope.tui.text import choose_glyphs
+
+        show(document, console(), choose_glyphs(getattr(sys.stdout, "encoding", None)))

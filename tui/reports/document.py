@@ -29,13 +29,14 @@ class Table:
 
 @dataclass(frozen=True)
 class LinePlot:
-    """Curves: (name, xs, ys) with None for a gap. ``style`` as of a column."""
+    """Curves: (name, xs, ys) with None for a gap. ``style`` as of a column; ``lettered``: the tables beside it call
+    the curves a, b, c ..."""
 
     title: str
     series: tuple[tuple[str, Sequence[float], Sequence[float | None]], ...]
     x_label: str
     style: str
-    maximum: float | None = None
+    lettered: bool = False
 
 
 @dataclass(frozen=True)

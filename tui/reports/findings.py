@@ -82,7 +82,7 @@ def sparse_first_half(figures: ModelFigures) -> Finding:
         verdict = AGREES
     elif first[2] >= SPARSE and first[2] >= 2 * second[2]:
         verdict = PARTLY
-        text += " The second half is sparser in dead neurons than the first, but not fully alive."
+        text += " The second half has far fewer, but is not fully alive."
     else:
         verdict = DIFFERS
     text += f" A neuron activated more rarely than once in {count(_once_in(figures))} positions can be missed."
@@ -109,7 +109,9 @@ def rare_where_dead(figures: ModelFigures) -> Finding:
     rho = rank_correlation([x.dead_share for x in alive], means)
     numbers: dict[str, Value] = {"layers": len(alive), "rank_correlation": None if math.isnan(rho) else rho}
     if not any(x.dead for x in alive):
-        return Finding(key, claim, TOO_LITTLE, "No layer with alive neurons has dead ones: nothing to compare.", numbers)
+        return Finding(
+            key, claim, TOO_LITTLE, "No layer with alive neurons has dead ones: nothing to compare.", numbers
+        )
     if len(alive) < MIN_LAYERS or math.isnan(rho):
         text = f"Too few layers ({len(alive)}; {MIN_LAYERS} are wanted) to say."
         return Finding(key, claim, TOO_LITTLE, text, numbers)
@@ -123,7 +125,10 @@ def rare_where_dead(figures: ModelFigures) -> Finding:
 
 def few_tokens(figures: ModelFigures) -> Finding:
     """Sections 4.1 and 4.2, Figures 2 and 3a: neurons of few tokens, detectors."""
-    key, claim = "few_tokens", "In the first half many neurons are covered by 1 to 5 tokens; some detect tokens (4.1, 4.2)"
+    key, claim = (
+        "few_tokens",
+        "In the first half many neurons are covered by 1 to 5 tokens; some detect tokens (4.1, 4.2)",
+    )
     layers = figures.first_half
     alive, few = sum(x.alive for x in layers), sum(x.tokens.few for x in layers)
     total = figures.detectors()
@@ -194,20 +199,26 @@ def _range(low: float, high: float) -> str:
 
 def positional_types(figures: ModelFigures) -> Finding:
     """Section 5, Figure 8: which positional neurons there are."""
-    key, claim = "positional", "Some neurons depend on position; small models have oscillatory ones, large ones none (5)"
-    by_type: dict[str, int] = {}
-    parts = []
+    key, claim = (
+        "positional",
+        "Some neurons depend on position; small models have oscillatory ones, large ones none (5)",
+    )
+    by_type: dict[str, dict[str, int]] = {}
     for (kind, strength), number in figures.positional().items():
-        by_type[kind] = by_type.get(kind, 0) + number
-        if number:
-            parts.append(f"{count(number)} {strength} {kind}")
-    total = sum(by_type.values())
+        by_type.setdefault(kind, {})[strength] = number
+    totals = {kind: sum(numbers.values()) for kind, numbers in by_type.items()}
+    total = sum(totals.values())
+    parts = [
+        f"{kind} {count(totals[kind])} ({', '.join(f'{count(n)} {strength}' for strength, n in numbers.items() if n)})"
+        for kind, numbers in by_type.items()
+        if totals[kind]
+    ]
     where = layers_text(tuple(x.layer for x in figures.layers if x.positional_neurons))
     over = f"over {count(figures.windows)} windows"
     text = f"No positional neurons {over}."
     if total:
         text = f"{count(total)} positional neurons {over}: {', '.join(parts)}; in layers {where}."
-        if not by_type["oscillatory"]:
+        if not totals["oscillatory"]:
             text += " None is oscillatory."
     numbers: dict[str, Value] = {f"{k}_{s}": n for (k, s), n in figures.positional().items()}
     return Finding(key, claim, SHOWN, text, {"positional": total, **numbers})
@@ -219,13 +230,18 @@ def like_350m(figures: ModelFigures) -> Finding:
     dead = sum(x.dead for x in figures.layers)
     alive = sum(x.alive for x in figures.layers)
     few = [sum(x.ngrams[i].few for x in figures.layers) for i in range(3)]
-    text = f"Here {count(dead)} neurons are dead and {count(few[0])} of {count(alive)} alive ones are covered by 1 to {FEW} tokens"
+    covered = f"{count(few[0])} of {count(alive)} alive ones are covered by 1 to {FEW} tokens"
+    text = f"Here {count(dead)} neurons are dead and {covered}"
     numbers: dict[str, Value] = {"dead": dead, "alive": alive, "covered_by_few_tokens": few[0]}
     if not figures.whole:
-        return Finding(key, claim, TOO_LITTLE, f"{text}, in {len(figures.layers)} of {figures.model_layers} layers.", numbers)
+        return Finding(
+            key, claim, TOO_LITTLE, f"{text}, in {len(figures.layers)} of {figures.model_layers} layers.", numbers
+        )
     if not dead and not few[0]:
         return Finding(key, claim, AGREES, f"{text}: the pattern of the 350m model.", numbers)
     share = (dead + few[0]) / max(dead + alive, 1)
     if share < MOSTLY_DEAD:
-        return Finding(key, claim, PARTLY, f"{text} ({percent(share, 1)} together): nearly the pattern of the 350m model.", numbers)
+        return Finding(
+            key, claim, PARTLY, f"{text} ({percent(share, 1)} together): nearly the pattern of the 350m model.", numbers
+        )
     return Finding(key, claim, DIFFERS, f"{text}: not the pattern of the 350m model.", numbers)

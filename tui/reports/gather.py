@@ -52,9 +52,10 @@ class Gathered:
     examples: tuple[Example, ...] = ()
 
     @property
-    def left_out(self) -> int:
-        """Strong oscillatory neurons whose ranges were not read."""
-        return sum(self.oscillating.values()) - len(self.ranges)
+    def drawn(self) -> tuple[Ranges, ...]:
+        """The ranges that Figure 9 draws: of the layer with most strong oscillatory neurons, the first RANGE_ROWS."""
+        most = _most(self.oscillating)
+        return tuple(each for each in self.ranges if each.layer == most)[:RANGE_ROWS]
 
 
 def gather(store: Store, label: str = "", every_range: bool = False) -> Gathered:
@@ -66,7 +67,7 @@ def gather(store: Store, label: str = "", every_range: bool = False) -> Gathered
     if every_range:
         wanted = neurons
     else:
-        most = max(neurons, key=lambda layer: (len(neurons[layer]), -layer), default=None)
+        most = _most({layer: len(found) for layer, found in neurons.items()})
         wanted = {} if most is None else {most: neurons[most][:RANGE_ROWS]}
     ranges = tuple(
         Ranges(layer, neuron, _ranges(store, layer, neuron)) for layer in wanted for neuron in wanted[layer].tolist()
@@ -75,9 +76,16 @@ def gather(store: Store, label: str = "", every_range: bool = False) -> Gathered
     return Gathered(label, store, figures, ranges, counts, _examples(store, figures))
 
 
+def _most(counts: dict[int, int]) -> int | None:
+    """The layer with the largest count, the first of several."""
+    return max(counts, key=lambda layer: (counts[layer], -layer), default=None)
+
+
 def _strong_oscillatory(store: Store, layer: int) -> np.ndarray:
     oscillatory = store.column(layer, "position_type") == POSITION_TYPES.index("oscillatory")
-    return np.flatnonzero(oscillatory & (store.column(layer, "position_strength") == POSITION_STRENGTHS.index("strong")))
+    return np.flatnonzero(
+        oscillatory & (store.column(layer, "position_strength") == POSITION_STRENGTHS.index("strong"))
+    )
 
 
 def _ranges(store: Store, layer: int, neuron: int) -> tuple[tuple[int, int], ...]:

@@ -130,7 +130,10 @@ def detection(read: Gathered) -> Section:
             ],
         ),
     )
-    note = "tokens, so far, new: of token detectors; bigrams and trigrams are in the CSV. Cumulative over the layers in the store."
+    note = (
+        "tokens, so far, new: of token detectors; bigrams and trigrams are in the CSV. Cumulative over the layers in "
+        "the store."
+    )
     return Section(
         "Figures 3 and 4: detectors and the tokens that they detect",
         note,
@@ -172,10 +175,10 @@ def examples(read: Gathered) -> Section:
         Column("neuron", "layer and neuron", "text"),
         Column("activations", "activated positions"),
         Column("covered", "share of them on the detected tokens", "share"),
-        Column("detects", "detected tokens", "text"),
+        Column("detects", "detected tokens", "tokens"),
         Column("projection", "mean projection of the detected tokens", "number"),
-        Column("promotes", "tokens with the largest projection", "text"),
-        Column("suppresses", "tokens with the smallest projection", "text"),
+        Column("promotes", "tokens with the largest projection", "tokens"),
+        Column("suppresses", "tokens with the smallest projection", "tokens"),
     )
     rows = [
         (
@@ -203,19 +206,19 @@ def positions(read: Gathered) -> Section:
     layers = read.figures.layers
     dots = [[(*key, number) for key, number in zip(POSITIONAL, x.positional, strict=True) if number] for x in layers]
     plots: list[Plot] = [DotPlot("8: positional neurons", tuple(str(x.layer) for x in layers), dots, DOT_NOTE)]
-    if read.ranges:
-        rows = [(f"L{each.layer}N{each.neuron}", each.ranges) for each in read.ranges]
+    if read.drawn:
+        rows = [(f"L{each.layer}N{each.neuron}", each.ranges) for each in read.drawn]
         plots.append(RangePlot("9: position ranges of strong oscillatory neurons", rows, read.store.run.corpus.seq_len))
     columns = [Column(f"{kind} {strength}", f"{strength} {kind} neurons") for kind, strength in POSITIONAL]
     rows8 = [(x.layer, *x.positional) for x in layers]
     note = "Types of the paper's Figure 7; a neuron counts here also where it is a detector."
-    if read.left_out:
-        total = shown(sum(read.oscillating.values()), "count")
+    total = sum(read.oscillating.values())
+    if len(read.drawn) < total:
         note += (
-            f" Figure 9 shows {len(read.ranges)} neurons of the layer with most of the {total} strong oscillatory ones;"
-            " --csv and --json hold all."
+            f" Figure 9 shows {len(read.drawn)} of {shown(total, 'count')} strong oscillatory neurons, those of the layer "
+            "with most; --csv and --json hold all."
         )
-    elif not read.ranges:
+    elif not total:
         note += " There are no strong oscillatory neurons, so there is no Figure 9."
     return Section(
         "Figures 8 and 9: positional neurons",

@@ -92,9 +92,7 @@ def covering(stores: Sequence[Gathered]) -> Table:
                 for (low, high), label, number in zip(COVERING_BINS, COVERING_LABELS, each.covering, strict=True):
                     yield (*head, low, high, label, number)
 
-    return _table(
-        stores, "figure_2_covering_ngrams", "Alive neurons by the number of covering n-grams", columns, rows
-    )
+    return _table(stores, "figure_2_covering_ngrams", "Alive neurons by the number of covering n-grams", columns, rows)
 
 
 def _per_order(row: Callable[[LayerFigures, int], Sequence[Value]]) -> Callable[[Gathered], Iterable[Sequence[Value]]]:
@@ -165,9 +163,7 @@ def suppression(stores: Sequence[Gathered]) -> Table:
         ends = each.suppressing_interval if each.detectors else (None, None)
         return (each.detectors, each.suppressing, each.suppressing_share, *ends)
 
-    return _table(
-        stores, "section_4_4_suppression", "Detectors that suppress their triggers", columns, _per_order(row)
-    )
+    return _table(stores, "section_4_4_suppression", "Detectors that suppress their triggers", columns, _per_order(row))
 
 
 def positional(stores: Sequence[Gathered]) -> Table:

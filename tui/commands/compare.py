@@ -1,0 +1,40 @@
+"""``ffnscope compare``: the figures of several stores side by side."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ffnscope.tui.commands.report import AsJson, CsvFolder, HtmlFile, Overwrite, deliver
+from ffnscope.tui.commands.stores import open_store
+
+Stores = Annotated[
+    list[Path], typer.Argument(metavar="STORE STORE ...", help="Two or more stores.", show_default=False)
+]
+MOST = 26
+
+
+def compare(
+    stores: Stores,
+    csv: CsvFolder = None,
+    html: HtmlFile = None,
+    as_json: AsJson = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """The figures side by side; neuron by neuron where shapes are equal."""
+    from ffnscope.store.errors import UserError
+    from ffnscope.tui.reports.comparison import comparison_document
+    from ffnscope.tui.reports.gather import gather
+
+    if not 2 <= len(stores) <= MOST:
+        raise UserError(f"{len(stores)} stores: compare takes 2 to {MOST}; `ffnscope report STORE` shows one")
+    with ExitStack() as opened:
+        whole = csv is not None or as_json
+        read = [
+            gather(opened.enter_context(open_store(path)), "abcdefghijklmnopqrstuvwxyz"[i], every_range=whole)
+            for i, path in enumerate(stores)
+        ]
+        deliver(comparison_document(read), csv, html, as_json, overwrite)

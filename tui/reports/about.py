@@ -1,0 +1,90 @@
+"""Where a report's numbers come from, and what a reader must know before quoting them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ffnscope.store.figures import ModelFigures
+from ffnscope.store.reader import Store
+from ffnscope.tui.reports.findings import MIN_WINDOWS
+from ffnscope.tui.reports.values import layers_text
+from ffnscope.tui.text import count
+
+FEWEST_PAPER_LAYERS = 12  # of OPT-125m, the paper's smallest model
+PAPER_POSITIONS = 5_000_000
+_DEMO = ("core", "demo", "model")
+
+
+def about(store: Store) -> tuple[tuple[str, str], ...]:
+    """(name, value): model, corpus, settings, fingerprints and version of a store."""
+    run = store.run
+    model, corpus = run.model, run.corpus
+    domains = []
+    for domain in corpus.domains:
+        only = ", counts only" if domain.count_only else ""
+        domains.append(f"{domain.name} ({count(domain.windows)} windows, fingerprint {domain.fingerprint[:16]}{only})")
+    gated = ", gated" if model.gated else ""
+    return (
+        ("model", f"{model.name} ({model.architecture}), fingerprint {model.fingerprint}"),
+        ("network", f"{model.layers} layers x {count(model.neurons)} neurons ({model.activation}{gated}), width "
+         f"{count(model.width)}, vocabulary {count(model.vocabulary)}"),
+        ("corpus", f"{count(corpus.windows)} windows x {count(corpus.seq_len)} = {count(corpus.positions)} positions, "
+         f"fingerprint {corpus.fingerprint}"),
+        ("domains", "; ".join(domains)),
+        ("settings", ", ".join(f"{name} {_setting(value)}" for name, value in sorted(run.settings.items()))),
+        ("store fingerprint", run.run_id),
+        ("collected", f"{run.created} by ffnscope {run.version}"),
+        ("reported by", f"ffnscope {_version()}"),
+    )  # fmt: skip
+
+
+def warnings(store: Store, figures: ModelFigures) -> tuple[str, ...]:
+    """Sentences that stand before every figure."""
+    said, run = [], store.run
+    if figures.missing:
+        there = len(figures.layers)
+        said.append(
+            f"Unfinished ({store.progress().state}): layers {layers_text(figures.missing)} are missing; everything here "
+            f"is of the {there} of {len(figures.planned)} that are there."
+        )
+    elif not figures.whole:
+        only = layers_text(figures.planned)
+        said.append(f"Only layers {only} of {run.model.layers} were collected; everything here is of these.")
+    if figures.windows < MIN_WINDOWS:
+        said.append(
+            f"Too few windows ({figures.windows}; {MIN_WINDOWS} are wanted): types of positional neurons and rare events "
+            "are unsure."
+        )
+    if Path(str(run.settings.get("model_path", ""))).parts[-3:] == _DEMO:
+        said.append(
+            "The bundled demo model: small, and trained with a sparsity penalty to show what the paper finds in large "
+            "models. It illustrates; it is no evidence for the paper's claims."
+        )
+    elif run.model.layers < FEWEST_PAPER_LAYERS:
+        said.append(
+            f"{run.model.layers} layers are fewer than the paper's smallest model has ({FEWEST_PAPER_LAYERS}): weak "
+            "evidence for or against its claims."
+        )
+    if run.model.activation != "relu":
+        said.append(
+            f"Activation {run.model.activation}: activated means an input above 0. The paper's claims are about ReLU."
+        )
+    if run.corpus.positions < PAPER_POSITIONS:
+        said.append(
+            f"{count(run.corpus.positions)} positions; the paper has over 5 million, and over 20 million for dead "
+            "neurons. With more data fewer neurons are dead."
+        )
+    return tuple(said)
+
+
+def _setting(value: Any) -> str:
+    if isinstance(value, list) and value and all(isinstance(each, int) for each in value):
+        return layers_text(tuple(value))
+    return str(value)
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("ffnscope")

@@ -1,0 +1,167 @@
+"""What changed, neuron by neuron, between two stores of equal shape (paper Figures 10 and 11)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ffnscope.store.figures_changes import Changes, DetectorChange, changes
+from ffnscope.store.words import KINDS, POSITION_TYPES
+from ffnscope.tui.reports.document import Column, Section, Table, Value
+from ffnscope.tui.reports.gather import Gathered
+from ffnscope.tui.reports.tidy import json_list
+from ffnscope.tui.reports.values import layers_text
+from ffnscope.tui.text import count, percent
+
+MOST_SHOWN = 100  # changed detectors listed for reading
+NOT_POSITIONAL = "not positional"
+_LAYER = Column("layer", "layer, from 0", "layer")
+_NEURON = Column("neuron", "neuron in its layer, from 0", "layer")
+
+
+def change_section(before: Gathered, after: Gathered) -> Section:
+    """Token detectors, kinds and positional types of ``before`` in ``after``. Of equal shape, else UserError."""
+    found = changes(before.store, after.store)
+    a, b = before.label, after.label
+    tables = [_detectors_shown(found, a, b)] if found.detectors else []
+    shown = (
+        _per_layer(found),
+        _matrix("kinds", f"kinds: rows in {a}, columns in {b}", KINDS, found.kinds),
+        _matrix(
+            "types",
+            f"positional types: rows in {a}, columns in {b}",
+            (NOT_POSITIONAL, *POSITION_TYPES[1:]),
+            found.types,
+        ),
+        *tables,
+    )
+    pair = f"{a}_{b}"
+    return Section(
+        f"From {a} to {b}: neuron by neuron",
+        _said(found, a, b),
+        (),
+        shown,
+        (_detectors(found, pair), _kinds(found, pair), _types(found, pair), _positions(found, pair)),
+    )
+
+
+def _said(found: Changes, a: str, b: str) -> str:
+    stayed, appeared, vanished = (found.count(change) for change in ("stayed", "appeared", "vanished"))
+    common = sum(each.common > 0 for each in found.detectors)
+    text = f"{count(found.neurons)} neurons in layers {layers_text(found.layers) or 'none'}. "
+    if stayed + vanished:
+        share = percent(stayed / (stayed + vanished), 1)
+        text += f"Of {count(stayed + vanished)} token detectors of {a}, {count(stayed)} are token detectors in {b} too "
+        text += f"({share}); {count(common)} of these share a detected token. "
+    else:
+        text += f"{a} has no token detectors. "
+    text += f"{count(vanished)} vanished, {count(appeared)} appeared. "
+    gained, lost = int(found.types[0, 1:].sum()), int(found.types[1:, 0].sum())
+    kept = int(found.types[1:, 1:].sum())
+    same = int(np.trace(found.types[1:, 1:]))
+    return text + (
+        f"Positional neurons: {count(kept)} in both ({count(same)} of the same type), {count(lost)} only in {a}, "
+        f"{count(gained)} only in {b}."
+    )
+
+
+def _per_layer(found: Changes) -> Table:
+    columns = (
+        _LAYER,
+        Column("stayed", "token detectors in both"),
+        Column("vanished", "only in the first"),
+        Column("appeared", "only in the second"),
+        Column("positional gained", "positional only in the second"),
+        Column("positional lost", "positional only in the first"),
+        Column("type changed", "positional in both, of another type"),
+    )
+    rows = []
+    for layer in found.layers:
+        here = [each for each in found.positions if each.layer == layer]
+        rows.append(
+            (
+                layer,
+                *(found.count(change, layer) for change in ("stayed", "vanished", "appeared")),
+                sum(not each.before[0] for each in here),
+                sum(not each.after[0] for each in here),
+                sum(bool(each.before[0] and each.after[0]) and each.before[0] != each.after[0] for each in here),
+            )
+        )
+    return Table("", "token detectors and positional neurons", columns, rows)
+
+
+def _matrix(key: str, title: str, words: Sequence[str], counts: np.ndarray) -> Table:
+    columns = (Column("", key, "text"), *(Column(word, f"{word} in the second") for word in words))
+    return Table("", title, columns, [(word, *row) for word, row in zip(words, counts.tolist(), strict=True)])
+
+
+def _detectors_shown(found: Changes, a: str, b: str) -> Table:
+    order = ("vanished", "appeared", "stayed")
+    columns = (
+        Column("neuron", "layer and neuron", "text"),
+        Column("change", "stayed, appeared or vanished", "text"),
+        Column(f"kind in {a}", "kind in the first", "text"),
+        Column(f"kind in {b}", "kind in the second", "text"),
+        Column(f"detects in {a}", "detected tokens in the first", "tokens"),
+        Column(f"detects in {b}", "detected tokens in the second", "tokens"),
+    )
+    ranked = sorted(found.detectors, key=lambda each: (order.index(each.change), each.layer, each.neuron))
+    rows: list[tuple[Value, ...]] = [
+        (f"L{x.layer}N{x.neuron}", x.change, x.kind_before, x.kind_after, x.tokens_before, x.tokens_after)
+        for x in ranked[:MOST_SHOWN]
+    ]
+    more = f" ({MOST_SHOWN} of {count(len(ranked))})" if len(ranked) > MOST_SHOWN else ""
+    return Table("", f"token detectors: vanished, appeared, stayed{more}", columns, rows)
+
+
+def _detectors(found: Changes, pair: str) -> Table:
+    columns = (
+        _LAYER,
+        _NEURON,
+        Column("change", "stayed, appeared or vanished", "text"),
+        Column("kind_before", "kind in the first store", "text"),
+        Column("kind_after", "kind in the second store", "text"),
+        Column("common", "detected tokens of both, by text"),
+        Column("tokens_before", "detected tokens in the first store, a JSON array", "text"),
+        Column("tokens_after", "detected tokens in the second store, a JSON array", "text"),
+    )
+
+    def row(x: DetectorChange) -> tuple[Value, ...]:
+        texts = (json_list(x.tokens_before), json_list(x.tokens_after))
+        return (x.layer, x.neuron, x.change, x.kind_before, x.kind_after, x.common, *texts)
+
+    return Table(f"changes_{pair}_detectors", "Token detectors", columns, [row(x) for x in found.detectors])
+
+
+def _kinds(found: Changes, pair: str) -> Table:
+    columns = (
+        Column("kind_before", "kind in the first store", "text"),
+        Column("kind_after", "kind in the second store", "text"),
+        Column("neurons", "neurons of both kinds"),
+    )
+    rows = [(x, y, int(found.kinds[i, j])) for i, x in enumerate(KINDS) for j, y in enumerate(KINDS)]
+    return Table(f"changes_{pair}_kinds", "Kinds", columns, rows)
+
+
+def _types(found: Changes, pair: str) -> Table:
+    columns = (
+        Column("type_before", "positional type in the first store, empty for none", "text"),
+        Column("type_after", "positional type in the second store, empty for none", "text"),
+        Column("neurons", "neurons of both"),
+    )
+    rows = [(x, y, int(found.types[i, j])) for i, x in enumerate(POSITION_TYPES) for j, y in enumerate(POSITION_TYPES)]
+    return Table(f"changes_{pair}_types", "Positional types", columns, rows)
+
+
+def _positions(found: Changes, pair: str) -> Table:
+    columns = (
+        _LAYER,
+        _NEURON,
+        Column("type_before", "positional type in the first store, empty for none", "text"),
+        Column("strength_before", "its strength", "text"),
+        Column("type_after", "positional type in the second store, empty for none", "text"),
+        Column("strength_after", "its strength", "text"),
+    )
+    rows = [(x.layer, x.neuron, *x.before, *x.after) for x in found.positions]
+    return Table(f"changes_{pair}_positions", "Neurons whose positional type or strength differs", columns, rows)
