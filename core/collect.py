@@ -39,7 +39,7 @@ from ffnscope.store.errors import UserError
 from ffnscope.store.reader import Store
 from ffnscope.store.records import Progress, RunInfo
 from ffnscope.store.schema import ABSENT
-from ffnscope.store.writer import StoreWriter, remove_store
+from ffnscope.store.writer import StoreWriter, is_begun, remove_store
 
 FEW_WINDOWS = 100  # below this many, mutual information with position is mostly noise
 
@@ -177,11 +177,7 @@ class _Run:
         begun = time.monotonic()
         self.progress.phase = f"counting layer {layer}"
         sums = scratch.sums()
-        if not np.isfinite(sums).all():
-            raise UserError(
-                f"layer {layer}: {np.count_nonzero(~np.isfinite(sums))} neurons have activations that are not finite "
-                f"in {self.run.settings['dtype']}; run it with --dtype float32"
-            )
+        _check_finite(layer, sums, self.run.settings["dtype"])
         own = count_layer(
             layer,
             scratch,
@@ -213,6 +209,13 @@ class _Run:
         self.writer.write_layer(layer, arrays, curves, {"seconds_counting": time.monotonic() - begun})
         self.progress.layer_done()
         scratch.remove()
+
+
+def _check_finite(layer: int, sums: np.ndarray, dtype: str) -> None:
+    broken = int(np.count_nonzero(~np.isfinite(sums)))
+    if broken:
+        remedy = "its weights are broken" if dtype == "float32" else "run it with --dtype float32"
+        raise UserError(f"layer {layer}: activations of {broken} of its neurons are not finite in {dtype}; {remedy}")
 
 
 def _silent(event: Progress | str) -> None:
@@ -248,7 +251,8 @@ def _open_store(
     def prepare() -> StoreWriter | None:
         if not team.leads:
             return None
-        if is_store(request.store) and request.overwrite:
+        if is_store(request.store) and (request.overwrite or not is_begun(request.store)):
+            # One that was stopped before its run entry holds nothing that could be lost.
             remove_store(request.store)
         elif is_store(request.store):
             with Store.open(request.store) as store:

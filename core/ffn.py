@@ -14,6 +14,7 @@ from ffnscope.store.errors import UserError
 
 ACTIVATION_MODULES = ("transformers.activations", "torch.nn.modules.activation")
 ACTIVATION_NAMES = ("act", "activation", "gelu", "relu", "silu", "swish")
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NOT_ACTIVATIONS = (nn.MultiheadAttention, nn.Softmax, nn.Softmin, nn.LogSoftmax)
 
 
@@ -51,9 +52,10 @@ def output_rows(module: nn.Module, weight: torch.Tensor) -> torch.Tensor:
 def find_ffn(layer: nn.Module, width: int, name: str) -> Ffn:
     """The FFN of a decoder layer: an activation function without weights beside a projection to the residual stream.
 
-    ``width`` is d; ``name`` is the model's, for the error. Raises UserError that lists what was tried.
+    ``width`` is d; ``name`` is the model's, for the error. Raises UserError that lists what was tried, and where
+    there is more than one: which of them was meant must not be guessed.
     """
-    tried = []
+    tried, found = [], []
     for path, parent in layer.named_modules():
         children = dict(parent.named_children())
         activation = next((child for child, module in children.items() if _is_activation(child, module)), None)
@@ -62,7 +64,8 @@ def find_ffn(layer: nn.Module, width: int, name: str) -> Ffn:
         projections = {child: in_out(module) for child, module in children.items() if is_projection(module)}
         back = [child for child, (_, out) in projections.items() if out == width]
         tried.append(f"{path or 'the layer'} ({', '.join([activation, *projections])})")
-        if not back:
+        # State-space mixers have an activation function and a projection back too, with a convolution between them.
+        if not back or any(isinstance(module, CONVOLUTIONS) for module in children.values()):
             continue
         second = back[-1]
         neurons = projections[second][0]
@@ -71,7 +74,16 @@ def find_ffn(layer: nn.Module, width: int, name: str) -> Ffn:
             continue
         gated = 2 * neurons in into or into.count(neurons) > 1
         prefix = f"{path}." if path else ""
-        return Ffn(prefix + activation, prefix + second, neurons, gated)
+        found.append(Ffn(prefix + activation, prefix + second, neurons, gated))
+    # Where a layer has a module for its FFN, what lies in the layer itself is something else (Gemma 4's gate of
+    # per-layer embeddings).
+    chosen = [ffn for ffn in found if "." in ffn.second] or found
+    if len(chosen) == 1:
+        return chosen[0]
+    if chosen:
+        raise UserError(
+            f"{name}: its layers have more than one FFN ({', '.join(ffn.second for ffn in chosen)}); ffnscope needs one"
+        )
     seen = "; ".join(tried) or "no activation function without weights in " + type(layer).__name__
     raise UserError(
         f"{name}: its FFN was not found; an activation function beside a projection back to {width} values was "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import huggingface_hub as hub
@@ -66,6 +67,11 @@ def fetch_weights(name: str, offline: bool) -> Path:
         return found.parent
     where = "in the hub cache" if offline else "on the hub"
     raise UserError(f"{name}: no weights {where}; looked for {', '.join(WEIGHT_FILES)}")
+
+
+def has_any(name: str, files: Sequence[str], offline: bool) -> bool:
+    """Whether a hub model has one of ``files``, which is then in the cache. Raises UserError."""
+    return any(_fetch(name, file, offline) is not None for file in files)
 
 
 def _fetch(name: str, file: str, offline: bool) -> Path | None:

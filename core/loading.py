@@ -15,10 +15,13 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from ffnscope.core.checkpoint import weight_files
 from ffnscope.core.ffn import is_mixture
-from ffnscope.core.hub import fetch_weights, is_offline, snapshot
+from ffnscope.core.hub import fetch_weights, has_any, is_offline, snapshot
 from ffnscope.core.model import LayeredModel
 from ffnscope.store.errors import UserError
 
+TOKENIZER_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model",
+)  # fmt: skip
 SAMPLE_BYTES = 1 << 20
 WHOLE_BYTES = 1 << 28  # checkpoints up to this size are hashed whole
 
@@ -75,6 +78,8 @@ def open_model(name: str, trust_remote_code: bool = False) -> ModelSource:
 
     Raises UserError for what is not there, and for a broken or unknown configuration.
     """
+    if not name:
+        raise UserError("MODEL is empty: give a local model folder, a hub id or a .gguf file")
     if name.startswith("~"):
         name = str(Path(name).expanduser())
     path = Path(name)
@@ -132,8 +137,13 @@ def weights_folder(source: ModelSource) -> Path:
 def load_tokenizer(source: ModelSource) -> Any | None:
     """The model's tokenizer, None where the folder has none. Raises UserError for a broken one."""
     folder = Path(source.location)
-    names = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
-    if source.gguf_file is None and folder.is_dir() and not any((folder / name).is_file() for name in names):
+    if source.gguf_file is not None:
+        there = True
+    elif folder.is_dir():
+        there = any((folder / name).is_file() for name in TOKENIZER_FILES)
+    else:
+        there = has_any(source.name, TOKENIZER_FILES, source.offline)
+    if not there:
         return None
     try:
         return AutoTokenizer.from_pretrained(source.location, **source.options)
@@ -144,7 +154,9 @@ def load_tokenizer(source: ModelSource) -> Any | None:
 def load_model(source: ModelSource, device: torch.device, dtype: torch.dtype) -> LayeredModel:
     """Load the whole model to the device. Raises UserError for missing or broken weights."""
     try:
-        model, loaded = AutoModelForCausalLM.from_pretrained(
+        model: Any
+        loaded: Any
+        model, loaded = AutoModelForCausalLM.from_pretrained(  # type: ignore[misc]
             source.location,
             config=source.config,
             dtype=dtype,
@@ -192,7 +204,7 @@ def choose_dtype(name: str, source: ModelSource, device: torch.device) -> torch.
         return known[name]
     if name != "auto":
         raise UserError(f"--dtype {name}: not known; give auto, {', '.join(known)}")
-    own = getattr(source.text_config, "dtype", None) or getattr(source.config, "dtype", None)
+    own: Any = getattr(source.text_config, "dtype", None) or getattr(source.config, "dtype", None)
     if isinstance(own, str):
         own = known.get(own)
     return own if device.type != "cpu" and own in known.values() else torch.float32

@@ -63,7 +63,9 @@ class LayeredModel:
                 f"{name}: is a mixture of experts; ffnscope reads dense FFNs only, where every neuron sees every token"
             )
         if getattr(self.config, "num_kv_shared_layers", None):
-            raise UserError(f"{name}: some of its layers use the keys of earlier ones, so they cannot be run one by one")
+            raise UserError(
+                f"{name}: some of its layers use the keys of earlier ones, so they cannot be run one by one"
+            )
         self.base = _base_model(model)
         count = int(self.config.num_hidden_layers)
         self.layers_path, self.layers = find_layers(self.base, count, name)
@@ -130,7 +132,7 @@ class LayeredModel:
     def run_layer(self, index: int, hidden: torch.Tensor, call: Call) -> torch.Tensor:
         """The hidden states [B, T, d] that leave layer ``index``."""
         output = self.layer(index)(hidden, *call.arguments, **call.named)
-        return output[0] if isinstance(output, tuple) else output
+        return output[0] if isinstance(output, tuple | list) else output
 
     @torch.inference_mode()
     def run_to_activation(self, index: int, hidden: torch.Tensor, call: Call) -> None:
@@ -154,13 +156,19 @@ class LayeredModel:
         Raises UserError for models whose layers cannot be run one by one.
         """
         self.load_layers(0, 1)
+        passed: list[torch.Tensor] = []
         try:
             self._returned = self._probe(tokens)
+            with self._gates(lambda hidden, _: passed.append(hidden), self._returned):
+                self._forward(tokens)
+        except (UserError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            # Whatever torch or transformers make of impossible settings (negative heads, a dropout of 2).
+            what = " ".join(str(error).split())[:200] or type(error).__name__
+            raise UserError(f"{self.name}: cannot be run ({what}); check its config.json") from error
         finally:
             self.release_layers(0, 1)
-        passed: list[torch.Tensor] = []
-        with self._gates(lambda hidden, _: passed.append(hidden), self._returned):
-            self._forward(tokens)
         if len(passed) != self.count or not all(torch.equal(hidden, passed[0]) for hidden in passed):
             raise UserError(
                 f"{self.name}: does more between its decoder layers than pass hidden states on, so they cannot be "
@@ -179,9 +187,9 @@ class LayeredModel:
             self._forward(tokens)
         hidden, call = seen[0]
         output = self.layer(0)(hidden, *call.arguments, **call.named)
-        leaving = output[0] if isinstance(output, tuple) else output
+        leaving = output[0] if isinstance(output, tuple | list) else output
         self._check_hidden(hidden, leaving, tokens)
-        return len(output) if isinstance(output, tuple) else 0
+        return len(output) if isinstance(output, tuple | list) else 0
 
     def _check_hidden(self, entering: torch.Tensor, leaving: torch.Tensor, tokens: torch.Tensor) -> None:
         wanted = (*tokens.shape, self.width)

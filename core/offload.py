@@ -152,7 +152,7 @@ class OffloadedModel(LayeredModel):
         module.load_state_dict(own, strict=False, assign=True)
 
 
-def _stored_names(model: Any, name: str, checkpoint: Checkpoint, state: Mapping[str, Any]) -> dict[str, str]:
+def _stored_names(model: Any, name: str, checkpoint: Checkpoint, state: dict[str, Any]) -> dict[str, str]:
     """The checkpoint's name of each of the model's weights, by Hugging Face's own renaming.
 
     Raises UserError for weights that Hugging Face computes from the stored ones while it loads a whole model.

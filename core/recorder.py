@@ -75,6 +75,10 @@ class Recorder:
     def __call__(self, module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
         windows, length = self._shape
         before = inputs[0]
+        if self.batch is not None:
+            raise UserError(
+                f"layer {self.layer}: its activation function runs more than once a pass; this FFN is not understood"
+            )
         if before.numel() != windows * length * self.neurons:
             raise UserError(
                 f"layer {self.layer}: its activation function saw {tuple(before.shape)}, "

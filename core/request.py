@@ -18,8 +18,9 @@ from ffnscope.store.environment import is_store
 from ffnscope.store.errors import UserError
 from ffnscope.store.reader import Store
 from ffnscope.store.records import CorpusInfo, DomainInfo, ModelInfo, RunInfo
+from ffnscope.store.writer import LOCK_NAME, is_begun
 
-OWN_FILES = ("collector.lock", "lock.mdb", "scratch", "notes")
+OWN_FILES = (LOCK_NAME, "data.mdb", "lock.mdb", "scratch", "notes")
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def check_request(request: CollectRequest) -> None:
         raise UserError(f"--top-k {request.top_k}: must be at least 1")
     if request.store.exists() and not request.store.is_dir():
         raise UserError(f"{request.store}: is a file; --store names a folder")
-    if is_store(request.store):
+    if is_begun(request.store):
         if not request.resume and not request.overwrite:
             with Store.open(request.store) as store:
                 progress, layers = store.progress(), len(store.layers())
@@ -67,6 +68,8 @@ def check_request(request: CollectRequest) -> None:
             raise UserError(
                 f"{request.store}: holds a run already ({what}); --resume goes on with it, --overwrite starts anew"
             )
+    elif is_store(request.store) and not (request.store / LOCK_NAME).is_file():
+        raise UserError(f"{request.store}: holds an LMDB environment of something else; --store names a new folder")
     elif request.store.is_dir() and any(each.name not in OWN_FILES for each in request.store.iterdir()):
         raise UserError(f"{request.store}: is a folder with other things in it; --store names a new one")
 

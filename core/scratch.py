@@ -46,10 +46,18 @@ class ScratchFile:
         """Fill the contiguous array ``out`` from ``offset`` bytes on."""
         view = out.data.cast("B")
         while len(view):
-            count = os.preadv(self._handle, [view], offset)
+            try:
+                count = os.preadv(self._handle, [view], offset)
+            except OSError as error:
+                raise self._unreadable(error.strerror or str(error)) from error
             if count <= 0:
-                raise UserError(f"{self.path}: shorter than it was written; run again with --resume")
+                raise self._unreadable("shorter than it was written")
             view, offset = view[count:], offset + count
+
+    def _unreadable(self, why: str) -> UserError:
+        # A run that is gone on with must not come upon the same file again.
+        self.path.unlink(missing_ok=True)
+        return UserError(f"{self.path}: cannot be read ({why}); it was removed: run again with --resume")
 
     def flush(self) -> None:
         """Wait until the file is on the disk."""

@@ -11,7 +11,20 @@ from ffnscope.store.errors import UserError
 
 MAP_SIZE = 1 << 40
 MIN_MAP_SIZE = 1 << 26
-REMOTE = ("nfs", "lustre", "gpfs", "beegfs", "ceph", "cifs", "smb", "fuse.sshfs", "fuse.glusterfs", "afs", "9p", "wekafs")
+REMOTE = (
+    "nfs",
+    "lustre",
+    "gpfs",
+    "beegfs",
+    "ceph",
+    "cifs",
+    "smb",
+    "fuse.sshfs",
+    "fuse.glusterfs",
+    "afs",
+    "9p",
+    "wekafs",
+)
 DATABASES = ("meta", "columns", "curves", "windows", "vocabulary")
 
 

@@ -50,9 +50,9 @@ class Changes:
     detectors: tuple[DetectorChange, ...]
     positions: tuple[PositionChange, ...]
 
-    def count(self, change: str, layer: int | None = None) -> int:
-        """Token detectors that stayed, appeared or vanished, in a layer or in all."""
-        return sum(each.change == change and layer in (None, each.layer) for each in self.detectors)
+    def count(self, change: str) -> int:
+        """Token detectors that stayed, appeared or vanished."""
+        return sum(each.change == change for each in self.detectors)
 
 
 def equal_shape(before: Store, after: Store) -> bool:

@@ -20,6 +20,7 @@ from ffnscope.store.records import Progress, RunInfo
 from ffnscope.store.values import encode_array, encode_json
 from ffnscope.store.vocabulary import pack_chunks
 
+LOCK_NAME = "collector.lock"
 WINDOW_BATCH = 4096  # windows a transaction
 
 
@@ -153,7 +154,7 @@ def _take_lock(path: Path) -> int:
     import fcntl
 
     try:
-        handle = os.open(path / "collector.lock", os.O_RDWR | os.O_CREAT, 0o666)
+        handle = os.open(path / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         raise UserError(f"{path}: cannot be written to ({error.strerror}); choose another --store") from error
     try:
@@ -164,11 +165,29 @@ def _take_lock(path: Path) -> int:
     return handle
 
 
+def is_begun(path: Path) -> bool:
+    """Whether the folder holds a store that a reader can open: its run entry is there, finished or not.
+
+    Raises UserError where its data file is no LMDB environment.
+    """
+    if not is_store(path) or not (path / "data.mdb").stat().st_size:
+        return False
+    environment = open_environment(path, write=False, locked=os.access(path, os.W_OK))
+    try:
+        meta = environment.open_db(b"meta", create=False)
+        with environment.begin() as transaction:
+            return transaction.get(b"format", db=meta) is not None
+    except lmdb.Error:
+        return False
+    finally:
+        environment.close()
+
+
 def remove_store(path: Path) -> None:
     """Delete a store's own files (never the notes beside them, never anything else in the folder).
 
-    Raises UserError where the folder is no store or is being written."""
-    if not is_store(path):
+    Raises UserError where the folder is no store of ffnscope's, or is being written."""
+    if not (path / LOCK_NAME).is_file() and not is_begun(path):
         raise UserError(f"{path}: not an ffnscope store, so it is not overwritten; choose another --store")
     lock = _take_lock(path)
     try:

@@ -8,6 +8,7 @@ import pty
 import select
 import struct
 import sys
+import tempfile
 import termios
 import time
 from pathlib import Path
@@ -24,10 +25,18 @@ class PtyBrowser:
     def __init__(self, store: Path, columns: int, rows: int, **environment: str):
         self.screen = pyte.Screen(columns, rows)
         self._stream = pyte.ByteStream(self.screen)
+        # What the browser remembers belongs to this run alone.
+        self._home = tempfile.TemporaryDirectory()
         self.process, self._terminal = pty.fork()
         if self.process == 0:
-            kept = {name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH") if name in os.environ}
-            given = {"TERM": "xterm-256color", "LANG": "C.UTF-8", "PYTHONUTF8": "1", "SSH_CONNECTION": "x"} | environment
+            kept = {"XDG_STATE_HOME": self._home.name, "XDG_CONFIG_HOME": self._home.name}
+            kept |= {name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH") if name in os.environ}
+            given = {
+                "TERM": "xterm-256color",
+                "LANG": "C.UTF-8",
+                "PYTHONUTF8": "1",
+                "SSH_CONNECTION": "x",
+            } | environment
             os.execve(sys.executable, [sys.executable, "-c", RUN, str(store)], kept | given)
         fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         self.raw = b""
@@ -42,6 +51,7 @@ class PtyBrowser:
             self.read(0.05)
             if os.waitpid(self.process, os.WNOHANG)[0]:
                 os.close(self._terminal)
+                self._home.cleanup()
                 return
         os.kill(self.process, 9)
         os.waitpid(self.process, 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import lmdb
+
 from ffnscope.store.reader import Store
 
 CLOCK = (b"run", b"progress", b"layer:")  # records of when and how fast
@@ -33,4 +34,6 @@ def differing(one: Path, other: Path) -> list[str]:
     """The database and key of whatever two stores do not agree on to the byte."""
     ours, theirs = contents(one), contents(other)
     keys = sorted(ours.keys() | theirs.keys())
-    return [f"{database!r} {key!r}" for database, key in keys if ours.get((database, key)) != theirs.get((database, key))]
+    return [
+        f"{database!r} {key!r}" for database, key in keys if ours.get((database, key)) != theirs.get((database, key))
+    ]

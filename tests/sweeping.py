@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import reference_forward as fwd
 import torch
+
 from ffnscope.core.model import LayeredModel
 from ffnscope.core.scratch import LayerScratch
 from ffnscope.core.sweep import Sweep, make_groups

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import tiny_models as tm
 import torch
-from ffnscope.core.checkpoint import Checkpoint, weight_files
-from ffnscope.store.errors import UserError
 from sweeping import CPU
 from transformers import AutoModelForCausalLM
+
+from ffnscope.core.checkpoint import Checkpoint, weight_files
+from ffnscope.store.errors import UserError
 
 
 def _expect(folder: Path, part: str) -> None:

@@ -93,7 +93,7 @@ def test_the_same_as_a_process(store):
     )
     code, out, _ = ffnscope("--help")
     assert code == 0
-    for command in ("demo", "collect", "view", "search", "export", "report", "info", "verify"):
+    for command in ("demo", "collect", "view", "search", "export", "report", "compare", "info", "verify"):
         assert command in out
 
 
@@ -165,12 +165,14 @@ def test_info_of_a_run_that_goes_on(capsys, tmp_path):
 
 def test_report_has_a_row_a_layer(capsys, store):
     code, out, _ = run(capsys, "report", store)
-    rows = [line.split() for line in out.splitlines() if line.split() and line.split()[0] in ("0", "1")]
+    part = out[out.index("1b: mean") : out.index("Figure 2")]
+    rows = [line.split() for line in part.splitlines() if line.split() and line.split()[0] in ("0", "1")]
+    rows = [row for row in rows if row[1:2] == ["64"]]
     assert code == 0 and [row[0] for row in rows] == ["0", "1"]
     with Store.open(store) as opened:
         for layer, row in enumerate(rows):
-            assert int(row[3]) == (opened.column(layer, "order") == 1).sum()
-            assert row[1] == f"{100 * (opened.column(layer, 'activations') == 0).mean():.1f}%"
+            assert int(row[2]) == (opened.column(layer, "activations") == 0).sum()
+            assert row[3] == f"{100 * (opened.column(layer, 'activations') == 0).mean():.1f}%"
 
 
 def test_verify_lists_what_is_wrong_and_exits_1(capsys, store, tmp_path):

@@ -12,14 +12,15 @@ import pytest
 import tiny_models as tm
 import torch
 from exact import run
+from gguf.quants import quantize
+from sweeping import CPU, ordinary, ordinary_of, same, swept
+from transformers import AutoModelForCausalLM
+
 from ffnscope.core.loading import fingerprint, load_model, load_tokenizer, open_model
 from ffnscope.core.offload import load_offloaded
 from ffnscope.core.windows import DomainSource
 from ffnscope.store.errors import UserError
 from ffnscope.store.reader import Store
-from gguf.quants import quantize
-from sweeping import CPU, ordinary, ordinary_of, same, swept
-from transformers import AutoModelForCausalLM
 
 NAMES = {
     "model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output",

@@ -58,7 +58,7 @@ HEAVY = {"torch", "transformers", "textual", "plotext", "numba", "accelerate"}
 
 
 @pytest.mark.parametrize(
-    "arguments", ["--help", "--version", "export --help", "info S", "search S the", "export S", "report S", "verify S"]
+    "arguments", ["--help", "--version", "export --help", "info S", "search S the", "export S", "report S --json", "verify S"]
 )
 def test_commands_that_read_stay_light(store, arguments):
     given = [str(store) if word == "S" else word for word in arguments.split()]
@@ -70,11 +70,24 @@ def test_commands_that_read_stay_light(store, arguments):
     assert done.stderr.splitlines()[-1] == "[]", done.stderr
 
 
+@pytest.mark.parametrize("arguments", ["report S", "report S --html F", "compare S T"])
+def test_a_report_needs_no_model_libraries(store, tmp_path, arguments):
+    other = make_store(tmp_path / "t.ffn", layers=1, neurons=48)
+    words = {"S": str(store), "T": str(other), "F": str(tmp_path / "r.html")}
+    code = (
+        "import sys\nfrom ffnscope.tui.cli import main\nassert main(sys.argv[1:]) == 0\n"
+        f"print(sorted(set(sys.modules) & {HEAVY - {'plotext'}!r}), file=sys.stderr)"
+    )
+    given = [words.get(word, word) for word in arguments.split()]
+    done = subprocess.run([sys.executable, "-c", code, *given], capture_output=True, text=True)
+    assert done.stderr.splitlines()[-1] == "[]", done.stderr
+
+
 def test_the_store_needs_numpy_and_lmdb_only(store):
     code = (
         "import sys\nimport ffnscope.store\n"
         "with ffnscope.store.open(sys.argv[1]) as store: store.neuron(0, 1)\n"
-        "from ffnscope.store import export, filters, notes, search, summary, verify\n"
+        "from ffnscope.store import export, figures, figures_changes, filters, frames, notes, search, summary, verify\n"
         "names = {name.partition('.')[0] for name in sys.modules}\n"
         "print(sorted(names & {'ffnscope', 'rich', 'typer', 'numba', 'torch'}))"
     )

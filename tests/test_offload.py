@@ -10,14 +10,15 @@ import pytest
 import tiny_models as tm
 import torch
 from exact import run, sources_of
-from ffnscope.core.loading import load_model, open_model
-from ffnscope.core.offload import OffloadedModel, load_offloaded
-from ffnscope.store.errors import UserError
 from safetensors.torch import load_file, save_file
 from same_store import differing
 from sweeping import CPU, ordinary, same, swept
 from transformers.conversion_mapping import register_checkpoint_conversion_mapping
 from transformers.core_model_loading import Transpose, WeightConverter
+
+from ffnscope.core.loading import load_model, open_model
+from ffnscope.core.offload import OffloadedModel, load_offloaded
+from ffnscope.store.errors import UserError
 
 
 @pytest.fixture
@@ -100,7 +101,9 @@ def test_a_checkpoint_that_holds_the_tied_matrix_as_unembedding_only(windows: np
     folder = tm.tiny("llama_tied", tmp_path)
     expected = ordinary(folder, windows)
     embedding = "model.embed_tokens.weight"
-    _rewrite(folder, lambda found: {"lm_head.weight" if name == embedding else name: each for name, each in found.items()})
+    _rewrite(
+        folder, lambda found: {"lm_head.weight" if name == embedding else name: each for name, each in found.items()}
+    )
     model = _offloaded(folder)
     seen, _ = swept(model, windows, 1, tmp_path / "scratch")
     same(seen, expected)
@@ -144,7 +147,9 @@ def test_weights_that_need_converting_are_refused(tmp_path: Path, monkeypatch: p
 
     folder = tm.tiny("starcoder2", tmp_path)
     _offloaded(folder)
-    monkeypatch.setattr(mapping, "_checkpoint_conversion_mapping_cache", dict(mapping._checkpoint_conversion_mapping_cache))
+    monkeypatch.setattr(
+        mapping, "_checkpoint_conversion_mapping_cache", dict(mapping._checkpoint_conversion_mapping_cache)
+    )
     monkeypatch.setattr(mapping, "USER_REGISTERED_MAPPINGS", set(mapping.USER_REGISTERED_MAPPINGS))
     rule = WeightConverter("mlp.c_proj.weight", "mlp.c_proj.weight", operations=[Transpose(0, 1)])
     register_checkpoint_conversion_mapping("starcoder2", [rule])
@@ -159,3 +164,12 @@ def test_quantised_weights_are_refused(tmp_path: Path) -> None:
     quantised = {"quantization_config": {"quant_method": "fp8"}}
     (folder / "config.json").write_text(json.dumps(config | quantised))
     assert "quantised" in _refused(folder)
+
+
+def test_a_cpu_takes_one_layer_at_a_time_unless_told_otherwise(windows: np.ndarray, tmp_path: Path) -> None:
+    folder = tm.tiny("llama", tmp_path)
+    sources = sources_of(tmp_path / "data", {"one": windows})
+    for size, said in ((None, "3 groups of 1 "), (2, "2 groups of 2 ")):
+        heard: list[object] = []
+        run(folder, sources, tmp_path / f"store-{size}", heard.append, offload=True, group_layers=size)
+        assert any(str(line).startswith(said) for line in heard)

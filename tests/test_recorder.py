@@ -157,3 +157,30 @@ def test_an_activation_of_another_shape_is_refused() -> None:
     recorder.expect(0, 2, 5, 2)
     with pytest.raises(UserError, match=r"layer 4: .*not 6 neurons at 2 x 5 positions"):
         recorder(nn.ReLU(), (torch.zeros(2, 5, 7),), torch.zeros(2, 5, 7))
+
+
+def test_an_activation_function_that_several_layers_share_is_refused() -> None:
+    recorder = Recorder(4, 6)
+    recorder.expect(0, 2, 5, 2)
+    recorder(nn.ReLU(), (torch.ones(2, 5, 6),), torch.ones(2, 5, 6))
+    with pytest.raises(UserError, match=r"layer 4: .*more than once"):
+        recorder(nn.ReLU(), (torch.ones(2, 5, 6),), torch.ones(2, 5, 6))
+
+
+@given(cut=st.integers(0, 9), counted=st.integers(0, 9), levels=st.integers(0, 4), seed=st.integers(0, 999))
+@settings(max_examples=60, deadline=None)
+def test_recorders_of_several_processes_are_one(cut: int, counted: int, levels: int, seed: int) -> None:
+    whole = np.random.default_rng(seed).integers(-1, levels + 1, (9, 7, 3)).astype(np.float32)
+    alone = record([whole], counted, nn.ReLU())
+    parts = []
+    for first, last in ((0, cut), (cut, 9)):
+        part = Recorder(3, 3)
+        if first < last:
+            part.expect(first, last - first, 7, max(0, min(last, counted) - first))
+            inputs = torch.from_numpy(whole[first:last])
+            part(nn.ReLU(), (inputs,), inputs.relu())
+        parts.append((part.values, part.places))
+    merged = Recorder(3, 3)
+    merged.merge(parts)
+    assert np.array_equal(merged.places, alone.places)
+    assert np.array_equal(merged.values, alone.values)

@@ -31,7 +31,6 @@ from ffnscope.store.records import Progress
 from ffnscope.store.writer import StoreWriter
 
 OPTIONS: dict[str, Any] = {"bos_id": tm.BOS_ID, "batch_size": 4, "min_occurrences": 2}
-UNBEGUN = pytest.mark.xfail(strict=True, reason="a store without a run entry is taken for something else")
 CLOCKED = ("format", "run", "progress", "layer:")  # what says when
 
 
@@ -53,10 +52,9 @@ def contents(path: Path) -> dict[tuple[str, bytes], bytes]:
 
 def exported(path: Path) -> str:
     """The whole CSV."""
-    out = io.StringIO()
-    with Store.open(path) as store:
+    with Store.open(path) as store, io.StringIO() as out:
         write(store, out)
-    return out.getvalue()
+        return out.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -198,6 +196,22 @@ def test_a_finished_layer_is_not_run_again(model: Path, sources: tuple[DomainSou
     assert all(event.fraction >= 0.5 for event in shown)
 
 
+def test_hidden_states_that_were_cut_short_are_made_again(
+    started: Path, model: Path, sources: tuple[DomainSource, ...], whole: Any, tmp_path: Path
+) -> None:
+    store = tmp_path / "run.ffn"
+    shutil.copytree(started, store)
+    hidden = [path for path in store.rglob("hidden-*") if path.stat().st_size]
+    assert hidden
+    for path in hidden:
+        os.truncate(path, path.stat().st_size // 2)
+    for _ in hidden:
+        with pytest.raises(UserError, match="--resume"):
+            run(model, sources, store, group_layers=1, resume=True, **OPTIONS)
+    run(model, sources, store, group_layers=1, resume=True, **OPTIONS)
+    assert contents(store) == whole[0]
+
+
 def test_a_complete_run_is_left_as_it_is(model: Path, sources: tuple[DomainSource, ...], tmp_path: Path) -> None:
     store = run(model, sources, tmp_path / "run.ffn", **OPTIONS)
     before = (store / "data.mdb").read_bytes()
@@ -271,8 +285,8 @@ def test_a_killed_process_is_gone_on_with(
 @pytest.mark.parametrize(
     "state",
     [
-        pytest.param("no run entry", marks=UNBEGUN),
-        pytest.param("empty environment", marks=UNBEGUN),
+        "no run entry",
+        "empty environment",
         "scratch only",
     ],
 )

@@ -179,3 +179,27 @@ def test_rare_tokens_are_not_detected(least: int, found: int, tmp_path: Path) ->
     )
     with Store.open(store) as opened:
         assert len(opened.neuron(0, 0).detected) == found
+
+
+@pytest.mark.parametrize(
+    ("order", "kinds", "detects"),
+    [(1, 5, True), (1, 6, False), (2, 21, True), (2, 22, False), (3, 52, True), (3, 53, False)],
+)
+def test_few_ngrams_of_each_order(order: int, kinds: int, detects: bool, tmp_path: Path) -> None:
+    """So many n-grams, all alike frequent: 95% of 21 are 20, of 22 are 21, of 52 are 50, of 53 are 51. The shorter
+    n-grams at their ends fire the neuron half of the time, and BOS before them leaves no longer ones."""
+    ends = np.arange(10, 10 + kinds)
+    contexts: list[list[int]] = {1: [[]], 2: [[7], [8]], 3: [[5, 7], [6, 7]]}[order]
+    rule = Rule(
+        token=frozenset(ends.tolist()),
+        previous=frozenset({7}) if order > 1 else None,
+        before=frozenset({5}) if order == 3 else None,
+    )
+    tokens = np.array([[BOS_ID, *context, end, 9] for context in contexts for end in ends.tolist() * 5])
+    folder, _ = rule_model(tmp_path / "model", 70, tokens.shape[1], [rule])
+    store = run(folder, sources_of(tmp_path, {"all": tokens}), tmp_path / "run.ffn", bos_id=BOS_ID)
+    with Store.open(store) as opened:
+        neuron = opened.neuron(0, 0)
+        assert neuron.activations == kinds * 5
+        assert neuron.order == (order if detects else 0)
+        assert len(neuron.detected) == (kinds if detects else 0)

@@ -95,6 +95,17 @@ def test_a_file_that_ends_early_says_so(tmp_path: Path) -> None:
     os.truncate(tmp_path / "file", 5)
     with pytest.raises(UserError, match=r"shorter than it was written.*--resume"):
         file.read(0, np.zeros(8, np.uint8))
+    assert not (tmp_path / "file").exists()
+
+
+def test_a_disk_that_fails_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    file = ScratchFile(tmp_path / "file", 8)
+    monkeypatch.setattr(module.os, "preadv", fail)
+    with pytest.raises(UserError, match=r"cannot be read \(Input/output error\).*--resume"):
+        file.read(0, np.zeros(8, np.uint8))
 
 
 @pytest.mark.parametrize("call", ["posix_fallocate", "pwrite", "open"])

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 import tiny_models as tm
 import torch
+from sweeping import CPU, ordinary, ordinary_of, same, swept
+from torch import nn
+from transformers import AutoModelForCausalLM
+
 from ffnscope.core.ffn import find_ffn, find_layers
 from ffnscope.core.loading import load_model, open_model
 from ffnscope.core.model import LayeredModel
 from ffnscope.core.offload import load_offloaded
 from ffnscope.store.errors import UserError
-from sweeping import CPU, ordinary, ordinary_of, same, swept
-from torch import nn
-from transformers import AutoModelForCausalLM
 
 WINDOWS, LENGTH = 7, 24  # batches of 3, 3 and 1; longer than the sliding windows of 8
 
@@ -105,6 +106,34 @@ def test_an_ffn_that_is_not_found_names_what_was_tried() -> None:
     with pytest.raises(UserError, match=r"inner \(act, mix\)") as error:
         find_ffn(_Elsewhere(), 8, "strange")
     assert "\n" not in str(error.value)
+
+
+class _Mixer(nn.Module):
+    """A state-space mixer's shape: between its projections lies a convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.into, self.conv, self.act, self.out = nn.Linear(8, 64), nn.Conv1d(32, 32, 4), nn.SiLU(), nn.Linear(32, 8)
+
+
+class _Ffn(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.act, self.down = nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 8)
+
+
+def test_what_only_looks_like_an_ffn_is_not_taken_for_one() -> None:
+    layer = nn.Module()
+    layer.mixer = _Mixer()
+    with pytest.raises(UserError, match="FFN was not found"):
+        find_ffn(layer, 8, "mamba")
+    layer.mlp = _Ffn()
+    assert find_ffn(layer, 8, "hybrid").second == "mlp.down"
+    layer.gate, layer.act, layer.back = nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 8)
+    assert find_ffn(layer, 8, "with a gate of its own").second == "mlp.down"
+    layer.other = _Ffn()
+    with pytest.raises(UserError, match=r"more than one FFN \(mlp.down, other.down\)"):
+        find_ffn(layer, 8, "two")
 
 
 def test_layers_that_are_not_found_name_the_lists_there_are() -> None:

@@ -21,6 +21,7 @@ from ffnscope.store.records import Progress
 from ffnscope.tui import palette
 from ffnscope.tui.screens.browser import Browser
 from ffnscope.tui.session import Session
+from ffnscope.tui.settings import Place, read_config, read_places, state_path, write_places
 from ffnscope.tui.text import ASCII, Glyphs, choose_glyphs
 from ffnscope.tui.wire import Wire
 
@@ -46,8 +47,12 @@ class FfnscopeApp(App[None], inherit_bindings=False):
             super().__init__()
             self.session, self.progress, self.layers = session, progress, layers
 
-    def __init__(self, stores: Sequence[Path], glyphs: Glyphs, theme: str = "ffnscope"):
+    def __init__(
+        self, stores: Sequence[Path], glyphs: Glyphs, theme: str = "ffnscope", places: dict[str, Place] | None = None
+    ):
+        """`places` by run id are where to begin, and are brought up to date by `close`."""
         super().__init__()
+        self._places = {} if places is None else places
         self.animation_level = "none"
         self._wire = Wire()
         self.glyphs = glyphs
@@ -80,21 +85,27 @@ class FfnscopeApp(App[None], inherit_bindings=False):
         self._wire.forget()
         self.refresh(layout=True)
 
-    def close(self) -> None:
-        """Give the stores back."""
+    def close(self) -> list[str]:
+        """Give the stores back; what of the notes could not be written, in sentences."""
+        failures: list[str] = []
         for session in self.sessions:
-            session.close()
+            if session.model.layer >= 0:
+                self._places[session.store.run.run_id] = session.place
+            failures += session.close()
         self.sessions = []
+        return failures
 
     def on_mount(self) -> None:
         """Show the first store, and look for news of all of them."""
         self.app_resume_signal.subscribe(self, lambda _: self.action_redraw())
-        for session in self.sessions:
-            session.start()
+        for number, session in enumerate(self.sessions):
+            session.start(self._places.get(session.store.run.run_id))
             browser = Browser(session)
-            browser.frame.others = len(self.sessions) - 1
+            browser.frame.number, browser.frame.stores = number + 1, len(self.sessions)
             self._browsers.append(browser)
-        self.push_screen(self._browsers[0])
+            # An installed screen stays as it is while another store is shown.
+            self.install_screen(browser, f"store-{number}")
+        self.push_screen("store-0")
         if any(session.progress.state != "complete" for session in self.sessions):
             self.set_interval(LOOK, self.look)
 
@@ -114,8 +125,12 @@ class FfnscopeApp(App[None], inherit_bindings=False):
         changed = (event.progress, event.layers) != (session.progress, session.layers)
         session.progress, session.layers = event.progress, event.layers
         for browser in self._browsers:
-            if browser.session is session and browser.is_mounted and changed:
+            if browser.session is not session or not browser.is_mounted:
+                continue
+            if changed:
                 browser.looked()
+            else:
+                browser.draw("head")  # the time since the collector's last word goes on
 
     def next_store(self) -> None:
         """Show the next store, the same neuron where it has it."""
@@ -132,7 +147,7 @@ class FfnscopeApp(App[None], inherit_bindings=False):
             except UserError:
                 pass
         other.frame.at = at
-        self.switch_screen(other)
+        self.switch_screen(f"store-{self._at}")
 
     def get_system_commands(self, screen: Screen) -> Iterable[SystemCommand]:
         """Every action of the screen by its name, then the themes."""
@@ -181,10 +196,24 @@ def run(stores: Sequence[Path], *, mouse: bool | None = None, ascii: bool = Fals
     stderr = sys.__stderr__
     if not (sys.stdin and sys.stdin.isatty() and stderr and stderr.isatty()):
         raise UserError(f"the browser needs a terminal on standard input and standard error; {there}")
+    config = read_config(binding_ids())
     if mouse is None:
-        mouse = not os.environ.get("SSH_CONNECTION")
-    app = FfnscopeApp([Path(store) for store in stores], choose_glyphs(stderr.encoding, ascii), choose_theme(theme))
+        mouse = config.mouse if config.mouse is not None else not os.environ.get("SSH_CONNECTION")
+    glyphs = choose_glyphs(stderr.encoding, ascii or config.ascii)
+    places = read_places(state_path())
+    app = FfnscopeApp([Path(store) for store in stores], glyphs, choose_theme(theme or config.theme), places)
+    app.set_keymap(config.keys)
+    failures: list[str] = []
     try:
         app.run(mouse=mouse)
     finally:
-        app.close()
+        failures = app.close()
+        write_places(state_path(), read_places(state_path()) | places)
+    if failures:
+        raise UserError(failures[-1])
+
+
+def binding_ids() -> list[str]:
+    """The names of all actions that a key can be given to in config.toml."""
+    every = [*FfnscopeApp.BINDINGS, *Browser.BINDINGS]
+    return [binding.id for binding in every if isinstance(binding, Binding) and binding.id]

@@ -74,7 +74,7 @@ def stacked_bars(
     lines = [legend([(name,) for name in names], width, styles, ascii)]
     for label, row in zip(head, data, strict=True):
         line: Segments = [(label + " ", "")]
-        for column, cells in enumerate(share_cells(row, full, room)):
+        for column, cells in enumerate(_share(row, full, room)):
             if cells:
                 line.append((letter(column) + shades[column % 2] * (cells - 1), style_of(styles, column)))
         lines.append(exactly(line, width, ascii))
@@ -210,7 +210,7 @@ def _width(texts: Sequence[str]) -> int:
     return max(map(cell_len, texts), default=0)
 
 
-def share_cells(row: NDArray[np.float64], full: float, room: int) -> list[int]:
+def _share(row: NDArray[np.float64], full: float, room: int) -> list[int]:
     """Cells for each category, by largest remainders; what is not 0 takes one from the largest run if it has two."""
     exact = row / full * room
     cells = np.floor(exact).astype(int)

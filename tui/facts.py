@@ -68,6 +68,10 @@ def ordinal(n: int) -> str:
     return f"{n:,}{ending}"
 
 
+def _many(n: int, what: str) -> str:
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
+
+
 def headline(page: PageData) -> list[Part]:
     """What the neuron is, in one line."""
     neuron = page.neuron
@@ -99,8 +103,9 @@ def facts(page: PageData) -> list[list[Part]]:
     if neuron.activations:
         out.append(_counts(page, dot))
         out.append(_domains(page))
-        cover = f"95% covered by {neuron.unigrams_95:,} unigrams{dot}{neuron.bigrams_95:,} bigrams"
-        out.append([(f"{cover}{dot}{neuron.trigrams_95:,} trigrams", "text")])
+        cover = (_many(neuron.unigrams_95, "unigram"), _many(neuron.bigrams_95, "bigram"))
+        trigrams = _many(neuron.trigrams_95, "trigram")
+        out.append([(f"95% covered by {dot.join((*cover, trigrams))}", "text")])
         if neuron.max_activation is not None and neuron.mean_activation is not None:
             values = f"activation max {neuron.max_activation:.3g}{dot}mean {neuron.mean_activation:.3g}"
             out.append([(values, "text")])

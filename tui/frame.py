@@ -8,6 +8,7 @@ from ffnscope.store.records import Progress
 from ffnscope.tui.facts import PageData
 from ffnscope.tui.lines import BLANK, Line, Part, Writer, clip, framed
 from ffnscope.tui.page import Plot, page_lines, peek_lines, title
+from ffnscope.tui.related import Related, related_lines
 from ffnscope.tui.session import Session
 from ffnscope.tui.table import LayerList, NeuronTable
 from ffnscope.tui.text import Glyphs, count, duration
@@ -50,7 +51,8 @@ class Frame:
         self.plot: Plot | None = None
         self.message: tuple[str, str] | None = None  # (text, style)
         self.order = 1
-        self.others = 0  # stores beside this one
+        self.related: tuple[str, Related] | None = None  # of the neuron named
+        self.number, self.stores = 1, 1  # which of the opened stores this is
 
     def sync_layers(self) -> None:
         """Show the run's layers, also those not collected yet; the cursor stays on its layer."""
@@ -58,7 +60,7 @@ class Frame:
         collected = self.session.layers
         every = tuple(sorted({*self.session.store.run.layers, *collected}))
         self.layer_list.layers = every
-        self.layer_list.figures = self.session.figures
+        self.layer_list.figures, self.layer_list.collected = self.session.figures, frozenset(collected)
         wanted = kept if kept is not None and kept in every else self.session.model.layer
         self.layer_list.cursor = every.index(wanted) if wanted in every else 0
 
@@ -72,8 +74,8 @@ class Frame:
         right = (f"{count(marks)} marked   " if marks else "") + "? help "
         state = progress_words(self.session.progress, self.glyphs)
         out = Writer(self.glyphs).add(" ffnscope  ", "dim").prose(self.session.title, "bright")
-        if self.others:
-            out.add(f" (1 of {self.others + 1}, b next)", "dim")
+        if self.stores > 1:
+            out.add(f" ({self.number} of {self.stores}, b next)", "dim")
         room = width - out.width - len(right) - 2
         facts = [
             f"{model.architecture} {model.layers} {self.glyphs.times} {model.neurons:,}",
@@ -126,6 +128,8 @@ class Frame:
             )
         inner = width - self.wide
         lines = page_lines(self.page, inner, height - 1, self.plot)
+        if self.related and self.related[0] == self.page.name:
+            lines += related_lines(self.related[1], self.page, inner - 1)
         self.page_height, self.page_length = height - 1, len(lines)
         self.scrolled = max(0, min(self.scrolled, len(lines) - (height - 1)))
         body = lines[self.scrolled : self.scrolled + height - 1]

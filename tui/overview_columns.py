@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ffnscope.tui.blocks import share_cells
 from ffnscope.tui.lines import Line, Part, Writer
 from ffnscope.tui.text import Glyphs, fit
 
@@ -83,44 +82,42 @@ def bar_cells(value: float, top: float, rows: int, width: int, style: str, glyph
 
 
 def stack_cells(
-    counts: Sequence[int], top: float, rows: int, width: int, categories: Sequence[Category], glyphs: Glyphs
+    counts: Sequence[int],
+    top: float,
+    rows: int,
+    width: int,
+    categories: Sequence[Category],
+    glyphs: Glyphs,
+    letters: bool = False,
 ) -> Cells:
-    """The counts of the categories on top of each other; every run of one category begins with its letter."""
-    shades = "=-" if glyphs.ascii else "█▒"
-    if top <= 0 or rows <= 0:
-        return []
-    out: Cells = []
-    for number, cells in enumerate(share_cells(np.asarray(counts, np.float64), float(top), rows)):
-        category, shade = categories[number], shades[number % 2]
-        for cell in range(cells):
-            out.append((((category.letter if not cell else shade) + shade * (width - 1), category.style),))
-    return out[:rows]
+    """The counts of the categories on top of each other; every run of one category begins with its letter, or (`letters`)
+    consists of it.
 
-
-def letter_cells(counts: Sequence[int], each: int, width: int, categories: Sequence[Category]) -> Cells:
-    """A letter for every ``each`` neurons of a category, or part of them, left to right from the bottom up."""
-    letters = [
-        (category.letter, category.style)
-        for category, n in zip(categories, counts, strict=True)
-        for _ in range(math.ceil(n / each))
-    ]
-    return [tuple(letters[start : start + width]) for start in range(0, len(letters), width)]
-
-
-def neurons_a_letter(rows: Sequence[Sequence[int]], room: int) -> int:
-    """The fewest neurons that a letter must stand for so that no layer's counts take more than ``room`` letters.
-
-    What cannot fit with any number (more categories than room) gets the number that leaves one letter a category.
+    A cell shows the category that its middle falls into, so that heights keep their proportions: what is less than
+    half a cell may not show, but what is not empty has a cell.
     """
-    most = max((n for counts in rows for n in counts), default=0)
-    low, high = 1, max(most, 1)
-    while low < high:
-        middle = (low + high) // 2
-        if all(sum(math.ceil(n / middle) for n in counts) <= room for counts in rows):
-            high = middle
-        else:
-            low = middle + 1
-    return low
+    shades = "=-" if glyphs.ascii else "█▒"
+    ends = np.cumsum(np.asarray(counts, np.float64))
+    if top <= 0 or rows <= 0 or not len(ends) or ends[-1] <= 0:
+        return []
+    middles = (np.arange(rows) + 0.5) * top / rows
+    middles = middles[middles < ends[-1]]
+    owners = np.searchsorted(ends, middles, side="right").tolist() or [int(np.argmax(counts))]
+    out: Cells = []
+    for cell, number in enumerate(owners):
+        category, shade = categories[number], shades[number % 2]
+        if letters:
+            out.append(((category.letter * width, category.style),))
+            continue
+        begins = not cell or owners[cell - 1] != number
+        out.append((((category.letter if begins else shade) + shade * (width - 1), category.style),))
+    return out
+
+
+def letter_cells(counts: Sequence[int], width: int, categories: Sequence[Category]) -> Cells:
+    """A letter for every neuron of a category, left to right from the bottom up."""
+    letters = [(each.letter, each.style) for each, n in zip(categories, counts, strict=True) for _ in range(n)]
+    return [tuple(letters[start : start + width]) for start in range(0, len(letters), width)]
 
 
 def columns(

@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from ffnscope.store.notes import Notes
 from ffnscope.store.records import Context, Progress
 from ffnscope.store.search import Hit, TokenIndex
 from ffnscope.tui.facts import ContextText, PageData
+from ffnscope.tui.settings import MAX_FILTERS, Place
 from ffnscope.tui.text import Glyphs
 from ffnscope.tui.viewmodel import Key, LayerFigures, ViewModel, layer_figures
 
@@ -37,15 +39,19 @@ class Session:
         self.progress: Progress = self.store.progress()
         self.figures: dict[int, LayerFigures] = {}
         self.index: TokenIndex | None = None
+        self._indexing = Lock()
         self.filters: list[str] = []  # used before, oldest first
         self.failed: Callable[[str], None] = lambda message: None
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="notes")
 
-    def close(self) -> None:
-        """Wait for what is being written and give everything back."""
+    def close(self) -> list[str]:
+        """Wait for what is being written and give everything back; what could not be written, in sentences."""
+        failures: list[str] = []
+        self.failed = failures.append
         self._writing.shutdown(wait=True)
         self.notes.close()
         self.store.close()
+        return failures
 
     def _write(self, work: Callable[..., None], *arguments: Any) -> None:
         def done(future: Future[None]) -> None:
@@ -54,13 +60,37 @@ class Session:
 
         self._writing.submit(work, *arguments).add_done_callback(done)
 
-    def start(self) -> None:
-        """Open the layer with most detectors: the eye should land on something."""
-        if self.layers and self.model.layer < 0:
-            most = max(
-                self.layers, key=lambda layer: (int(np.count_nonzero(self.store.column(layer, "order"))), -layer)
-            )
-            self.model.open_layer(most)
+    def start(self, place: Place | None = None) -> None:
+        """Open the place where one was; else the layer with most detectors: the eye should land on something."""
+        if not self.layers:
+            return
+        if place is not None and self._restore(place):
+            return
+        most = max(self.layers, key=lambda layer: (int(np.count_nonzero(self.store.column(layer, "order"))), -layer))
+        self.model.open_layer(most)
+
+    def _restore(self, place: Place) -> bool:
+        self.filters = place.filters[-MAX_FILTERS:]
+        if place.layer not in self.layers:
+            return False
+        model = self.model
+        model.open_layer(place.layer)
+        try:
+            model.set_filter(place.filter)
+            model.set_sort(place.sort, place.descending)
+        except UserError:
+            # Written by another version, whose filters or columns may differ.
+            model.set_filter("")
+        found = np.flatnonzero(model.rows == place.neuron)
+        model.move_to(int(found[0]) if len(found) else 0)
+        return True
+
+    @property
+    def place(self) -> Place:
+        """Where one is now."""
+        model = self.model
+        neuron = -1 if model.neuron is None else model.neuron
+        return Place(model.layer, neuron, model.sort, model.descending, model.filter_text, self.filters[-MAX_FILTERS:])
 
     # What the panes draw
 
@@ -128,11 +158,16 @@ class Session:
 
     def search(self, text: str, limit: int = 200) -> list[Hit]:
         """The detectors of what a text fits, strongest first, over the layers that are there now."""
-        if self.index is None:
-            self.index = TokenIndex(self.store)
-        else:
-            self.index.refresh()
-        return self.index.search(text, limit)
+        return self.read_index().search(text, limit)
+
+    def read_index(self) -> TokenIndex:
+        """The token index of the layers that are there now."""
+        with self._indexing:
+            if self.index is None:
+                self.index = TokenIndex(self.store)
+            else:
+                self.index.refresh()
+            return self.index
 
     def look(self) -> tuple[Progress, tuple[int, ...]]:
         """How far the collector is, and the layers that are there."""

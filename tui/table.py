@@ -162,7 +162,9 @@ class NeuronTable:
             title(column.name, column.title, column.width + 1, "right")
         out.add(" ")
         more = "" if not self.offset else f" {'<' if self.glyphs.ascii else '‹'}{self.offset}"
-        return out.add("detects", "dim").add(" (or mostly at)", "faint").add(more, "faint").line()
+        return (
+            out.add("detects", "dim").add(" (or mostly at)" if width >= 60 else "", "faint").add(more, "faint").line()
+        )
 
     def _row(self, neuron: int, width: int, shown: list[TableColumn], ground: str) -> Line:
         model, glyphs = self.model, self.glyphs
@@ -212,6 +214,7 @@ class LayerList:
     def __init__(self, glyphs: Glyphs):
         self.glyphs = glyphs
         self.layers: tuple[int, ...] = ()
+        self.collected: frozenset[int] = frozenset()
         self.figures: dict[int, LayerFigures] = {}
         self.cursor = 0
         self.top = 0
@@ -234,7 +237,7 @@ class LayerList:
         wide = width >= 56
         digits = max(len(str(max(self.layers, default=0))), 2)
         orders = "  token bigram trigram" if wide else "   det"
-        bars = max(width - digits - 2 - (5 + 6 + len(orders) + 5) - 1, 3)
+        bars = max(width - digits - 2 - (5 + 6 + len(orders) + 5) - 1, 2)
         title = " " + "L".rjust(digits) + " " + fit("dead", bars + 5) + "  freq" + orders + "  pos"
         out = [line((fit(title, width, glyphs=self.glyphs), "dim"))]
         self.height = max(height - 1, 1)
@@ -250,8 +253,9 @@ class LayerList:
         out = Writer(self.glyphs).add(self.glyphs.cursor if ground else " ", "accent")
         plain = "bright" if ground else "text"
         out.add(f"{layer:>{digits}} ", plain)
-        if figures is None or not figures.collected:
-            return out.add("not collected yet" if figures else self.glyphs.ellipsis, "faint").line(ground)
+        if figures is None:
+            waiting = self.glyphs.ellipsis if layer in self.collected else "not collected yet"
+            return out.add(waiting, "faint").line(ground)
         share = figures.dead / max(figures.neurons, 1)
         out.add(bar(share, bars, self.glyphs), "bar")
         out.add(f"{percent(share):>5} {freq(figures.frequency)}", plain)

@@ -29,7 +29,7 @@ ASCENDING = frozenset({"neuron", "layer", "kind", "unigrams_95", "bigrams_95", "
 
 @dataclass(frozen=True)
 class LayerFigures:
-    """A layer in one row: what the layer list shows. `collected` is False while it is not in the store."""
+    """A layer in one row: what the layer list shows."""
 
     layer: int
     neurons: int = 0
@@ -37,7 +37,6 @@ class LayerFigures:
     frequency: float = 0.0  # mean of the alive
     detectors: tuple[int, int, int] = (0, 0, 0)  # token, bigram, trigram
     positional: int = 0
-    collected: bool = True
 
 
 def layer_figures(store: Store, layer: int) -> LayerFigures:
@@ -227,10 +226,14 @@ class ViewModel:
         """Mark every row shown, or take the marks away where all have one; (how many, whether marked)."""
         keys = [(self.layer, int(neuron)) for neuron in self.rows]
         on = not all(key in self.marks for key in keys)
+        self.set_marks(keys, on)
+        return len(keys), on
+
+    def set_marks(self, keys: list[Key], on: bool) -> None:
+        """Mark neurons, or take their marks away."""
         if self._notes:
             self._write(self._notes.set_marks, keys, on)
         (self.marks.update if on else self.marks.difference_update)(keys)
-        return len(keys), on
 
     def selection(self) -> tuple[np.ndarray, str]:
         """[N, 2] (layer, neuron) to export: the marked ones, else the rows shown; and what that is, in words."""

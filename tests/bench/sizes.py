@@ -57,7 +57,8 @@ def row(shape: Shape) -> str:
 
 
 def main() -> None:
-    print("| model | neurons | groups of layers | scratch | weights on the GPU | moved to it | disk traffic | forward | counting |")
+    heads = "model|neurons|groups of layers|scratch|weights on the GPU|moved to it|disk traffic|forward|counting"
+    print("| " + heads.replace("|", " | ") + " |")
     print("|---|---|---|---|---|---|---|---|---|")
     for shape in SHAPES:
         print(row(shape))

@@ -137,7 +137,8 @@ def main() -> None:
         total = windows * arguments.seq_len
         for kind, result in best.items():
             print(
-                f"{kind:8} {result['seconds']:8.2f} s  {total / result['seconds']:8.0f} tokens/s  peak {result['peak_gib']:.2f} GiB"
+                f"{kind:8} {result['seconds']:8.2f} s  {total / result['seconds']:8.0f} tokens/s  "
+                f"peak {result['peak_gib']:.2f} GiB"
             )
         print("collect's parts:", {name: round(value, 2) for name, value in best["collect"]["parts"].items()})
         print(

@@ -30,7 +30,13 @@ def compare(
     from ffnscope.tui.reports.gather import gather
 
     if not 2 <= len(stores) <= MOST:
-        raise UserError(f"{len(stores)} stores: compare takes 2 to {MOST}; `ffnscope report STORE` shows one")
+        raise UserError(
+            f"{len(stores)} store(s) given; compare takes 2 to {MOST}, and `ffnscope report STORE` shows one"
+        )
+    places = [path.resolve() for path in stores]
+    twice = next((path for path, place in zip(stores, places, strict=True) if places.count(place) > 1), None)
+    if twice is not None:
+        raise UserError(f"{twice}: given twice; compare takes different stores")
     with ExitStack() as opened:
         whole = csv is not None or as_json
         read = [

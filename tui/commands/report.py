@@ -56,4 +56,8 @@ def deliver(document: Document, csv: Path | None, html: Path | None, as_json: bo
         from ffnscope.tui.reports.terminal import show
         from ffnscope.tui.text import choose_glyphs
 
-        show(document, console(), choose_glyphs(getattr(sys.stdout, "encoding", None)))
+        try:
+            show(document, console(), choose_glyphs(getattr(sys.stdout, "encoding", None)))
+        except SystemExit as stop:
+            # How rich ends a process whose output nobody reads any more.
+            raise BrokenPipeError from stop

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 
-from ffnscope.store.figures_changes import Changes, DetectorChange, changes
+from ffnscope.store.figures_changes import Changes, DetectorChange, PositionChange, changes
+from ffnscope.store.figures_intervals import interval
+from ffnscope.store.figures_recheck import Recheck, recheck
 from ffnscope.store.words import KINDS, POSITION_TYPES
 from ffnscope.tui.reports.document import Column, Section, Table, Value
+from ffnscope.tui.reports.findings import MIN_DETECTORS
 from ffnscope.tui.reports.gather import Gathered
 from ffnscope.tui.reports.tidy import json_list
 from ffnscope.tui.reports.values import layers_text
@@ -22,14 +26,14 @@ _NEURON = Column("neuron", "neuron in its layer, from 0", "layer")
 
 def change_section(before: Gathered, after: Gathered) -> Section:
     """Token detectors, kinds and positional types of ``before`` in ``after``. Of equal shape, else UserError."""
-    found = changes(before.store, after.store)
+    found, checks = changes(before.store, after.store), recheck(before.store, after.store)
     a, b = before.label, after.label
     tables = [_detectors_shown(found, a, b)] if found.detectors else []
     shown = (
         _per_layer(found),
-        _matrix("kinds", f"kinds: rows in {a}, columns in {b}", KINDS, found.kinds),
+        _matrix(a, f"kinds: rows in {a}, columns in {b}", KINDS, found.kinds),
         _matrix(
-            "types",
+            a,
             f"positional types: rows in {a}, columns in {b}",
             (NOT_POSITIONAL, *POSITION_TYPES[1:]),
             found.types,
@@ -39,10 +43,16 @@ def change_section(before: Gathered, after: Gathered) -> Section:
     pair = f"{a}_{b}"
     return Section(
         f"From {a} to {b}: neuron by neuron",
-        _said(found, a, b),
+        f"{_said(found, a, b)} {_rechecked(checks, a, b)}".rstrip(),
         (),
         shown,
-        (_detectors(found, pair), _kinds(found, pair), _types(found, pair), _positions(found, pair)),
+        (
+            _detectors(found, pair),
+            _rechecks(checks, pair),
+            _kinds(found, pair),
+            _types(found, pair),
+            _positions(found, pair),
+        ),
     )
 
 
@@ -66,6 +76,53 @@ def _said(found: Changes, a: str, b: str) -> str:
     )
 
 
+def _rechecked(checks: Sequence[Recheck], a: str, b: str) -> str:
+    said = [each for each in checks if each.holds is not None]
+    if not said:
+        return ""
+    held = sum(bool(each.holds) for each in said)
+    low, high = interval(held, len(said))
+    few = f"; too few detectors ({len(said)}) to say more" if len(said) < MIN_DETECTORS else ""
+    return (
+        f"Re-checked on the data of {b} (ours): of the {count(len(said))} token detectors of {a} whose tokens occur there "
+        f"often enough, {count(held)} hold ({percent(held / len(said), 1)}; 95% interval {percent(low, 1)} to "
+        f"{percent(high, 1)}{few})."
+    )
+
+
+def _rechecks(checks: Sequence[Recheck], pair: str) -> Table:
+    columns = (
+        _LAYER,
+        _NEURON,
+        Column("tokens", "tokens that it detects in the first store"),
+        Column("checked", "of them, those that occur min_occurrences times in the second"),
+        Column("occurrences", "occurrences of these in the second"),
+        Column("on_them", "activations on these in the second"),
+        Column("probability", "on_them / occurrences", "share"),
+        Column("activations", "activations that have a unigram in the second"),
+        Column("covered", "of them, those on the detected tokens", "count"),
+        Column("holds", "whether every checked token has 95% and all tokens cover 95%; empty where none is checked"),
+    )
+    rows = [
+        (
+            x.layer,
+            x.neuron,
+            x.tokens,
+            x.checked,
+            x.occurrences,
+            x.on_them,
+            x.probability,
+            x.activations,
+            x.covered,
+            x.holds,
+        )
+        for x in checks
+    ]
+    return Table(
+        f"changes_{pair}_recheck", "Token detectors of the first store on the data of the second", columns, rows
+    )
+
+
 def _per_layer(found: Changes) -> Table:
     columns = (
         _LAYER,
@@ -76,23 +133,24 @@ def _per_layer(found: Changes) -> Table:
         Column("positional lost", "positional only in the first"),
         Column("type changed", "positional in both, of another type"),
     )
-    rows = []
-    for layer in found.layers:
-        here = [each for each in found.positions if each.layer == layer]
-        rows.append(
-            (
-                layer,
-                *(found.count(change, layer) for change in ("stayed", "vanished", "appeared")),
-                sum(not each.before[0] for each in here),
-                sum(not each.after[0] for each in here),
-                sum(bool(each.before[0] and each.after[0]) and each.before[0] != each.after[0] for each in here),
-            )
-        )
+    counts = Counter((each.layer, each.change) for each in found.detectors)
+    counts.update((each.layer, _position_change(each)) for each in found.positions)
+    kinds = ("stayed", "vanished", "appeared", "gained", "lost", "changed")
+    rows = [(layer, *(counts[layer, kind] for kind in kinds)) for layer in found.layers]
     return Table("", "token detectors and positional neurons", columns, rows)
 
 
-def _matrix(key: str, title: str, words: Sequence[str], counts: np.ndarray) -> Table:
-    columns = (Column("", key, "text"), *(Column(word, f"{word} in the second") for word in words))
+def _position_change(each: PositionChange) -> str:
+    if not each.before[0]:
+        return "gained"
+    return "lost" if not each.after[0] else "changed" if each.before[0] != each.after[0] else "strength"
+
+
+def _matrix(label: str, title: str, words: Sequence[str], counts: np.ndarray) -> Table:
+    columns = (
+        Column(f"in {label}", "in the first", "text"),
+        *(Column(word, f"{word} in the second") for word in words),
+    )
     return Table("", title, columns, [(word, *row) for word, row in zip(words, counts.tolist(), strict=True)])
 
 

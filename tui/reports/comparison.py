@@ -75,7 +75,13 @@ def overall(stores: Sequence[Gathered]) -> Section:
     table = Table("stores", "The stores", columns, rows)
     upright = [(c.name.replace("_", " "), *_texts(rows, i, c.style)) for i, c in enumerate(columns) if i]
     shown = Table(
-        "", "", (Column("", "", "text"), *(Column(store.label, store.label, "right") for store in stores)), upright
+        "",
+        "",
+        (
+            Column("store", "what of each store", "text"),
+            *(Column(store.label, store.label, "right") for store in stores),
+        ),
+        upright,
     )
     return Section("The stores", "A letter stands for each store.", (), (shown,), (table,))
 

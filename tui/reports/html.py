@@ -99,7 +99,7 @@ _STYLE = (
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62em; margin: 2em auto; padding: 0 1em; }
 h1 { font-size: 1.5em; } h2 { font-size: 1.15em; margin-top: 2.2em; border-bottom: 1px solid var(--line); }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-caption { text-align: left; font-weight: 600; padding: .4em 0; }
+caption { text-align: left; font-weight: 600; padding: .4em 0; white-space: nowrap; } .wide { margin: 1em 0; }
 th, td { padding: .1em .7em; text-align: right; border-bottom: 1px solid var(--line); }
 td.text { text-align: left; overflow-wrap: anywhere; } td.tokens { min-width: 13em; } .about { font-size: .9em; }
 .about th { text-align: left; vertical-align: top; font-weight: 600; white-space: nowrap; }

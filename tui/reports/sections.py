@@ -81,7 +81,8 @@ def coverage(read: Gathered) -> Section:
         tables.append(_shown(f"alive neurons by {word}", columns, rows))
     note = (
         "How many of its most frequent triggering n-grams cover 95% of a neuron's activations. Neurons under 0 are "
-        "alive but never activated where an n-gram can stand (only at BOS or the first positions)."
+        "alive but never activated where an n-gram can stand (only at BOS, at the first positions, or in domains "
+        "that only activations are counted for)."
     )
     return Section("Figure 2: neurons by covering n-grams", note, tuple(plots), tuple(tables), (tidy.covering([read]),))
 
@@ -193,8 +194,12 @@ def examples(read: Gathered) -> Section:
         for x in read.examples
     ]
     total = read.figures.detectors()
-    few = f"The {EXAMPLES} of {shown(total, 'count')} that are" if total > EXAMPLES else "All of them,"
-    note = f"{few} activated most first. `ffnscope export STORE --where kind:token` has every detector."
+    which = (
+        f"The {EXAMPLES} of {shown(total, 'count')} that are activated most"
+        if total > EXAMPLES
+        else "All, by activations"
+    )
+    note = f"{which}, in that order. `ffnscope export STORE --where kind:token` has every detector."
     if not total:
         note = "No token detectors."
     table = Table("", "", columns, rows)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from textual import events, work
 from textual.app import ComposeResult
 from textual.binding import Binding
@@ -11,8 +13,11 @@ from textual.screen import Screen
 from textual.timer import Timer
 
 from ffnscope.store.errors import UserError
+from ffnscope.tui.facts import PageData
 from ffnscope.tui.frame import PANES, Frame
-from ffnscope.tui.screens.actions import BrowserActions
+from ffnscope.tui.related import Related, same_tokens
+from ffnscope.tui.screens.actions import MoveActions
+from ffnscope.tui.screens.tasks import TaskActions
 from ffnscope.tui.session import Session
 from ffnscope.tui.widgets.pane import Pane
 
@@ -21,14 +26,14 @@ SETTLE = 0.08  # seconds the cursor rests before the neuron's page is read
 SAY = 6.0
 
 
-class Browser(BrowserActions, Screen[None], inherit_bindings=False):
+class Browser(MoveActions, TaskActions, Screen[None], inherit_bindings=False):
     """Keys move a cursor in the view-model; the panes are asked to draw what changed."""
 
     BINDINGS = [
         Binding("j,down", "move(1)", "Down", id="down", show=False),
         Binding("k,up", "move(-1)", "Up", id="up", show=False),
-        Binding("h,left", "left", "Pane to the left, or n-grams one shorter", id="left", show=False),
-        Binding("l,right", "right", "Pane to the right, or n-grams one longer", id="right", show=False),
+        Binding("h,left", "left", "Pane to the left, or shorter n-grams", id="left", show=False),
+        Binding("l,right", "right", "Pane to the right, or longer n-grams", id="right", show=False),
         Binding("ctrl+d,pagedown", "page(1)", "Page down", id="page-down", show=False),
         Binding("ctrl+u,pageup", "page(-1)", "Page up", id="page-up", show=False),
         Binding("g,home", "first", "First", id="first", show=False),
@@ -50,11 +55,12 @@ class Browser(BrowserActions, Screen[None], inherit_bindings=False):
         Binding("asterisk", "mark_all", "Mark, or unmark, all listed neurons", id="mark-all"),
         Binding("a", "note", "Note on the neuron", id="note"),
         Binding("e", "export", "Export marked or listed neurons to CSV", id="export"),
-        Binding("y", "copy", "Copy the neuron's name to the clipboard", id="copy"),
-        Binding("Y", "copy_row", "Copy the neuron as a CSV row to the clipboard", id="copy-row"),
+        Binding("y", "copy", "Copy the neuron's name", id="copy"),
+        Binding("Y", "copy_row", "Copy the neuron as a CSV row", id="copy-row"),
         Binding("c", "contexts", "Contexts", id="contexts"),
         Binding("z", "position", "Position plot at full size", id="position"),
         Binding("o", "overview", "Overview of the layers", id="overview"),
+        Binding("p", "prompt", "Run a prompt", id="prompt"),
         Binding("b", "store", "Next store", id="store"),
         Binding("question_mark", "help", "Help", id="help"),
         Binding("q", "quit", "Out one pane, or quit", id="quit"),
@@ -69,6 +75,13 @@ class Browser(BrowserActions, Screen[None], inherit_bindings=False):
 
     class PlotReady(Message):
         """The plot library is loaded."""
+
+    class RelatedRead(Message):
+        """Other detectors of a neuron's tokens."""
+
+        def __init__(self, name: str, related: Related):
+            super().__init__()
+            self.name, self.related = name, related
 
     def __init__(self, session: Session):
         super().__init__()
@@ -115,8 +128,8 @@ class Browser(BrowserActions, Screen[None], inherit_bindings=False):
             self.show_page()
         self.set_class(height >= 20, "-tall")
         if wide:
-            self.pane("layers").styles.width = 32 if width >= 150 else 28
-            self.pane("neuron").styles.width = min(max(width * 39 // 100, 48), 84)
+            self.pane("layers").styles.width = 32 if width >= 150 else 29
+            self.pane("neuron").styles.width = min(max(width * 2 // 5, 48), 84)
         else:
             for name in ("layers", "neuron"):
                 self.pane(name).styles.width = "1fr"
@@ -175,6 +188,9 @@ class Browser(BrowserActions, Screen[None], inherit_bindings=False):
             self.frame.page = None
             self.say(str(error), "error")
         self.draw("neuron", "peek")
+        page = self.frame.page
+        if page is not None and page.neuron.order == 1 and self.frame.at == "neuron":
+            self.read_related(page)
 
     def refresh_list(self) -> None:
         """Layer, filter or sort have changed."""
@@ -195,6 +211,23 @@ class Browser(BrowserActions, Screen[None], inherit_bindings=False):
                     continue
                 self.post_message(self.FiguresRead(layer))
 
+    @work(thread=True, group="index", exclusive=True)
+    def load_index(self) -> None:
+        """Read the token index, for search and for related neurons."""
+        with suppress(UserError):
+            self.session.read_index()
+
+    @work(thread=True, group="related", exclusive=True)
+    def read_related(self, page: PageData) -> None:
+        """Find other detectors of a neuron's tokens."""
+        with suppress(UserError):
+            self.post_message(self.RelatedRead(page.name, same_tokens(self.session.read_index(), page)))
+
+    def on_browser_related_read(self, event: RelatedRead) -> None:
+        """They stand at the end of the page."""
+        self.frame.related = (event.name, event.related)
+        self.draw("neuron")
+
     @work(thread=True, group="plot")
     def load_plot(self) -> None:
         """Import the plot library, which takes a moment."""
@@ -213,6 +246,7 @@ class Browser(BrowserActions, Screen[None], inherit_bindings=False):
 
         self.frame.plot = curve
         self.draw("neuron", "peek")
+        self.load_index()
 
     def looked(self) -> None:
         """The collector has gone on: show what is new, the cursor stays."""
@@ -221,6 +255,7 @@ class Browser(BrowserActions, Screen[None], inherit_bindings=False):
             self.refresh_list()
         self.frame.sync_layers()
         self.read_figures()
+        self.load_index()
         self.draw("head", "layers")
 
     # The mouse

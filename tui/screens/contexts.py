@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
+from textual import work
 from textual.binding import Binding
+from textual.message import Message
 
+from ffnscope.store.errors import UserError
 from ffnscope.tui.facts import ContextText, PageData, headline
 from ffnscope.tui.lines import BLANK, Line, Part, Writer, clip, line, rule, wrap
+from ffnscope.tui.related import detectors_of
 from ffnscope.tui.screens.pager import Pager
 from ffnscope.tui.sections import context_line
 from ffnscope.tui.session import Session
@@ -24,6 +29,13 @@ class Contexts(Pager, inherit_bindings=True):
         Binding("h,left", "leave", "Back", show=False),
     ]
 
+    class OthersRead(Message):
+        """The other detectors of a token."""
+
+        def __init__(self, token: str, names: tuple[str, ...]):
+            super().__init__()
+            self.token, self.names = token, names
+
     def __init__(self, session: Session, key: Key):
         super().__init__()
         self.session = session
@@ -32,6 +44,7 @@ class Contexts(Pager, inherit_bindings=True):
         self.cursor = 0
         self.reading = False
         self.scrolled = 0
+        self._others: dict[str, tuple[str, ...]] = {}
         self._windows: dict[int, tuple[str, ...]] = {}
 
     def title_parts(self) -> list[Part]:
@@ -73,7 +86,26 @@ class Contexts(Pager, inherit_bindings=True):
         start = max(0, min(at - rows // 2 + self.scrolled, len(body) - rows))
         self.scrolled = max(-(at - rows // 2) if at > rows // 2 else 0, min(self.scrolled, len(body)))
         shown = body[start : start + rows]
+        others = self._others.get(context.token)
+        if others is None:
+            self._others[context.token] = ()
+            self.read_others(context.token)
+        elif others:
+            parts += [("  other detectors of it ", "dim"), (" ".join(others), "text")]
         return [rule(parts, width, self.glyphs, where), *shown]
+
+    @work(thread=True, group="others")
+    def read_others(self, token: str) -> None:
+        """Find the detectors of a context's token."""
+        with suppress(UserError):
+            found = detectors_of(self.session.read_index(), token, 6)
+            names = [f"L{hit.layer}N{hit.neuron}" for hit in found]
+            self.post_message(self.OthersRead(token, tuple(name for name in names if name != self.page.name)))
+
+    def on_contexts_others_read(self, event: OthersRead) -> None:
+        """Name them."""
+        self._others[event.token] = event.names
+        self.refresh_content()
 
     def _text(self, context: ContextText, width: int) -> tuple[list[Line], int]:
         """The window wrapped, with the neuron's other contexts in it marked too; and the line of the token."""
@@ -82,17 +114,19 @@ class Contexts(Pager, inherit_bindings=True):
             self._windows[context.window] = tuple(self.session.store.vocabulary.texts(tokens))
         texts = self._windows[context.window]
         others = {each.position for each in self.page.contexts if each.window == context.window}
-        parts: list[Part] = []
+        paragraphs: list[list[Part]] = [[]]
         for index, text in enumerate(texts):
-            style = "cursor-token" if index == context.position else "trigger" if index in others else "text"
-            made = Writer(self.glyphs)
-            if index == context.position:
-                made.token(text, "here")
-                parts += [(part, "here") for part, _ in made.parts]
-            else:
-                made.prose(text, style if style != "cursor-token" else "text")
-                parts += made.parts
-        lines = [Line((("  ", "text"), *row)) for row in wrap(parts, width)]
+            here = index == context.position
+            for piece in text.splitlines(keepends=True) if not here else [text]:
+                made = Writer(self.glyphs)
+                if here:
+                    paragraphs[-1] += [(part, "here") for part, _ in made.token(text).parts]
+                else:
+                    paragraphs[-1] += made.prose(piece, "trigger" if index in others else "text").parts
+                if piece.endswith("\n"):
+                    paragraphs.append([])
+        rows = [row for parts in paragraphs for row in wrap(parts, width)]
+        lines = [Line((("  ", "text"), *row)) for row in rows]
         at = next((i for i, each in enumerate(lines) if any(style == "here" for _, style in each.parts)), 0)
         return lines, at
 

@@ -61,7 +61,8 @@ class Help(Pager, inherit_bindings=True):
 
     def content(self, width: int, height: int) -> Sequence[Line]:
         """Keys, filters, signs."""
-        across = 2 if width >= 76 else 1
+        longest = max((len(description) for _, description in self._keys), default=0)
+        across = 2 if width >= 2 * (longest + 18) else 1
         down = -(-len(self._keys) // across)
         cells = width // across
         out = []

@@ -1,87 +1,227 @@
-"""Overview (`o`): every layer's figures with bars; `enter` goes to a layer."""
+"""Overview (`o`): the paper's figures of this store over its layers; `enter` goes to the layer under the cursor."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
+from textual import work
 from textual.binding import Binding
+from textual.message import Message
+from textual.timer import Timer
 
-from ffnscope.store.words import POSITION_TYPES
-from ffnscope.tui.lines import Line, Part, Writer
+from ffnscope.store.errors import UserError
+from ffnscope.store.figures import ModelFigures
+from ffnscope.tui.lines import Line, Part, Writer, clip, line
+from ffnscope.tui.overview_columns import make_axis
+from ffnscope.tui.overview_data import NeuronRanges, overview_of, read_figures, read_ranges
+from ffnscope.tui.overview_figures import FIGURES, RANGES
+from ffnscope.tui.overview_grid import PANEL, Drawer, Grid, Place, make_grid
 from ffnscope.tui.screens.pager import Pager
 from ffnscope.tui.session import Session
-from ffnscope.tui.text import bar, count, freq, percent
+from ffnscope.tui.text import count, visible
 from ffnscope.tui.widgets.pane import Pane
+
+GRID = (120, 24)  # columns and lines from which several figures stand side by side
+SETTLE = 0.08  # seconds the cursor rests before a layer's curves are read
+LOOK = 1.0
 
 
 class Overview(Pager, inherit_bindings=True):
-    """A row a layer. `chosen` is called with the layer that `enter` was pressed on."""
+    """Figures side by side where there is room, else one at a time. `chosen` is called with the layer of `enter`."""
 
-    BINDINGS = [Binding("enter", "go", "Go to the layer", id="go")]
+    BINDINGS = [
+        Binding("h,left", "figure(-1)", "Previous figure", id="left"),
+        Binding("l,right", "figure(1)", "Next figure", id="right"),
+        Binding("enter", "go", "Go to the layer", id="go"),
+        Binding("z", "whole", "One figure at full size, or several", id="whole"),
+    ]
+
+    class Read(Message):
+        """The figures of all layers."""
+
+        def __init__(self, figures: ModelFigures, layers: tuple[int, ...]):
+            super().__init__()
+            self.figures, self.layers = figures, layers
+
+    class RangesRead(Message):
+        """Figure 9 of one layer."""
+
+        def __init__(self, layer: int, ranges: tuple[NeuronRanges, ...]):
+            super().__init__()
+            self.layer, self.ranges = layer, ranges
+
+    class Failed(Message):
+        """Why something could not be read."""
+
+        def __init__(self, text: str):
+            super().__init__()
+            self.text = text
 
     def __init__(self, session: Session, chosen: Callable[[int], None]):
         super().__init__()
         self.session = session
         self.glyphs = session.glyphs
-        self.cursor = max(session.layers.index(session.model.layer) if session.model.layer in session.layers else 0, 0)
+        self.overview = overview_of(session)
+        self.drawer = Drawer(self.overview)
+        layers = self.overview.layers
+        self.cursor = layers.index(session.model.layer) if session.model.layer in layers else 0
+        self.figure = 0  # a slot of the grid
+        self.whole = False
+        self.failed = ""
         self._chosen = chosen
-        self._types: dict[int, tuple[int, ...]] = {}
+        self._grid: Grid | None = None
+        self._places: tuple[Place, ...] = ()
+        self._settle: Timer | None = None
+
+    def on_mount(self) -> None:
+        """Read what has not been read; look whether a live store has grown."""
+        self._look()
+        self.set_interval(LOOK, self._look)
+        self._ask_ranges()
+
+    def _look(self) -> None:
+        if self.session.layers != self.overview.read and not self.failed:
+            self.read_figures()
+
+    @work(thread=True, exclusive=True, group="overview")
+    def read_figures(self) -> None:
+        """Read every layer."""
+        try:
+            self.post_message(self.Read(*read_figures(self.session)))
+        except UserError as error:
+            self.post_message(self.Failed(str(error)))
+
+    @work(thread=True, exclusive=True, group="ranges")
+    def read_ranges(self, layer: int) -> None:
+        """Read the curves of one layer's strong oscillatory neurons."""
+        try:
+            self.post_message(self.RangesRead(layer, read_ranges(self.session.store, layer)))
+        except UserError as error:
+            self.post_message(self.Failed(str(error)))
+
+    def on_overview_read(self, event: Read) -> None:
+        """Draw the figures."""
+        layer = self.at
+        self.overview.take(event.figures, event.layers)
+        self.cursor = self.overview.layers.index(layer) if layer in self.overview.layers else 0
+        self.drawer.forget()
+        self._ask_ranges()
+        self.refresh_content()
+
+    def on_overview_ranges_read(self, event: RangesRead) -> None:
+        """Draw Figure 9."""
+        self.overview.ranges[event.layer] = event.ranges
+        self.drawer.forget()
+        self.refresh_content()
+
+    def on_overview_failed(self, event: Failed) -> None:
+        """Say so."""
+        self.failed = event.text
+        self.refresh_content()
+
+    def _ask_ranges(self) -> None:
+        """Read the curves of the cursor's layer, when the cursor rests."""
+        self._settle = None
+        each = self.overview.figures.get(self.at) if self.at is not None else None
+        if each and each.positional[0] and self.at not in self.overview.ranges:
+            self.read_ranges(each.layer)
+
+    # Drawing
+
+    @property
+    def at(self) -> int | None:
+        """The layer under the cursor."""
+        return self.overview.layers[self.cursor] if self.overview.layers else None
 
     def title_parts(self) -> list[Part]:
-        """The model."""
-        model = self.session.store.run.model
-        return [("overview ", "accent"), (f"{model.layers} layers of {count(model.neurons)} neurons", "text")]
+        """The store and, where one figure is shown, which."""
+        run = self.session.store.run
+        name = Writer(self.glyphs).prose(self.session.title, "bright").parts
+        parts: list[Part] = [("overview ", "accent"), *name]
+        at = self._grid.slots.index(self.figure) if self._grid else self.figure
+        parts.append((f"  {at + 1}/{len(self._grid.slots) if self._grid else len(FIGURES)}", "accent"))
+        return [*parts, (f"  {run.model.layers} layers of {count(run.model.neurons)} neurons", "text")]
 
     def hints(self) -> str:
         """The keys."""
-        return "j/k layer  enter go there  q back"
+        several = "one figure" if self._grid else "several figures"
+        zoom = f"z {several}  " if self._roomy else ""
+        return f"j/k layer  h/l figure  {zoom}enter go to the layer  q back"
+
+    @property
+    def _roomy(self) -> bool:
+        width, height = self.pane.size
+        return width >= GRID[0] and height >= GRID[1]
+
+    def _draw(self, width: int, height: int) -> list[Line]:
+        self._grid = None
+        if self._roomy and not self.whole:
+            self._grid = make_grid(width, height - 2, len(self.overview.layers), self.figure)
+        else:
+            self.figure = min(self.figure, PANEL - 1)
+        return super()._draw(width, height)
 
     def content(self, width: int, height: int) -> Sequence[Line]:
-        """The header and a row a layer, the cursor's in view."""
-        bars = max((width - 62) // 2, 5)
-        head = f"    L {'dead':<{bars + 6}}{'mean freq':<{bars + 7}}{'token':>7}{'bigram':>7}{'trigram':>8}  {'osc':>4}{'both':>5}{'one':>5}{'other':>6}"
-        out = [Writer(self.glyphs).add(head, "dim").line()]
-        figures = self.session.figures
-        most = max((each.frequency for each in figures.values()), default=0.0) or 1.0
-        for row, layer in enumerate(self.session.layers):
-            ground = "cursor" if row == self.cursor else ""
-            made = Writer(self.glyphs).add(self.glyphs.cursor if ground else " ", "accent")
-            made.add(f" {layer:>3} ")
-            each = figures.get(layer)
-            if each is None:
-                out.append(made.add(self.glyphs.ellipsis, "faint").line(ground))
-                continue
-            share = each.dead / max(each.neurons, 1)
-            made.add(bar(share, bars, self.glyphs), "bar").add(f"{percent(share):>5} ")
-            made.add(bar(each.frequency / most, bars, self.glyphs), "bar").add(f"{freq(each.frequency)}  ")
-            token, bigram, trigram = each.detectors
-            made.add(f"{count(token):>7}{count(bigram):>7}{count(trigram):>8}", "token").add("  ")
-            counts = self._positional(layer)
-            made.add(f"{counts[0]:>4}{counts[1]:>5}{counts[2]:>5}{counts[3]:>6}", "position")
-            out.append(made.line(ground))
-        self.top = max(min(self.top, self.cursor), self.cursor + 2 - height)
-        return out
+        """A line of exact numbers, then the figures."""
+        self.top = 0
+        if self.failed:
+            return [line((" " + visible(self.failed, self.glyphs, spaces=False), "error"))]
+        said = self.drawer.says(self.figure, self.cursor)
+        out = [Line(clip(said.parts, width, self.glyphs))]
+        if self._grid:
+            self._places = self._grid.places
+            return out + self.drawer.grid(self._grid, self.cursor, self.figure, width, height - 1)
+        self._places = (Place(self.figure, 0, 0, width, height - 1),)
+        return out + self.drawer.figure(self.figure, self.cursor, width, height - 1, True)
 
-    def _positional(self, layer: int) -> tuple[int, ...]:
-        if layer not in self._types:
-            codes = self.session.store.column(layer, "position_type")
-            self._types[layer] = tuple(np.bincount(codes, minlength=len(POSITION_TYPES))[1:].tolist())
-        return self._types[layer]
+    def on_resize(self) -> None:
+        """Other figures may fit."""
+        self.call_after_refresh(self._redraw_all)
+
+    def _redraw_all(self) -> None:
+        for pane in self.query(Pane):
+            pane.redraw()
+
+    # Keys and the mouse
 
     def on_pane_clicked(self, event: Pane.Clicked) -> None:
-        """A click chooses a layer."""
-        self.cursor = max(0, min(event.y - 2 + self.top, len(self.session.layers) - 1))
-        self.refresh_content()
+        """A click chooses a figure and a layer."""
+        for place in self._places:
+            x, y = event.x - place.x, event.y - 2 - place.y
+            if 0 <= x < place.width and 0 <= y < place.height:
+                self.figure = place.slot
+                number = make_axis(self.overview.layers, place.width, self.cursor).at(x)
+                if number is not None and place.slot not in (PANEL, RANGES):
+                    self.cursor = number
+                self.action_move(0)
 
     def action_move(self, by: int) -> None:
         """Another layer."""
-        self.cursor = max(0, min(self.cursor + by, len(self.session.layers) - 1))
+        self.cursor = max(0, min(self.cursor + by, len(self.overview.layers) - 1))
+        self.refresh_content()
+        if self._settle:
+            self._settle.stop()
+        self._settle = self.set_timer(SETTLE, self._ask_ranges)
+
+    def action_page(self, by: int) -> None:
+        """An eighth of the layers."""
+        self.action_move(by * max(len(self.overview.layers) // 8, 1))
+
+    def action_figure(self, by: int) -> None:
+        """Another figure."""
+        order = self._grid.slots if self._grid else tuple(range(PANEL))
+        self.figure = order[(order.index(self.figure) + by) % len(order)]
         self.refresh_content()
 
+    def action_whole(self) -> None:
+        """One figure on the whole screen, or several again."""
+        self.whole = not self.whole
+        self._redraw_all()
+
     def action_go(self) -> None:
-        """To the layer."""
-        if self.session.layers:
-            layer = self.session.layers[self.cursor]
-            self.dismiss(None)
-            self._chosen(layer)
+        """To the layer, where it is collected."""
+        if self.at is None or self.at not in self.session.layers:
+            return
+        layer = self.at
+        self.dismiss(None)
+        self._chosen(layer)

@@ -36,7 +36,7 @@ class Position(Pager, inherit_bindings=True):
         self.windows = [domain.windows for domain in session.store.run.corpus.counted_domains]
         self.length = self.page.neuron.curve.shape[1]
         self.first, self.shown = 0, self.length
-        self.at = 0
+        self.at = int(self.page.frequencies.argmax())
         self.domain = -1
         self.full_axis = bool(self.page.neuron.position_type)
 

@@ -160,7 +160,7 @@ def _marked(style: Style, other: Style) -> bool:
 
 def _cut(text: str, width: int) -> str:
     end, cells = 0, 0
-    for end, char in enumerate(text):  # noqa: B007
+    for end, char in enumerate(text):
         cells += cell_len(char)
         if cells > width:
             return text[:end]

@@ -1,0 +1,517 @@
+"""The browser driven by its keys, on a store with hostile tokens."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from synthetic import make_store
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from ffnscope.store.notes import Notes
+from ffnscope.tui.app import FfnscopeApp
+from ffnscope.tui.screens.browser import Browser
+from ffnscope.tui.screens.contexts import Contexts
+from ffnscope.tui.screens.help import Help
+from ffnscope.tui.screens.overview import Overview
+from ffnscope.tui.screens.position import Position
+from ffnscope.tui.screens.prompt import Prompt
+from ffnscope.tui.screens.search import Search
+from ffnscope.tui.settings import Place
+from ffnscope.tui.text import ASCII, UNICODE
+from ffnscope.tui.widgets.pane import Pane
+
+SMALL, LARGE = (80, 24), (160, 48)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """3 layers of 120 neurons; tests that write notes copy nothing: each uses neurons of its own."""
+    return make_store(tmp_path_factory.mktemp("browser") / "run.ffn", layers=3, neurons=120, hostile=True)
+
+
+@pytest.fixture
+def app(store: Path) -> Iterator[FfnscopeApp]:
+    """The browser on that store, without marks or notes."""
+    app = FfnscopeApp([store], UNICODE)
+    session = app.sessions[0]
+    session.model.set_marks(list(session.model.marks), False)
+    yield app
+    app.close()
+
+
+async def keys(pilot: Pilot[None], *pressed: str) -> None:
+    """Press keys, `text:...` typing a text, and wait until the page has settled."""
+    for key in pressed:
+        if not key.startswith("text:"):
+            await pilot.press(key)
+        elif len(key) < 12:
+            await pilot.press(*key.removeprefix("text:"))
+        else:  # as if pasted: every pressed key takes a while
+            pilot.app.screen.query_one(Input).insert_text_at_cursor(key.removeprefix("text:"))
+    await pilot.pause(0.1)
+
+
+def browser(app: FfnscopeApp) -> Browser:
+    """The main screen."""
+    return next(screen for screen in app.screen_stack if isinstance(screen, Browser))
+
+
+def shown(app: FfnscopeApp) -> str:
+    """All text on the screen in front."""
+    return "\n".join(line for pane in app.screen.query(Pane) if pane.display for line in pane.shown)
+
+
+async def test_opens_on_the_layer_with_most_detectors_side_by_side(app: FfnscopeApp) -> None:
+    async with app.run_test(size=LARGE) as pilot:
+        await keys(pilot)
+        model = app.sessions[0].model
+        counts = [int((app.sessions[0].store.column(layer, "order") > 0).sum()) for layer in range(3)]
+        assert counts[model.layer] == max(counts)
+        text = shown(app)
+        assert "layers" in text and f"L{model.layer} 120 neurons" in text and f"L{model.layer}N{model.neuron}" in text
+        assert "promoted" in text and "activation by position" in text and "contexts" in text
+        assert model.kind(model.neuron) == "token"  # what can be read off comes first
+
+
+async def test_moving_in_the_list_shows_the_neuron_under_the_cursor(app: FfnscopeApp) -> None:
+    async with app.run_test(size=LARGE) as pilot:
+        model = app.sessions[0].model
+        await keys(pilot, "j", "j", "down", "k")
+        assert model.cursor == 2
+        assert browser(app).frame.page.name == f"L{model.layer}N{model.neuron}"
+        await keys(pilot, "G")
+        assert model.cursor == 119 and browser(app).frame.page.neuron.kind == "dead"
+        assert "dead: never activated" in shown(app)
+        await keys(pilot, "g")
+        assert model.cursor == 0
+        await keys(pilot, "ctrl+d")
+        assert model.cursor > 20
+        await keys(pilot, "ctrl+u", "right_square_bracket", "right_square_bracket", "left_square_bracket")
+        assert model.cursor == 1
+
+
+async def test_drill_down_shows_one_pane_at_a_time(app: FfnscopeApp) -> None:
+    async with app.run_test(size=SMALL) as pilot:
+        await keys(pilot)
+        frame = browser(app).frame
+        assert frame.at == "layers" and "bigram" in shown(app)
+        await keys(pilot, "g", "j", "enter")
+        assert frame.at == "neurons" and app.sessions[0].model.layer == 1
+        assert "L1 120 neurons" in shown(app) and "promotes" in shown(app)  # the list, and a peek below it
+        await keys(pilot, "l")
+        assert frame.at == "neuron" and "suppressed" in shown(app) and "120 neurons" not in shown(app)
+        await keys(pilot, "q")
+        assert frame.at == "neurons"
+        await keys(pilot, "escape")
+        assert frame.at == "layers"
+        await keys(pilot, "q")
+    assert not app.is_running
+
+
+async def test_q_quits_where_all_panes_are_shown(app: FfnscopeApp) -> None:
+    async with app.run_test(size=LARGE) as pilot:
+        await keys(pilot, "l", "q")
+    assert not app.is_running
+
+
+async def test_the_page_shows_n_grams_of_every_order(app: FfnscopeApp) -> None:
+    async with app.run_test(size=LARGE) as pilot:
+        await keys(pilot, "enter")
+        frame = browser(app).frame
+        neuron = frame.page.neuron
+        for order in (1, 2, 3):
+            assert frame.page.order == order
+            assert f"{neuron.top_ngrams[order - 1][0].count:,}" in shown(app)
+            await keys(pilot, "l")
+        await keys(pilot, "h", "h", "h")
+        assert frame.at == "neurons"  # left of the shortest n-grams is the list
+
+
+async def test_the_page_scrolls_to_the_lists_in_full(app: FfnscopeApp) -> None:
+    async with app.run_test(size=SMALL) as pilot:
+        await keys(pilot, "enter", "enter")
+        text = ""
+        for _ in range(12):
+            text += shown(app)
+            await keys(pilot, "ctrl+d")
+        page = browser(app).frame.page
+        for token, _ in (*page.neuron.promoted, *page.neuron.suppressed):
+            drawn = UNICODE.space if page.text(token) == " " else ""
+            assert drawn in text
+        assert "drawn" in text
+
+
+async def test_search_lists_hits_as_one_types_and_walks_them(app: FfnscopeApp) -> None:
+    session = app.sessions[0]
+    async with app.run_test(size=LARGE) as pilot:
+        await keys(pilot, "slash", "text: s")
+        await pilot.pause(0.3)
+        assert isinstance(app.screen, Search)
+        expected = session.search(" s")
+        assert [(hit.layer, hit.neuron) for hit in app.screen.hits] == [(hit.layer, hit.neuron) for hit in expected]
+        assert f"L{expected[0].layer}N{expected[0].neuron}" in shown(app)
+        await keys(pilot, "down", "enter")
+        assert session.model.key == (expected[1].layer, expected[1].neuron)
+        await keys(pilot, "n")
+        assert session.model.key == (expected[2].layer, expected[2].neuron)
+        await keys(pilot, "N", "N")
+        assert session.model.key == (expected[0].layer, expected[0].neuron)
+        assert f"match 1 of {len(expected)}" in shown(app)
+
+
+async def test_search_of_nothing_says_so_and_goes_nowhere(app: FfnscopeApp) -> None:
+    async with app.run_test(size=SMALL) as pilot:
+        before = app.sessions[0].model.key
+        await keys(pilot, "n", "slash", "text:qqqqq")
+        await pilot.pause(0.3)
+        assert "no detector of a token with qqqqq" in shown(app)
+        await keys(pilot, "enter")
+        assert isinstance(app.screen, Search)
+        await keys(pilot, "escape")
+        assert app.sessions[0].model.key == before
+
+
+async def test_filter_counts_completes_and_applies(app: FfnscopeApp) -> None:
+    async with app.run_test(size=LARGE) as pilot:
+        model = app.sessions[0].model
+        await keys(pilot, "f", "text:kind:tok", "tab")
+        await pilot.pause(0.3)
+        assert app.screen.query_one(Input).value.strip() == "kind:token"
+        assert f"{model.matches('kind:token')} of 120" in shown(app)
+        await keys(pilot, "enter")
+        assert len(model.rows) == model.matches("kind:token") and "kind:token" in shown(app)
+        assert {model.kind(int(row)) for row in model.rows} == {"token"}
+        await keys(pilot, "f", "ctrl+u", "enter")
+        assert len(model.rows) == 120
+
+
+async def test_a_bad_filter_is_said_inline_and_changes_nothing(app: FfnscopeApp) -> None:
+    async with app.run_test(size=SMALL) as pilot:
+        await keys(pilot, "f", "text:knid:token", "enter")
+        assert isinstance(app.screen, Prompt) and "knid:token" in shown(app) and "position 1" in shown(app)
+        await keys(pilot, "escape")
+        assert app.sessions[0].model.filter is None
+
+
+async def test_an_empty_list_says_what_is_not_there(app: FfnscopeApp) -> None:
+    async with app.run_test(size=LARGE) as pilot:
+        await keys(pilot, "f", "text:kind:token freq>2", "enter")
+        assert "No neuron of layer" in shown(app)
+        await keys(pilot, "j", "enter", "space", "c", "z", "a", "e", "right_square_bracket")  # none of them crashes
+        await keys(pilot, "f", "ctrl+u", "text:marked", "enter")
+        assert "No marked neurons in layer" in shown(app) and "`o` shows" in shown(app)
+
+
+async def test_sort_by_one_key_and_turn_round(app: FfnscopeApp) -> None:
+    async with app.run_test(size=LARGE) as pilot:
+        model = app.sessions[0].model
+        await keys(pilot, "s", "a")
+        values = model.column("activations")[model.rows]
+        assert model.sort == "activations" and (values[:-1] >= values[1:]).all()
+        await keys(pilot, "S")
+        values = model.column("activations")[model.rows]
+        assert (values[:-1] <= values[1:]).all()
+        await keys(pilot, "s", "s")
+        assert model.sort == "frequency"
+        await keys(pilot, "s", "down", "enter")
+        assert model.sort == "unigrams_95"
+
+
+async def test_every_column_can_be_brought_into_view(app: FfnscopeApp) -> None:
+    from ffnscope.tui.table import number_columns
+
+    async with app.run_test(size=SMALL) as pilot:
+        await keys(pilot, "enter")
+        seen = set()
+        for _ in range(20):
+            seen |= {column.title for column in browser(app).frame.table.visible_columns(80)}
+            await keys(pilot, "greater_than_sign")
+        assert seen == {column.title for column in number_columns(app.sessions[0].model.domains)}
+        await keys(pilot, *["less_than_sign"] * 20)
+        assert browser(app).frame.table.offset == 0
+
+
+async def test_goto_finds_neurons_and_says_what_is_wrong(app: FfnscopeApp) -> None:
+    async with app.run_test(size=LARGE) as pilot:
+        model = app.sessions[0].model
+        await keys(pilot, "colon", "text:L1N77", "enter")
+        assert model.key == (1, 77)
+        await keys(pilot, "colon", "text:n5", "enter")
+        assert model.key == (1, 5)
+        await keys(pilot, "colon", "text:L2", "enter")
+        assert model.layer == 2
+        for text, said in (("L1N9999", "it has 0 to 119"), ("L9", "no layer 9"), ("hello", "is no neuron")):
+            await keys(pilot, "colon", f"text:{text}", "enter")
+            assert said in shown(app) and isinstance(app.screen, Prompt)
+            await keys(pilot, "escape")
+        assert model.layer == 2
+
+
+async def test_goto_leaves_a_filter_that_hides_the_neuron(app: FfnscopeApp) -> None:
+    async with app.run_test(size=LARGE) as pilot:
+        model = app.sessions[0].model
+        await keys(pilot, "f", "text:kind:dead", "enter")
+        alive = next(n for n in range(120) if model.kind(n) != "dead")
+        await keys(pilot, "colon", f"text:N{alive}", "enter")
+        assert model.key == (model.layer, alive) and not model.filter_text
+        assert "filter hid this neuron" in shown(app)
+
+
+async def test_marks_survive_and_count(app: FfnscopeApp, store: Path) -> None:
+    async with app.run_test(size=LARGE) as pilot:
+        model = app.sessions[0].model
+        first = model.key
+        await keys(pilot, "space", "space", "k", "k", "space")  # marking goes down one row
+        second = (model.layer, int(model.rows[1]))
+        assert model.marks == {second} and "1 marked" in shown(app)
+        assert first not in model.marks
+        await keys(pilot, "f", "text:marked", "enter")
+        assert [int(row) for row in model.rows] == [second[1]]
+        await keys(pilot, "f", "ctrl+u", "text:kind:dead", "enter", "asterisk")
+        dead = len(model.rows)
+        assert len(model.marks) == dead + 1
+        await keys(pilot, "asterisk")
+        assert model.marks == {second}
+    app.close()
+    with Notes.open(store) as notes:
+        assert notes.marks() == {second}
+
+
+async def test_a_note_is_kept_and_shown(app: FfnscopeApp, store: Path) -> None:
+    async with app.run_test(size=LARGE) as pilot:
+        await keys(pilot, "colon", "text:L0N3", "enter", "a", "text:fires on [/] words", "enter")
+        assert "note: fires on [/] words" in shown(app)
+        await keys(pilot, "a")
+        assert app.screen.query_one(Input).value == "fires on [/] words"
+        await keys(pilot, "escape")
+    app.close()
+    with Notes.open(store) as notes:
+        assert notes.note(0, 3) == "fires on [/] words"
+
+
+async def test_export_asks_before_it_replaces_and_says_where_and_how_many(app: FfnscopeApp, tmp_path: Path) -> None:
+    path = tmp_path / "out.csv"
+    path.write_text("mine")
+    async with app.run_test(size=LARGE) as pilot:
+        await keys(pilot, "f", "text:kind:token", "enter")
+        listed = app.sessions[0].model.rows.tolist()
+        await keys(pilot, "e", "ctrl+u", f"text:{path}", "enter")
+        assert path.read_text() == "mine" and "is there already" in shown(app)
+        await keys(pilot, "enter")
+        await pilot.pause(0.5)
+        assert f"{len(listed)} neurons written to" in shown(app)
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert [int(row["neuron"]) for row in rows] == listed
+        await keys(pilot, "f", "ctrl+u", "enter", "space", "e", "ctrl+u", f"text:{tmp_path / 'marked.csv'}", "enter")
+        await pilot.pause(0.5)
+        with (tmp_path / "marked.csv").open(newline="") as file:
+            assert len(list(csv.DictReader(file))) == 1
+
+
+@pytest.mark.parametrize("name", ["", "/no/such/folder/x.csv", "/tmp"])
+async def test_export_names_what_is_wrong_with_a_file(app: FfnscopeApp, name: str) -> None:
+    async with app.run_test(size=SMALL) as pilot:
+        await keys(pilot, "enter", "e", "ctrl+u", f"text:{name}", "enter")
+        assert isinstance(app.screen, Prompt)
+        assert any(said in shown(app) for said in ("give a file name", "no such folder"))
+
+
+async def test_contexts_mark_the_token_and_read_its_window(app: FfnscopeApp) -> None:
+    async with app.run_test(size=SMALL) as pilot:
+        await keys(pilot, "enter", "c")
+        screen = app.screen
+        assert isinstance(screen, Contexts)
+        context = screen.page.contexts[0]
+        assert f"window {context.window}, position {context.position} " in shown(app)
+        await keys(pilot, "j")
+        assert screen.cursor == 1
+        await keys(pilot, "enter", "j", "j", "G", "g", "q", "q")
+        assert isinstance(app.screen, Browser)
+
+
+async def test_position_plot_tells_the_value_under_its_cursor(app: FfnscopeApp) -> None:
+    async with app.run_test(size=LARGE) as pilot:
+        await keys(pilot, "z", "l", "l", "l", "plus", "d")
+        screen = app.screen
+        assert isinstance(screen, Position) and screen.at == 3 and screen.shown == 32
+        curve = screen.page.neuron.curve
+        assert f"activated in {int(curve[0, 3])} of {screen.windows[0]} windows" in shown(app)
+        await keys(pilot, "G", "minus", "y", "g", "q")
+        assert isinstance(app.screen, Browser)
+
+
+async def test_overview_goes_to_a_layer(app: FfnscopeApp) -> None:
+    async with app.run_test(size=SMALL) as pilot:
+        await keys(pilot, "o")
+        assert isinstance(app.screen, Overview)
+        await keys(pilot, "g", "j", "j", "enter")
+        assert isinstance(app.screen, Browser) and app.sessions[0].model.layer == 2
+
+
+async def test_help_lists_every_binding(app: FfnscopeApp) -> None:
+    async with app.run_test(size=(120, 80)) as pilot:
+        await keys(pilot, "question_mark")
+        assert isinstance(app.screen, Help)
+        text = shown(app)
+        for binding in Browser.BINDINGS:
+            assert binding.description in text
+        await keys(pilot, "q")
+        assert isinstance(app.screen, Browser)
+
+
+async def test_every_action_is_in_the_command_palette(app: FfnscopeApp) -> None:
+    async with app.run_test(size=LARGE) as pilot:
+        await keys(pilot)
+        titles = {command.title for command in app.get_system_commands(app.screen)}
+        assert {binding.description for binding in Browser.BINDINGS} <= titles
+        command = next(each for each in app.get_system_commands(app.screen) if each.title == "Down")
+        await command.callback()
+        assert app.sessions[0].model.cursor == 1
+
+
+def test_keys_that_terminals_and_multiplexers_take_are_never_bound() -> None:
+    taken = {f"ctrl+{letter}" for letter in "absqhim"} | {"f1"}
+    screens = (FfnscopeApp, Browser, Contexts, Help, Overview, Position, Prompt, Search)
+    for binding in (binding for screen in screens for binding in screen.BINDINGS):
+        assert not taken & set(binding.key.split(",")), binding
+
+
+async def test_resizing_keeps_the_place(app: FfnscopeApp) -> None:
+    async with app.run_test(size=LARGE) as pilot:
+        await keys(pilot, "j", "j", "j")
+        key = app.sessions[0].model.key
+        for size in ((80, 24), (100, 20), (40, 10), (12, 5), (200, 60), (120, 30)):
+            await pilot.resize_terminal(*size)
+            await keys(pilot)
+            assert app.sessions[0].model.key == key
+        assert f"L{key[0]}N{key[1]}" in shown(app)
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+@pytest.mark.parametrize("glyphs", [UNICODE, ASCII])
+async def test_hostile_tokens_on_every_screen(store: Path, size: tuple[int, int], glyphs) -> None:
+    app = FfnscopeApp([store], glyphs)
+    async with app.run_test(size=size) as pilot:
+        await keys(pilot, "enter")
+        walk = [
+            *"jjjj",
+            "l",
+            "l",
+            "ctrl+d",
+            "ctrl+d",
+            "c",
+            "j",
+            "enter",
+            "j",
+            "q",
+            "q",
+            "z",
+            "q",
+            "o",
+            "q",
+            "s",
+            "escape",
+            "slash",
+        ]
+        for key in [*walk, "text:[/", "escape", "f", "text:detects:[red]", "enter"]:
+            await keys(pilot, key)
+            for pane in app.screen.query(Pane):
+                for line in pane.shown:
+                    assert line.isprintable()
+                    assert glyphs is UNICODE or line.isascii(), line
+    app.close()
+
+
+COLLECT = """
+import sys
+from pathlib import Path
+import ffnscope.store.writer as writing
+from ffnscope.store import Store as Reader
+from ffnscope.store.schema import LAYER_ARRAYS
+with Reader.open(sys.argv[1]) as whole, writing.StoreWriter.open(Path(sys.argv[2])) as writer:
+    writer.write_layer(1, {name: whole.column(1, name) for name in LAYER_ARRAYS}, [], {"seconds": 1.0})
+    writer.write_progress(whole.progress())
+"""
+
+
+async def test_a_store_that_is_being_written_grows_under_the_cursor(tmp_path: Path, store: Path) -> None:
+    half = make_store(tmp_path / "half.ffn", layers=3, neurons=120, written=1, complete=False)
+    app = FfnscopeApp([half], UNICODE)
+    async with app.run_test(size=LARGE) as pilot:
+        await keys(pilot, "j", "j")
+        assert "collecting 33%" in shown(app) and "12,346 tok/s" in shown(app) and "not collected" in shown(app)
+        key = app.sessions[0].model.key
+        # The collector is another process: LMDB opens a store once in each.
+        subprocess.run([sys.executable, "-c", COLLECT, str(store), str(half)], check=True)
+        app.look()
+        await pilot.pause(1.0)
+        assert app.sessions[0].layers == (0, 1)
+        assert "complete" in shown(app) and app.sessions[0].model.key == key
+    app.close()
+
+
+async def test_a_store_without_a_layer_yet_says_so(tmp_path: Path) -> None:
+    empty = make_store(tmp_path / "empty.ffn", layers=2, neurons=60, written=0, complete=False)
+    app = FfnscopeApp([empty], UNICODE)
+    async with app.run_test(size=LARGE) as pilot:
+        await keys(pilot, *"jkGghl", "enter", "space", "s", "a", "S", "o", "q", "c", "z", "n", "*")
+        assert "No layer is finished yet" in shown(app)
+    app.close()
+
+
+async def test_two_stores_show_the_same_neuron(store: Path, tmp_path: Path) -> None:
+    other = make_store(tmp_path / "other.ffn", layers=3, neurons=120, seed=1)
+    app = FfnscopeApp([store, other], UNICODE)
+    async with app.run_test(size=LARGE) as pilot:
+        await keys(pilot, "colon", "text:L1N8", "enter", "b")
+        assert app.sessions[1].model.key == (1, 8) and "other.ffn" in shown(app)
+        await keys(pilot, "b")
+        assert "run.ffn" in shown(app)
+    app.close()
+
+
+async def test_the_place_is_remembered(store: Path) -> None:
+    places: dict[str, Place] = {}
+    first = FfnscopeApp([store], UNICODE, places=places)
+    async with first.run_test(size=LARGE) as pilot:
+        await keys(pilot, "colon", "text:L2", "enter", "f", "text:alive", "enter", "escape")
+        await keys(pilot, "f", "ctrl+u", "text:kind:alive", "enter", "s", "m", "j", "j")
+        key = first.sessions[0].model.key
+    first.close()
+    second = FfnscopeApp([store], UNICODE, places=places)
+    async with second.run_test(size=LARGE) as pilot:
+        await keys(pilot)
+        model = second.sessions[0].model
+        assert model.key == key and model.sort == "position_mi" and model.filter_text == "kind:alive"
+        await keys(pilot, "f", "ctrl+u", "up")  # filters used before come back
+        assert second.screen.query_one(Input).value == "kind:alive"
+    second.close()
+
+
+async def test_other_detectors_of_the_same_tokens_end_the_page(app: FfnscopeApp) -> None:
+    async with app.run_test(size=LARGE) as pilot:
+        await keys(pilot, "enter")
+        await pilot.pause(0.5)
+        await keys(pilot, "G")
+        assert "other detectors of these tokens" in shown(app)
+        related = browser(app).frame.related[1]
+        own = {ngram.tokens[0] for ngram in browser(app).frame.page.neuron.detected}
+        for hit, shared in related:
+            other = app.sessions[0].store.neuron(hit.layer, hit.neuron)
+            assert len(own & {ngram.tokens[0] for ngram in other.detected}) == shared
+
+
+async def test_keys_can_be_given_to_actions(store: Path) -> None:
+    app = FfnscopeApp([store], UNICODE)
+    app.set_keymap({"overview": "w"})
+    async with app.run_test(size=LARGE) as pilot:
+        await keys(pilot, "w")
+        assert isinstance(app.screen, Overview)
+    app.close()
