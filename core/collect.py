@@ -26,10 +26,10 @@ from ffnscope.core.loading import (
 from ffnscope.core.meter import ProgressMeter, Report
 from ffnscope.core.model import LayeredModel
 from ffnscope.core.offload import load_offloaded
-from ffnscope.core.plan import Plan, count_threads, make_plan
+from ffnscope.core.plan import GIB, Plan, check_memory, count_threads, make_plan
 from ffnscope.core.projection import project
 from ffnscope.core.request import CollectRequest, check_request, check_same_run, describe_run
-from ffnscope.core.statistics import LayerCounts, count_layer, layer_arrays, make_tables
+from ffnscope.core.statistics import LayerCounts, count_layer, counting_bytes, layer_arrays, make_tables
 from ffnscope.core.sweep import RecordedLayer, Sweep, make_groups
 from ffnscope.core.team import Team, join_team
 from ffnscope.core.vocabulary import build_vocabulary
@@ -136,7 +136,9 @@ class _Run:
 
     def _sweep(self, done: set[int]) -> None:
         plan = self.team.gather(self.team.together(self._plan))[0]
-        self.report(f"{plan} in {self.folder}")
+        memory = counting_bytes(self.tables, self.model.neurons, count_threads(self.team.local_size))
+        self.team.together(lambda: check_memory(memory))
+        self.report(f"{plan} in {self.folder}; {memory / GIB:.2f} GiB of memory for counting, beside the model")
         batch_size = int(self.run.settings["batch_size"])
         counted = self.tables.counted_windows
         sweep = self.team.together(
@@ -175,7 +177,7 @@ class _Run:
     def _finish_layer(self, recorded: RecordedLayer) -> None:
         layer, scratch = recorded.layer, recorded.scratch
         begun = time.monotonic()
-        self.progress.phase = f"counting layer {layer}"
+        self.progress.enter(f"counting layer {layer}")
         sums = scratch.sums()
         _check_finite(layer, sums, self.run.settings["dtype"])
         own = count_layer(
@@ -197,6 +199,7 @@ class _Run:
         last = arrays["detected_tokens"].astype(np.int64)
         order = (last != ABSENT).sum(axis=1)
         tokens = last[np.arange(len(last)), order - 1] if len(last) else np.zeros(0, np.int64)
+        self.progress.enter(f"projecting layer {layer}")
         arrays |= project(
             self.model.output_rows(layer),
             self.model.unembedding(),
@@ -204,6 +207,7 @@ class _Run:
             arrays["detected_neuron"],
             tokens,
         )
+        self.progress.enter(f"writing layer {layer}")
         alive = np.flatnonzero(counts.activations)
         curves = ((int(neuron), counts.curves[neuron]) for neuron in alive)
         self.writer.write_layer(layer, arrays, curves, {"seconds_counting": time.monotonic() - begun})

@@ -41,6 +41,11 @@ class ProgressMeter:
         self._begun = time.monotonic()
         self._say("collecting")
 
+    def enter(self, phase: str) -> None:
+        """Say what is being done now."""
+        self.phase = phase
+        self._say("collecting")
+
     def forward(self, position_layers: int) -> None:
         """Positions times layers that the model has run."""
         self.phase = "running the model"

@@ -104,6 +104,22 @@ def make_plan(
     return Plan(size, -(-total // size), needed(size))
 
 
+def available_memory() -> int | None:
+    """Bytes of memory that can be taken without swapping, None where the system does not say."""
+    lines = Path("/proc/meminfo").read_text().splitlines() if Path("/proc/meminfo").is_file() else []
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+
+
+def check_memory(needed: int) -> None:
+    """Raise UserError where counting needs more memory than there is."""
+    available = available_memory()
+    if available is not None and needed > available:
+        raise UserError(
+            f"counting needs {needed / GIB:.1f} GiB of memory and {available / GIB:.1f} are available; lower --max-tokens, "
+            "or give further domains as --count-only"
+        )
+
+
 def count_threads(processes: int = 1) -> int:
     """Threads for counting: this process's part of the cores, shared with the run's other ``processes`` on the host."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -129,6 +129,15 @@ class _Workspace(threading.local):
         self.histogram = np.zeros(places + 1, np.int32)
 
 
+def counting_bytes(tables: CorpusTables, neurons: int, threads: int) -> int:
+    """Memory that counting a layer of ``neurons`` takes at most, beside ``tables``: threads' arrays, bits, counts."""
+    places = tables.counted_windows * tables.seq_len
+    ngrams = [len(table.totals) for table in tables.ngrams]
+    each = 4 * (2 * places + sum(ngrams) + 3 * max(ngrams))
+    curve = tables.counted * tables.seq_len * (1 if tables.counted_windows < 1 << 8 else 2)
+    return threads * each + 2 * BLOCK_BYTES + neurons * (curve + 3 * 3 * TOP_NGRAMS * 8)
+
+
 def make_tables(corpus: Corpus) -> CorpusTables:
     """What counting needs of the corpus; n-grams over the windows of the domains that are not count-only."""
     edges = np.array([0, *np.cumsum([domain.windows for domain in corpus.domains])], np.int64)

@@ -97,8 +97,11 @@ def _layer(
     tokens, often, covered = summed(np.ones(len(owners))), summed(checked), summed(part)
     fails = summed(checked & (100 * part < PERCENT * total))
     holds = (fails == 0) & (100 * covered >= PERCENT * whole)
-    columns = (neurons, tokens, often, summed(total * checked), summed(part * checked), whole, covered)
-    return [
-        Recheck(layer, *row, held if row[2] else None)
-        for *row, held in zip(*(column.tolist() for column in columns), holds.tolist(), strict=True)
-    ]
+    columns = (neurons, tokens, often, summed(total * checked), summed(part * checked), whole, covered, holds)
+    made = []
+    for neuron, n, k, occurrences, on_them, activations, on_any, held in zip(
+        *map(np.ndarray.tolist, columns), strict=True
+    ):
+        verdict = bool(held) if k else None
+        made.append(Recheck(layer, neuron, n, k, occurrences, on_them, activations, on_any, verdict))
+    return made
