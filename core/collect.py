@@ -52,10 +52,10 @@ def collect(request: CollectRequest, report: Report = lambda event: None) -> Non
     with _interruptible(), join_team() as team:
         say = report if team.leads else _silent
         team.together(lambda: check_request(request) if team.leads else None)
+        device = team.together(lambda: choose_device(request.device, team.local_rank))
         source, tokenizer = team.together(lambda: _open_source(request))
         # One process reads and tokenises; the others find the windows in the cache.
         corpus = team.in_turn(lambda _: _read_corpus(request, source, tokenizer, say))
-        device = team.together(lambda: choose_device(request.device, team.local_rank))
         load = load_offloaded if request.offload else load_model
         model = team.together(lambda: load(source, device, choose_dtype(request.dtype, source, device)))
         run = describe_run(request, source, model, corpus)
