@@ -6,11 +6,13 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 
 from ffnscope.core import kernels
+from ffnscope.core.halves import Halves, halve, holds, split_positions
 from ffnscope.core.ngrams import NgramTable, ngram_tables
 from ffnscope.core.positional import classify, is_positional, mi_bias, mutual_information
 from ffnscope.core.windows import Corpus
@@ -48,6 +50,11 @@ class CorpusTables:
     ngrams: tuple[NgramTable, NgramTable, NgramTable]
     bos: np.ndarray
 
+    @cached_property
+    def halves(self) -> Halves:
+        """N(g) in the even and the odd windows."""
+        return halve(self.ngrams)
+
     @property
     def counted_windows(self) -> int:
         """S of n-grams and position curves."""
@@ -58,9 +65,9 @@ class CorpusTables:
 class LayerCounts:
     """What the bits of a layer say. F neurons, D domains, Dc counted domains, T positions, G = TOP_NGRAMS.
 
-    Integers throughout: activations [F], bos_activations [F], domain_activations [F, D], curves [F, Dc, T],
-    ngram_activations, ngrams_distinct and coverage [F, 3], order [F], drawn [F, CONTEXTS] (window * T + position,
-    -1 where fewer), top[n], top_count[n], top_total[n] [F, G] by n-gram id (-1 where fewer),
+    Integers throughout: activations, bos_activations, order, split_order and split_held [F], domain_activations [F, D],
+    curves [F, Dc, T], ngram_activations, ngrams_distinct and coverage [F, 3], drawn [F, CONTEXTS] (window * T +
+    position, -1 where fewer), top[n], top_count[n], top_total[n] [F, G] by n-gram id (-1 where fewer),
     detected[f] = (ids, counts) of a detector's n-grams, ordered by count, then id.
     """
 
@@ -72,6 +79,8 @@ class LayerCounts:
     ngrams_distinct: np.ndarray
     coverage: np.ndarray
     order: np.ndarray
+    split_order: np.ndarray
+    split_held: np.ndarray
     drawn: np.ndarray
     top: np.ndarray
     top_count: np.ndarray
@@ -108,6 +117,8 @@ class LayerCounts:
             ngrams_distinct=np.zeros((neurons, 3), np.int64),
             coverage=np.zeros((neurons, 3), np.int64),
             order=np.zeros(neurons, np.uint8),
+            split_order=np.zeros(neurons, np.uint8),
+            split_held=np.zeros(neurons, np.uint8),
             drawn=np.full((neurons, CONTEXTS), -1, np.int64),
             top=np.full(grams, -1, np.int64),
             top_count=np.zeros(grams, np.int64),
@@ -169,6 +180,7 @@ def count_layer(
     """
     neurons = range(bits.neurons) if neurons is None else neurons
     counts = LayerCounts.empty(len(neurons), tables)
+    tables.halves  # noqa: B018  counted once, before the threads ask for it
     workspace = _Workspace(tables)
     row = max(len(tables.bos) * tables.bos.shape[1], 1)
     block = max(1, min(BLOCK_BYTES // row // threads, -(-len(neurons) // threads)))
@@ -233,6 +245,36 @@ def _count_neuron(
             ids, each = space.found[:number].astype(np.int64), space.found_count[:number].astype(np.int64)
             by_count = np.lexsort((ids, -each))
             counts.detected[neuron] = (ids[by_count], each[by_count])
+    counts.split_order[neuron], counts.split_held[neuron] = _split(positions, tables, flat_ids, min_occurrences, space)
+
+
+def _split(
+    positions: np.ndarray, tables: CorpusTables, flat_ids: list[np.ndarray], min_occurrences: int, space: _Workspace
+) -> tuple[int, int]:
+    """The order of the detector found on the even windows, 0 for none, and what the odd windows say of it."""
+    even, odd = split_positions(positions, tables.seq_len)
+    top = np.empty((3, 1), np.int64)
+    for index, table in enumerate(tables.ngrams):
+        number = kernels.count_order(
+            even,
+            flat_ids[index],
+            tables.halves.even[index],
+            FEW[index],
+            min_occurrences,
+            space.counts[index],
+            space.touched,
+            space.histogram,
+            *top,
+            space.found,
+            space.found_count,
+        )[3]
+        if number:
+            detected, counts = space.found[:number].copy(), space.counts[index]
+            distinct, total = kernels.count_ngrams(odd, flat_ids[index], counts, space.touched)
+            there = counts[detected].astype(np.int64)
+            kernels.clear(counts, space.touched, distinct)
+            return table.order, holds(detected, there, total, tables.halves.odd[index], min_occurrences)
+    return 0, 0
 
 
 def layer_arrays(
@@ -255,6 +297,8 @@ def layer_arrays(
     arrays = {
         "kind": kind,
         "order": counts.order,
+        "split_order": counts.split_order,
+        "split_held": counts.split_held,
         "activations": counts.activations.astype(np.uint64),
         "bos_activations": counts.bos_activations.astype(np.uint64),
         "domain_activations": counts.domain_activations.astype(np.uint64),

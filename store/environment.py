@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import lmdb
 
 from ffnscope.store.errors import UserError
+from ffnscope.store.pages import DamagedFileError, Meta, least_bytes, read_metas
 
 MAP_SIZE = 1 << 40
 MIN_MAP_SIZE = 1 << 26
@@ -36,8 +38,16 @@ def is_store(path: Path) -> bool:
 def open_environment(path: Path, *, write: bool, locked: bool = True, databases: int = 8) -> lmdb.Environment:
     """The LMDB environment in the folder ``path``, with the largest map that the address space allows.
 
-    Raises UserError where there is none (reading), where it is open in this process already, or damaged.
+    Raises UserError where there is none (reading), where it is open in this process already, cut short or damaged.
     """
+    data = path / "data.mdb"
+    try:
+        if is_store(path) and (data.stat().st_size or not write):
+            check_length(data)
+    except DamagedFileError as error:
+        raise UserError(f"{path}: cannot be opened as a store (data.mdb: {error}); make it anew, or copy it again") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
     size = MAP_SIZE
     while True:
         try:
@@ -61,6 +71,27 @@ def open_environment(path: Path, *, write: bool, locked: bool = True, databases:
             raise UserError(f"{path}: cannot be opened as a store ({_reason(error)})") from error
         except OSError as error:
             raise UserError(f"{path}: {error.strerror or error}") from error
+
+
+def check_length(data: Path) -> tuple[Meta, Meta] | None:
+    """The meta pages of a data file that holds all pages of its last transaction: LMDB would end the process with a bus
+    error where one is missing. None where only LMDB knows the file's kind.
+
+    Raises DamagedFileError, and OSError where the file cannot be read.
+    """
+    for attempt in range(4):
+        try:
+            metas = read_metas(data)
+            there = data.stat().st_size
+            if metas is not None and there < least_bytes(metas):
+                raise DamagedFileError(f"cut short: {there:,} bytes of {least_bytes(metas):,}")
+            return metas
+        except DamagedFileError:
+            # A writer may have been amid the page that was read.
+            if attempt == 3:
+                raise
+            time.sleep(0.01)
+    raise AssertionError("unreachable")
 
 
 def remote_file_system(path: Path) -> str | None:

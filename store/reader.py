@@ -11,10 +11,11 @@ from typing import Any, Self
 import lmdb
 import numpy as np
 
-from ffnscope.store import schema
+from ffnscope.store import rows, schema
 from ffnscope.store.environment import DATABASES, is_store, open_environment
 from ffnscope.store.errors import UserError
-from ffnscope.store.records import Context, DetectedNgram, Neuron, Ngram, Progress, RunInfo
+from ffnscope.store.plausible import check_chunk, check_column, check_run
+from ffnscope.store.records import Neuron, Progress, RunInfo
 from ffnscope.store.values import DamagedValueError, array_header, decode_array, decode_json, row_of
 from ffnscope.store.vocabulary import CHUNK, Vocabulary
 from ffnscope.store.words import KINDS, POSITION_STRENGTHS, POSITION_TYPES
@@ -89,16 +90,30 @@ class Store:
                     f"{self.path}: format {about['version']} is newer than this ffnscope reads "
                     f"({schema.FORMAT_VERSION}); install a newer ffnscope"
                 )
-            return RunInfo.from_json(self._json("run"))
-        except (KeyError, TypeError, AttributeError) as error:
+            run = RunInfo.from_json(self._json("run"))
+            check_run(run)
+            self._check_sizes(run)
+            return run
+        except DamagedValueError as error:
+            raise self._damaged(str(error)) from error
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{self.path}: damaged or unfinished (its run entry cannot be read)") from error
+
+    def _check_sizes(self, run: RunInfo) -> None:
+        """Raise DamagedValueError where the store does not hold as many tokens and windows as the run entry says."""
+        corpus, tokens = run.corpus, run.model.vocabulary
+        if self._shape("meta", b"unigram_totals") != (tokens,):
+            raise DamagedValueError(f"its token counts are not those of {tokens:,} tokens")
+        for index in {0, corpus.counted_windows - 1} if corpus.counted_windows else ():
+            if self._shape("windows", INDEX_KEY.pack(index)) != (corpus.seq_len,):
+                raise DamagedValueError(f"window {index} is no window of {corpus.seq_len:,} tokens")
 
     def progress(self) -> Progress:
         """How far the run is, as last said by the collector."""
         value = self._json("progress")
         try:
-            return Progress.from_json(value) if value else Progress("collecting")
-        except TypeError as error:
+            return Progress.from_json(value) if value is not None else Progress("collecting")
+        except (TypeError, AttributeError) as error:
             raise self._damaged("its progress entry") from error
 
     @property
@@ -108,14 +123,20 @@ class Store:
 
     def layers(self) -> tuple[int, ...]:
         """The layers that the store holds whole, ascending; grows while the run goes on."""
-        with self._environment.begin() as transaction:
-            return finished_layers(transaction, self._database("meta"))
+        database = self._database("meta")
+        try:
+            with self._environment.begin() as transaction:
+                return finished_layers(transaction, database)
+        except (DamagedValueError, lmdb.Error) as error:
+            raise self._damaged(str(error)) from error
 
     def layer_info(self, layer: int) -> dict[str, Any]:
         """When a layer was finished and how long it took."""
         value = self._json(f"layer:{layer:05d}")
         if value is None:
             raise UserError(self._no_layer(layer))
+        if not isinstance(value, dict):
+            raise self._damaged(f"layer:{layer:05d}: is no record")
         return value
 
     def size_on_disk(self) -> int:
@@ -135,13 +156,16 @@ class Store:
             return (self.column(layer, "domain_activations") / np.maximum(sizes, 1)).astype(np.float32)
         if name not in schema.LAYER_ARRAYS:
             raise UserError(f"no array {name!r} in a store; there are {', '.join(schema.LAYER_ARRAYS)}")
-        value = self._get("columns", LAYER_KEY.pack(layer) + name.encode())
-        if value is None:
-            raise UserError(self._no_layer(layer))
         try:
-            return decode_array(value)
+            array = self._array("columns", LAYER_KEY.pack(layer) + name.encode())
+            if array is not None:
+                check_column(name, array, self.run)
+                return array
         except DamagedValueError as error:
             raise self._damaged(f"{name} of layer {layer}: {error}") from error
+        if layer in self.layers():
+            raise self._damaged(f"{name} of layer {layer} is missing")
+        raise UserError(self._no_layer(layer))
 
     def table(self, layer: int, columns: Sequence[str] | None = None) -> dict[str, np.ndarray]:
         """Columns of one layer by name, [F] each, words as strings; see ``frames.table``."""
@@ -157,17 +181,22 @@ class Store:
 
     def neurons(self, layer: int) -> int:
         """F: how many neurons a layer has."""
-        return self._header(layer, "kind")[0]
+        try:
+            shape = self._shape("columns", LAYER_KEY.pack(layer) + b"kind")
+        except DamagedValueError as error:
+            raise self._damaged(f"kind of layer {layer}: {error}") from error
+        if shape is None:
+            raise UserError(self._no_layer(layer))
+        if shape != (self.run.model.neurons,):
+            raise self._damaged(f"kind of layer {layer}: is not of {self.run.model.neurons:,} neurons")
+        return shape[0]
 
     def curves(self, layer: int, neuron: int) -> np.ndarray:
         """[D, T] int64: activated windows at every position, a row a counted domain."""
-        corpus = self.run.corpus
-        value = self._get("curves", NEURON_KEY.pack(layer, neuron))
-        if value is None:
-            return np.zeros((len(corpus.counted_domains), corpus.seq_len), np.int64)
         try:
-            return decode_array(value).astype(np.int64)
-        except DamagedValueError as error:
+            with self._environment.begin(buffers=True) as transaction:
+                return self._curve(transaction, layer, neuron)
+        except (DamagedValueError, lmdb.Error) as error:
             raise self._damaged(f"position curve of L{layer}N{neuron}: {error}") from error
 
     def position_frequency(self, layer: int, neuron: int) -> np.ndarray:
@@ -178,23 +207,25 @@ class Store:
 
     def window(self, index: int) -> np.ndarray:
         """[T] token ids of a window of the counted domains."""
-        value = self._get("windows", INDEX_KEY.pack(index))
-        if value is None:
-            raise UserError(f"{self.path}: no window {index} in it")
         try:
-            return decode_array(value)
+            window = self._array("windows", INDEX_KEY.pack(index))
+            if window is not None and (window.shape != (self.run.corpus.seq_len,) or window.dtype.kind != "u"):
+                raise DamagedValueError(f"is no window of {self.run.corpus.seq_len} token ids")
         except DamagedValueError as error:
             raise self._damaged(f"window {index}: {error}") from error
+        if window is None:
+            raise UserError(f"{self.path}: no window {index} in it")
+        return window
 
     def unigram_totals(self) -> np.ndarray:
         """[V] N(t): how often each token occurs in the counted domains where a unigram can stand."""
-        value = self._get("meta", b"unigram_totals")
-        if value is None:
-            raise self._damaged("its token counts are missing")
         try:
-            return decode_array(value)
+            totals = self._array("meta", b"unigram_totals")
         except DamagedValueError as error:
             raise self._damaged(f"token counts: {error}") from error
+        if totals is None:
+            raise self._damaged("its token counts are missing")
+        return totals
 
     # One neuron
 
@@ -245,21 +276,21 @@ class Store:
                 unigrams_95=int(row("unigrams_95")),
                 bigrams_95=int(row("bigrams_95")),
                 trigrams_95=int(row("trigrams_95")),
-                ngram_activations=_three(row("ngram_activations")),
-                ngrams_distinct=_three(row("ngrams_distinct")),
+                ngram_activations=rows.three(row("ngram_activations")),
+                ngrams_distinct=rows.three(row("ngrams_distinct")),
                 order=order,
-                detected=_detected(raw, neuron, order) if order else (),
+                detected=rows.detected(raw, neuron, order) if order else (),
                 trigger_projection=trigger if order else None,
                 position_mi=float(row("position_mi")),
                 position_bias=float(row("position_bias")),
                 position_type=POSITION_TYPES[int(row("position_type"))],
                 position_strength=POSITION_STRENGTHS[int(row("position_strength"))],
-                top_ngrams=(_top(row, "top_unigrams"), _top(row, "top_bigrams"), _top(row, "top_trigrams")),
-                promoted=_pairs(row("promoted"), row("promoted_projection")),
-                suppressed=_pairs(row("suppressed"), row("suppressed_projection")),
+                top_ngrams=(rows.top(row, "top_unigrams"), rows.top(row, "top_bigrams"), rows.top(row, "top_trigrams")),
+                promoted=rows.pairs(row("promoted"), row("promoted_projection")),
+                suppressed=rows.pairs(row("suppressed"), row("suppressed_projection")),
                 domain_frequencies=tuple(zip(names, shares, strict=True)),
-                strongest=_contexts(row("strongest_window"), row("strongest_position"), row("strongest_value")),
-                drawn=_contexts(row("random_window"), row("random_position"), None),
+                strongest=rows.contexts(row("strongest_window"), row("strongest_position"), row("strongest_value")),
+                drawn=rows.contexts(row("random_window"), row("random_position"), None),
                 curve=self._curve(transaction, layer, neuron),
             )
         except (DamagedValueError, IndexError, ValueError) as error:
@@ -267,9 +298,14 @@ class Store:
 
     def _curve(self, transaction: lmdb.Transaction, layer: int, neuron: int) -> np.ndarray:
         value = transaction.get(NEURON_KEY.pack(layer, neuron), db=self._database("curves"))
+        shape = len(self.run.corpus.counted_domains), self.run.corpus.seq_len
         if value is None:
-            return np.zeros((len(self.run.corpus.counted_domains), self.run.corpus.seq_len), np.int64)
-        return decode_array(bytes(value)).astype(np.int64)
+            return np.zeros(shape, np.int64)
+        # A deflated array may claim any size: the shape is compared before it is made.
+        said = array_header(value)
+        if said[2] != shape or said[1].kind != "u":
+            raise DamagedValueError(f"is {said[1]}{list(said[2])}, not one of {list(shape)}")
+        return decode_array(value).astype(np.int64)
 
     # LMDB
 
@@ -296,27 +332,41 @@ class Store:
         except DamagedValueError as error:
             raise self._damaged(f"{key}: {error}") from error
 
-    def _header(self, layer: int, name: str) -> tuple[int, ...]:
-        with self._environment.begin(buffers=True) as transaction:
-            value = transaction.get(LAYER_KEY.pack(layer) + name.encode(), db=self._database("columns"))
-            if value is None:
-                raise UserError(self._no_layer(layer))
-            try:
-                return array_header(value)[2]
-            except DamagedValueError as error:
-                raise self._damaged(f"{name} of layer {layer}: {error}") from error
+    def _array(self, database: str, key: bytes) -> np.ndarray | None:
+        """An array by its key, None where it is not there. Raises DamagedValueError."""
+        handle = self._database(database)
+        try:
+            with self._environment.begin(buffers=True) as transaction:
+                value = transaction.get(key, db=handle)
+                if value is None:
+                    return None
+                # A damaged length may reach beyond the file, where reading ends the process: the header comes first.
+                array_header(value)
+                return decode_array(bytes(value))
+        except lmdb.Error as error:
+            raise DamagedValueError(str(error)) from error
+
+    def _shape(self, database: str, key: bytes) -> tuple[int, ...] | None:
+        """The shape of an array without reading it, None where it is not there. Raises DamagedValueError."""
+        handle = self._database(database)
+        try:
+            with self._environment.begin(buffers=True) as transaction:
+                value = transaction.get(key, db=handle)
+                return None if value is None else array_header(value)[2]
+        except lmdb.Error as error:
+            raise DamagedValueError(str(error)) from error
 
     def _read_vocabulary_chunk(self, index: int) -> tuple[np.ndarray, np.ndarray, bytes]:
-        parts = []
-        for part in ("ends", "whole", "bytes"):
-            value = self._get("vocabulary", INDEX_KEY.pack(index) + part.encode())
-            if value is None:
-                raise self._damaged(f"tokens from {index * CHUNK} on are missing")
-            try:
-                parts.append(decode_array(value))
-            except DamagedValueError as error:
-                raise self._damaged(f"tokens from {index * CHUNK} on: {error}") from error
-        return parts[0], parts[1], parts[2].tobytes()
+        tokens = min(CHUNK, self.run.model.vocabulary - index * CHUNK)
+        try:
+            parts = [self._array("vocabulary", INDEX_KEY.pack(index) + part) for part in (b"ends", b"whole", b"bytes")]
+            ends, whole, joined = parts
+            if ends is None or whole is None or joined is None:
+                raise DamagedValueError("are missing")
+            check_chunk(ends, whole, joined, tokens)
+        except DamagedValueError as error:
+            raise self._damaged(f"tokens from {index * CHUNK} on: {error}") from error
+        return ends, whole, joined.tobytes()
 
     def _no_layer(self, layer: int) -> str:
         there = self.layers()
@@ -327,52 +377,15 @@ class Store:
 
 
 def finished_layers(transaction: lmdb.Transaction, meta: Any) -> tuple[int, ...]:
-    """The layers whose entry is in the database ``meta``, ascending."""
-    found = []
+    """The layers whose entry is in the database ``meta``, ascending. Raises DamagedValueError for one of no layer."""
+    found: list[int] = []
     with transaction.cursor(meta) as cursor:
         if cursor.set_range(b"layer:"):
             for key in map(bytes, cursor.iternext(keys=True, values=False)):
                 if not key.startswith(b"layer:"):
                     break
-                found.append(int(key[6:]))
+                number = key[6:]
+                if len(number) != 5 or not number.isdigit() or (found and int(number) <= found[-1]):
+                    raise DamagedValueError(f"an entry {key[:40]!r} that names no layer")
+                found.append(int(number))
     return tuple(found)
-
-
-def _three(values: np.ndarray) -> tuple[int, int, int]:
-    return int(values[0]), int(values[1]), int(values[2])
-
-
-def _pairs(tokens: np.ndarray, values: np.ndarray) -> tuple[tuple[int, float], ...]:
-    return tuple(zip(tokens.tolist(), values.tolist(), strict=True))
-
-
-def _top(row: Any, name: str) -> tuple[Ngram, ...]:
-    tokens, counts, totals = row(name).tolist(), row(f"{name}_count").tolist(), row(f"{name}_total").tolist()
-    return tuple(
-        Ngram(tuple(ngram), count, total) for ngram, count, total in zip(tokens, counts, totals, strict=True) if count
-    )
-
-
-def _contexts(windows: np.ndarray, positions: np.ndarray, values: np.ndarray | None) -> tuple[Context, ...]:
-    kept = windows != schema.ABSENT
-    strengths = np.full(len(windows), np.nan) if values is None else values
-    return tuple(
-        Context(int(w), int(p), float(v))
-        for w, p, v in zip(windows[kept], positions[kept], strengths[kept], strict=True)
-    )
-
-
-def _detected(raw: Any, neuron: int, order: int) -> tuple[DetectedNgram, ...]:
-    neurons = _uncopied(raw("detected_neuron"))
-    first, last = np.searchsorted(neurons, [neuron, neuron + 1])
-    columns = ("detected_tokens", "detected_count", "detected_total", "detected_projection", "detected_rank")
-    parts = [_uncopied(raw(name))[first:last].tolist() for name in columns]
-    return tuple(
-        DetectedNgram(tuple(tokens[:order]), count, total, projection, rank)
-        for tokens, count, total, projection, rank in zip(*parts, strict=True)
-    )
-
-
-def _uncopied(value: memoryview) -> np.ndarray:
-    _, dtype, shape, offset = array_header(value)
-    return np.frombuffer(value, dtype, offset=offset).reshape(shape)

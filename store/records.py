@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 import numpy as np
+
+_MOST = 1 << 62
 
 
 class _Json:
@@ -17,8 +20,28 @@ class _Json:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Self:
-        """The record; unknown fields are left out. Raises TypeError where one is missing."""
-        return cls(**{field.name: value[field.name] for field in fields(cls) if field.name in value})  # type: ignore[arg-type]
+        """The record; unknown fields are left out. Raises TypeError where one is missing or no value of its type."""
+        given = {field.name: value[field.name] for field in fields(cls) if field.name in value}  # type: ignore[arg-type]
+        for field in fields(cls):  # type: ignore[arg-type]
+            if field.name in given and not _is(given[field.name], str(field.type)):
+                raise TypeError(f"{field.name} is no {field.type}")
+        return cls(**given)
+
+
+def _is(value: Any, type_: str) -> bool:
+    """Whether a JSON value is of a field's type. Numbers are finite and not negative."""
+    if value is None:
+        return type_.endswith("| None")
+    name = type_.removesuffix(" | None")
+    if name == "float" and type(value) in (int, float):
+        return 0 <= value < _MOST and math.isfinite(value)
+    return type(value).__name__ == name and (name != "int" or 0 <= value < _MOST)
+
+
+def _check(value: dict[str, Any], types: tuple[tuple[str, str], ...]) -> None:
+    for name, type_ in types:
+        if not _is(value[name], type_):
+            raise TypeError(f"{name} is no {type_}")
 
 
 @dataclass(frozen=True)
@@ -63,6 +86,8 @@ class CorpusInfo(_Json):
     def from_json(cls, value: dict[str, Any]) -> CorpusInfo:
         """The record, its domains as records too."""
         domains = tuple(DomainInfo.from_json(domain) for domain in value["domains"])
+        plain = ("seq_len", "int"), ("bos_id", "int | None"), ("fingerprint", "str")
+        _check(value, plain)
         return cls(value["seq_len"], value["bos_id"], domains, value["fingerprint"])
 
     @property
@@ -100,6 +125,7 @@ class RunInfo(_Json):
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> RunInfo:
         """The record with its parts as records."""
+        _check(value, (("created", "str"), ("version", "str"), ("run_id", "str")))
         return cls(
             ModelInfo.from_json(value["model"]),
             CorpusInfo.from_json(value["corpus"]),

@@ -25,6 +25,8 @@ class ArraySpec:
 LAYER_ARRAYS: dict[str, ArraySpec] = {
     "kind": ArraySpec("|u1", "F", "code of words.KINDS"),
     "order": ArraySpec("|u1", "F", "order of the detector, 0 where the neuron is none"),
+    "split_order": ArraySpec("|u1", "F", "order of the detector found on the even windows alone, 0 for none"),
+    "split_held": ArraySpec("|u1", "F", "what the odd windows say of it: 0 too rare there, 1 it fails, 2 it holds"),
     "activations": ArraySpec("<u8", "F", "activated positions, all domains"),
     "bos_activations": ArraySpec("<u8", "F", "activated positions whose token is BOS, all domains"),
     "domain_activations": ArraySpec("<u8", "FD", "activated positions of each domain"),

@@ -22,6 +22,7 @@ from ffnscope.store.vocabulary import pack_chunks
 
 LOCK_NAME = "collector.lock"
 WINDOW_BATCH = 4096  # windows a transaction
+_TWO_PAGES = 2 * 4096  # what LMDB begins a data file with
 
 
 class StoreWriter:
@@ -170,7 +171,7 @@ def is_begun(path: Path) -> bool:
 
     Raises UserError where its data file is no LMDB environment.
     """
-    if not is_store(path) or not (path / "data.mdb").stat().st_size:
+    if not is_store(path) or (path / "data.mdb").stat().st_size < _TWO_PAGES:
         return False
     environment = open_environment(path, write=False, locked=os.access(path, os.W_OK))
     try:

@@ -163,7 +163,8 @@ def _count_neuron(
     if positional:
         out["position_type"][i] = POSITION_TYPES.index(kind)
         out["position_strength"][i] = 2 if strength == "strong" else 1
-    out["order"][i] = order
+    out["order"][i] = out["split_order"][i] = order
+    out["split_held"][i] = 2 if order else 0
     out["kind"][i] = order if order else KINDS.index("positional") if positional else KINDS.index("other")
     best = np.argsort(-values, kind="stable")[:CONTEXTS]
     out["strongest_window"][i, : len(best)], out["strongest_position"][i, : len(best)] = divmod(fired[best], seq_len)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pty_browser import PtyBrowser
 from rich.cells import cell_len
 from synthetic import make_store
 
@@ -27,11 +28,12 @@ from ffnscope.tui.overview_columns import (
     make_axis,
     stack_cells,
 )
+from ffnscope.tui.overview_compare import COMPARED, curves, names, says
 from ffnscope.tui.overview_data import Overview, read_ranges
 from ffnscope.tui.overview_figures import FIGURES
 from ffnscope.tui.overview_grid import PANEL, Drawer, make_grid
 from ffnscope.tui.overview_says import new_parts
-from ffnscope.tui.text import ASCII, UNICODE, visible
+from ffnscope.tui.text import ASCII, UNICODE, percent, visible
 from ffnscope.tui.widgets.pane import Pane
 
 SMALL, LARGE = (80, 24), (160, 48)
@@ -216,14 +218,30 @@ def test_figures_in_a_grid_do_not_overlap_and_the_chosen_one_is_there(layers, si
             taken |= cells
 
 
+def test_curves_of_stores_are_over_relative_depth(opened, tmp_path):
+    with Store.open(make_store(tmp_path / "deep.ffn", layers=9, neurons=48, seed=4)) as other:
+        stores = [("[/]", overview_of(opened)), ("deep", overview_of(other))]
+        for number in COMPARED:
+            drawn = curves(FIGURES[number], stores, 60, 12, UNICODE)
+            assert len(drawn) == 12 and all(each.width == 60 for each in drawn)
+        text = "\n".join(each.text for each in curves(FIGURES[0], stores, 60, 12, UNICODE))
+        assert "a" in text and "b" in text and "relative depth" in text
+        first, second = model_figures(opened).layers[2], model_figures(other).layers[4]
+        said = says(FIGURES[0], stores, 0.5).text
+        assert (
+            f"a {percent(first.dead_share)} (layer 2)" in said and f"b {percent(second.dead_share)} (layer 4)" in said
+        )
+        assert "".join(text for text, _ in names(stores, UNICODE)).split() == ["a", "[/]", "b", "deep"]
+
+
 # The screen
 
 
-def walk(store, size, *keys, glyphs=UNICODE, theme="ffnscope", then=None):
+def walk(store, size, *keys, glyphs=UNICODE, theme="ffnscope", then=None, beside=()):
     """The text lines of the screen in front after pressing keys; `then(app)` is asked too."""
 
     async def go():
-        app = FfnscopeApp([store], glyphs, theme)
+        app = FfnscopeApp([store, *beside], glyphs, theme)
         async with app.run_test(size=size) as pilot:
             await pilot.pause(0.2)
             app.sessions[0].model.open_layer(app.sessions[0].layers[0]) if app.sessions[0].layers else None
@@ -315,3 +333,23 @@ def test_a_live_store_grows(tmp_path):
         app.close()
 
     asyncio.run(go())
+
+
+def test_two_stores_are_compared_and_one_says_how(store, tmp_path):
+    other = make_store(tmp_path / "deep.ffn", layers=9, neurons=48, seed=4)
+    shown = walk(store, LARGE, "o", "b", "j", "j", beside=[other])
+    assert "a s.ffn  b deep.ffn  over relative depth" in shown[0]
+    assert "at depth 0.50" in shown[1] and "(layer 2)" in shown[1] and "(layer 4)" in shown[1]
+    assert "drawing" not in "\n".join(shown) and "token detectors" in "\n".join(shown)
+    back = walk(store, SMALL, "o", "b", "l", "b", beside=[other])
+    assert "overview s.ffn  2/11" in back[0]
+    assert "one store is open" in walk(store, SMALL, "o", "b")[1]
+
+
+@pytest.mark.parametrize(("size", "most"), [(SMALL, 1500), (LARGE, 3000)])
+def test_a_step_of_the_cursor_sends_little(store, size, most):
+    with PtyBrowser(store, *size) as terminal:
+        terminal.wait_for("layers")
+        terminal.press("o", 2.0)
+        terminal.wait_for("overview")
+        assert all(len(terminal.press("j", 0.8)) <= most for _ in range(3))

@@ -97,6 +97,15 @@ def test_no_escape_sequence_of_a_token_reaches_the_terminal(hostile_store: Path)
     assert b"\x1b" not in rest
 
 
+def test_what_is_typed_ahead_reaches_the_screen_it_is_meant_for(hostile_store: Path) -> None:
+    with PtyBrowser(hostile_store, 160, 48) as browser:
+        browser.wait_for("0┼")
+        browser.press("sa")  # the sort picker, and a column in it
+        assert "acts▾" in browser.text
+        browser.press("fkind:dead")
+        assert "filter kind:dead" in browser.text
+
+
 def test_resizing_at_any_time_switches_between_one_and_three_panes(hostile_store: Path) -> None:
     with PtyBrowser(hostile_store, 160, 48) as browser:
         browser.wait_for("promoted")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import deque
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich.console import RenderableType
-from textual import work
+from textual import events, work
 from textual._compositor import CompositorUpdate
 from textual.app import App, SystemCommand
 from textual.binding import Binding
@@ -55,6 +56,7 @@ class FfnscopeApp(App[None], inherit_bindings=False):
         self._places = {} if places is None else places
         self.animation_level = "none"
         self._wire = Wire()
+        self._sent: deque[tuple[events.Key, Screen]] = deque(maxlen=256)
         self.glyphs = glyphs
         self.sessions: list[Session] = []
         try:
@@ -75,6 +77,22 @@ class FfnscopeApp(App[None], inherit_bindings=False):
         if isinstance(renderable, CompositorUpdate) and not self.is_inline:
             renderable = self._wire.wrap(renderable, self.size.width, self.size.height)
         super()._display(screen, renderable)
+
+    async def on_event(self, event: events.Event) -> None:
+        """Remember which screen a key was meant for."""
+        if isinstance(event, events.Key) and not event.is_forwarded and self.screen_stack:
+            self._sent.append((event, self.screen))
+        await super().on_event(event)
+
+    async def _on_key(self, event: events.Key) -> None:
+        """A key typed ahead comes back from a screen that is no longer in front: give it to the one that is."""
+        meant_for = next((screen for key, screen in self._sent if key is event), self.screen)
+        if meant_for is self.screen:
+            await super()._on_key(event)
+            return
+        again = events.Key(event.key, event.character)
+        self._sent.append((again, self.screen))
+        self.screen._forward_event(again)
 
     def on_resize(self) -> None:
         """Terminals rearrange what they show."""

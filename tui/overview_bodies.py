@@ -75,6 +75,8 @@ def bars_body(
     share: bool = False,
     rule: float | None = None,
 ) -> Body:
+    """A bar a layer, up to the highest value; a ``share`` up to the next tenth, with a ``rule`` (dotted) up to 1."""
+
     def body(overview: Overview, axis: Axis, cursor: int, height: int) -> list[Line]:
         highest = max((v for each in overview.known() if (v := value(each)) is not None), default=0.0)
         top = 1.0 if rule else max(math.ceil(highest * 10 - 1e-9) / 10, 0.1) if share else highest
@@ -98,6 +100,8 @@ def stacks_body(
     categories: Sequence[Category],
     total: Callable[[Overview], int] | None = None,
 ) -> Body:
+    """A stack a layer, up to ``total`` or the highest stack."""
+
     def body(overview: Overview, axis: Axis, cursor: int, height: int) -> list[Line]:
         top = total(overview) if total else max((sum(parts(each)) for each in overview.known()), default=0)
         cells: list[Cells | None] = []
@@ -111,6 +115,7 @@ def stacks_body(
 
 
 def detected_body(overview: Overview, axis: Axis, cursor: int, height: int) -> list[Line]:
+    """Detected tokens of each layer as bars, cumulative over the layers as a line (paper Figure 3b)."""
     glyphs = overview.glyphs
     top = max((each.tokens.cumulative or 0 for each in overview.known()), default=0)
     cells: list[Cells | None] = []
@@ -141,6 +146,7 @@ def positional_body(overview: Overview, axis: Axis, cursor: int, height: int) ->
 
 
 def ranges_body(overview: Overview, axis: Axis, cursor: int, height: int) -> list[Line]:
+    """Position ranges of the cursor layer's strong oscillatory neurons, a line each (paper Figure 9)."""
     layer = axis.layers[cursor]
     figures, found = overview.figures.get(layer), overview.ranges.get(layer)
     ellipsis = overview.glyphs.ellipsis

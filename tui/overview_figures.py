@@ -52,6 +52,7 @@ class Figure:
     empty: Callable[[Overview], str] = lambda overview: ""
     legend: tuple[Category, ...] = ()
     value: Callable[[LayerFigures], float | None] | None = None
+    compared: str = ""  # the title where stores are compared; the same where empty
     unit: Callable[[float], str] = lambda value: count(round(value), compact=True)
 
 
@@ -65,6 +66,7 @@ def _covering(order: int, word: str) -> Figure:
         lambda overview: "" if any(each.alive for each in overview.known()) else "every neuron in this store is dead",
         BINS,
         lambda each: each.ngrams[order - 1].few / each.alive if each.alive else None,
+        f"alive by 1-5 {word}",
         percent,
     )
 
@@ -105,6 +107,7 @@ FIGURES: tuple[Figure, ...] = (
         _nothing(lambda each: sum(n.detectors for n in each.ngrams), "detectors"),
         ORDER_CATEGORIES,
         lambda each: float(each.tokens.detectors),
+        "token detectors",
     ),
     Figure(
         "3b",
@@ -115,6 +118,7 @@ FIGURES: tuple[Figure, ...] = (
         _detectors,
         (Category("█", "this layer", "token"), Category("━", "cumulative", "accent")),
         lambda each: float(each.tokens.cumulative or 0),
+        "detected, cumulative",
     ),
     Figure(
         "4",
@@ -125,6 +129,7 @@ FIGURES: tuple[Figure, ...] = (
         _detectors,
         NEW,
         lambda each: (each.tokens.new_overall or 0) / each.tokens.detected if each.tokens.detected else None,
+        "new of the detected",
         percent,
     ),
     Figure(

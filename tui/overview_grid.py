@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ffnscope.tui.lines import BLANK, Line, Part, clip, line, rule, wrap
 from ffnscope.tui.overview_bodies import layer_panel, legend_lines
 from ffnscope.tui.overview_columns import LEFT, Axis, axis_line, make_axis
+from ffnscope.tui.overview_compare import curves, says
 from ffnscope.tui.overview_data import Overview
 from ffnscope.tui.overview_figures import COVERING, FIGURES, RANGES
 
@@ -35,14 +37,17 @@ class Grid:
     places: tuple[Place, ...]
 
 
-def make_grid(width: int, height: int, layers: int, chosen: int) -> Grid:
-    """As many figures side by side as leave every layer a cell; the row of the chosen one is in view."""
+def make_grid(width: int, height: int, layers: int, chosen: int, slots: Sequence[int] = ()) -> Grid:
+    """As many figures side by side as leave every layer a cell; the row of the chosen one is in view.
+
+    ``slots``: only these, in this order.
+    """
     fitting = [
         n for n in (5, 4, 3) if (width + GAP) // n - GAP >= NARROWEST and (width + GAP) // n - GAP - LEFT >= layers
     ]
     beside = fitting[0] if fitting else 2
-    order = tuple(range(PANEL + 1))
-    if beside == 3:
+    order = tuple(slots) or tuple(range(PANEL + 1))
+    if beside == 3 and not slots:
         # The three figures that share the panel's legend stand in one row.
         order = (*range(COVERING[0]), PANEL, *COVERING)
     rows = -(-len(order) // beside)
@@ -67,10 +72,13 @@ class Drawer:
 
     def __init__(self, overview: Overview):
         self.overview = overview
+        self.stores: list[tuple[str, Overview]] = []  # to be compared; none: the layers of one store are shown
+        self.version = 0  # of the numbers
         self._bodies: dict[tuple[object, ...], list[Line]] = {}
 
     def forget(self) -> None:
         """The numbers have changed."""
+        self.version += 1
         self._bodies.clear()
 
     def figure(self, slot: int, cursor: int, width: int, height: int, chosen: bool, legend: bool = True) -> list[Line]:
@@ -80,6 +88,9 @@ class Drawer:
         title = [(text, style) for text, style in self.title(slot, layer, chosen)]
         out = [rule(title, width, glyphs)]
         room = height - 1
+        if self.stores:
+            drawn = self._bodies.get((slot, width, room))
+            return _filled([*out, *(drawn or [BLANK, line((f"  drawing{glyphs.ellipsis}", "dim"))])], height)
         if slot == PANEL:
             return _filled([*out, *layer_panel(overview, layer, width)], height)
         figure = FIGURES[slot]
@@ -106,7 +117,10 @@ class Drawer:
         if slot == PANEL:
             return [marked, (f"layer {layer} by letter", style)]
         figure = FIGURES[slot]
-        parts: list[Part] = [marked, (figure.paper + " ", "dim"), (figure.title, style)]
+        name = figure.compared or figure.title if self.stores else figure.title
+        parts: list[Part] = [marked, (figure.paper + " ", "dim"), (name, style)]
+        if self.stores:
+            return parts
         each = self.overview.figures.get(layer)
         return [*parts, ("  " + figure.short(self.overview, each), "bright")] if each else parts
 
@@ -120,6 +134,8 @@ class Drawer:
         if each is None:
             what = "not collected yet" if overview.read is not None else overview.glyphs.ellipsis
             return line((f" layer {layer} ", "accent"), (what, "dim"))
+        if self.stores:
+            return says(FIGURES[slot], self.stores, each.depth)
         text = FIGURES[min(slot, PANEL - 1)].says(overview, each)
         return line((f" layer {layer} ", "accent"), (text, "bright"))
 
@@ -135,6 +151,24 @@ class Drawer:
                 rows[y] += [(" " * (place.x - ends[y]), "text"), *clip(each.parts, place.width, self.overview.glyphs)]
                 ends[y] = place.x + min(each.width, place.width)
         return [Line(tuple(parts)) for parts in rows]
+
+    def missing(self, places: Sequence[Place]) -> list[Place]:
+        """The places whose curves are not drawn yet."""
+        return [each for each in places if (each.slot, each.width, each.height - 1) not in self._bodies]
+
+    def draw_curves(self, places: Sequence[Place]) -> dict[tuple[object, ...], list[Line]]:
+        """Curves for places, to be given to ``keep``. Slow: call it in a thread."""
+        glyphs = self.overview.glyphs
+        return {
+            (each.slot, each.width, each.height - 1): curves(
+                FIGURES[each.slot], self.stores, each.width, each.height - 1, glyphs
+            )
+            for each in places
+        }
+
+    def keep(self, bodies: dict[tuple[object, ...], list[Line]]) -> None:
+        """Show these curves."""
+        self._bodies |= bodies
 
     def _body(self, slot: int, axis: Axis, cursor: int, height: int) -> list[Line]:
         key = (slot, axis, height, cursor if slot == RANGES else -1)

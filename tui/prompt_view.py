@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
 OTHERS = 3  # neurons that are neither, of a layer
 MOSTLY = 6
-_COLUMNS = ("order", "position_type", "position_strength", "detected_neuron", "detected_tokens", "detected_count")
-_COLUMNS += ("max_activation", "top_unigrams")
+_COLUMNS = (
+    *("order", "position_type", "position_strength", "detected_neuron", "detected_tokens", "detected_count"),
+    *("max_activation", "top_unigrams"),
+)
 NAME = 12  # cells of a neuron's name
 VALUE = 8
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,6 +26,9 @@ def report(
     html: HtmlFile = None,
     as_json: AsJson = False,
     overwrite: Overwrite = False,
+    split: Annotated[
+        bool, typer.Option("--split", help="Re-check detectors found on the even windows on the odd ones.")
+    ] = False,
 ) -> None:
     """The paper's figures as tables and plots, and what they say of its claims."""
     from ffnscope.tui.reports.build import report_document
@@ -33,6 +37,10 @@ def report(
     with open_store(store) as opened:
         whole = csv is not None or as_json
         document = report_document(gather(opened, every_range=whole))
+        if split:
+            from ffnscope.tui.reports.split import split_section
+
+            document = replace(document, sections=(*document.sections, split_section(opened)))
         deliver(document, csv, html, as_json, overwrite)
 
 

@@ -13,6 +13,7 @@ from ffnscope.store.errors import UserError
 from ffnscope.store.figures import ModelFigures
 from ffnscope.tui.lines import Line, Part, Writer, clip, line
 from ffnscope.tui.overview_columns import make_axis
+from ffnscope.tui.overview_compare import COMPARED, names
 from ffnscope.tui.overview_data import NeuronRanges, overview_of, read_figures, read_ranges
 from ffnscope.tui.overview_figures import FIGURES, RANGES
 from ffnscope.tui.overview_grid import PANEL, Drawer, Grid, Place, make_grid
@@ -33,6 +34,7 @@ class Overview(Pager, inherit_bindings=True):
         Binding("h,left", "figure(-1)", "Previous figure", id="left"),
         Binding("l,right", "figure(1)", "Next figure", id="right"),
         Binding("enter", "go", "Go to the layer", id="go"),
+        Binding("b", "compare", "Compare the open stores over relative depth", id="compare"),
         Binding("z", "whole", "One figure at full size, or several", id="whole"),
     ]
 
@@ -49,6 +51,20 @@ class Overview(Pager, inherit_bindings=True):
         def __init__(self, layer: int, ranges: tuple[NeuronRanges, ...]):
             super().__init__()
             self.layer, self.ranges = layer, ranges
+
+    class OtherRead(Message):
+        """The figures of another open store."""
+
+        def __init__(self, session: Session, figures: ModelFigures, layers: tuple[int, ...]):
+            super().__init__()
+            self.session, self.figures, self.layers = session, figures, layers
+
+    class Drawn(Message):
+        """Curves that are compared."""
+
+        def __init__(self, version: int, bodies: dict[tuple[object, ...], list[Line]]):
+            super().__init__()
+            self.version, self.bodies = version, bodies
 
     class Failed(Message):
         """Why something could not be read."""
@@ -68,6 +84,8 @@ class Overview(Pager, inherit_bindings=True):
         self.figure = 0  # a slot of the grid
         self.whole = False
         self.failed = ""
+        self.said = ""
+        self._drawing = False  # curves, in a thread
         self._chosen = chosen
         self._grid: Grid | None = None
         self._places: tuple[Place, ...] = ()
@@ -114,6 +132,52 @@ class Overview(Pager, inherit_bindings=True):
         self.drawer.forget()
         self.refresh_content()
 
+    @work(thread=True, exclusive=True, group="others")
+    def read_others(self) -> None:
+        """Read the other open stores."""
+        for session in self._sessions():
+            if overview_of(session).read != session.layers:
+                try:
+                    self.post_message(self.OtherRead(session, *read_figures(session)))
+                except UserError as error:
+                    self.post_message(self.Failed(str(error)))
+
+    def on_overview_other_read(self, event: OtherRead) -> None:
+        """Draw its curves."""
+        overview_of(event.session).take(event.figures, event.layers)
+        self.drawer.forget()
+        self.refresh_content()
+
+    @work(thread=True, exclusive=True, group="curves")
+    def draw_curves(self, places: list[Place]) -> None:
+        """Draw curves for these places."""
+        version = self.drawer.version
+        self.post_message(self.Drawn(version, self.drawer.draw_curves(places)))
+
+    def on_overview_drawn(self, event: Drawn) -> None:
+        """Show them, unless the numbers have changed since."""
+        self._drawing = False
+        if event.version == self.drawer.version:
+            self.drawer.keep(event.bodies)
+        self.refresh_content()
+
+    def _sessions(self) -> list[Session]:
+        return list(getattr(self.app, "sessions", [self.session]))
+
+    def action_compare(self) -> None:
+        """All open stores over relative depth, or this one over its layers again."""
+        sessions = self._sessions()
+        if len(sessions) < 2:
+            self.said = "one store is open; `ffnscope view A B` opens two"
+        elif self.drawer.stores:
+            self.drawer.stores = []
+        else:
+            self.drawer.stores = [(each.title, overview_of(each)) for each in sessions]
+            self.figure = self.figure if self.figure in COMPARED else COMPARED[0]
+            self.read_others()
+        self.drawer.forget()
+        self._redraw_all()
+
     def on_overview_failed(self, event: Failed) -> None:
         """Say so."""
         self.failed = event.text
@@ -136,6 +200,8 @@ class Overview(Pager, inherit_bindings=True):
     def title_parts(self) -> list[Part]:
         """The store and, where one figure is shown, which."""
         run = self.session.store.run
+        if self.drawer.stores:
+            return [("overview ", "accent"), *names(self.drawer.stores, self.glyphs), ("over relative depth", "dim")]
         name = Writer(self.glyphs).prose(self.session.title, "bright").parts
         parts: list[Part] = [("overview ", "accent"), *name]
         at = self._grid.slots.index(self.figure) if self._grid else self.figure
@@ -146,7 +212,8 @@ class Overview(Pager, inherit_bindings=True):
         """The keys."""
         several = "one figure" if self._grid else "several figures"
         zoom = f"z {several}  " if self._roomy else ""
-        return f"j/k layer  h/l figure  {zoom}enter go to the layer  q back"
+        both = "b one store  " if self.drawer.stores else "b compare  " if len(self._sessions()) > 1 else ""
+        return f"j/k layer  h/l figure  {zoom}{both}enter go to the layer  q back"
 
     @property
     def _roomy(self) -> bool:
@@ -156,7 +223,9 @@ class Overview(Pager, inherit_bindings=True):
     def _draw(self, width: int, height: int) -> list[Line]:
         self._grid = None
         if self._roomy and not self.whole:
-            self._grid = make_grid(width, height - 2, len(self.overview.layers), self.figure)
+            slots = COMPARED if self.drawer.stores else ()
+            layers = 0 if slots else len(self.overview.layers)
+            self._grid = make_grid(width, height - 2, layers, self.figure, slots)
         else:
             self.figure = min(self.figure, PANEL - 1)
         return super()._draw(width, height)
@@ -166,12 +235,15 @@ class Overview(Pager, inherit_bindings=True):
         self.top = 0
         if self.failed:
             return [line((" " + visible(self.failed, self.glyphs, spaces=False), "error"))]
-        said = self.drawer.says(self.figure, self.cursor)
+        said = line((f" {self.said}", "dim")) if self.said else self.drawer.says(self.figure, self.cursor)
+        self.said = ""
         out = [Line(clip(said.parts, width, self.glyphs))]
+        self._places = self._grid.places if self._grid else (Place(self.figure, 0, 0, width, height - 1),)
+        if self.drawer.stores and not self._drawing and (missing := self.drawer.missing(self._places)):
+            self._drawing = True
+            self.draw_curves(missing)
         if self._grid:
-            self._places = self._grid.places
             return out + self.drawer.grid(self._grid, self.cursor, self.figure, width, height - 1)
-        self._places = (Place(self.figure, 0, 0, width, height - 1),)
         return out + self.drawer.figure(self.figure, self.cursor, width, height - 1, True)
 
     def on_resize(self) -> None:
@@ -209,7 +281,7 @@ class Overview(Pager, inherit_bindings=True):
 
     def action_figure(self, by: int) -> None:
         """Another figure."""
-        order = self._grid.slots if self._grid else tuple(range(PANEL))
+        order = self._grid.slots if self._grid else COMPARED if self.drawer.stores else tuple(range(PANEL))
         self.figure = order[(order.index(self.figure) + by) % len(order)]
         self.refresh_content()
 

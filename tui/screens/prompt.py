@@ -132,10 +132,14 @@ class Prompt(ModalScreen[str | None], inherit_bindings=False):
             self.dismiss(event.value)
 
     def on_key(self, event: events.Key) -> None:
-        """Backspace on an empty line leaves, as in vi."""
-        if event.key == "backspace" and not self.query_one(Input).value and not self.value:
+        """Backspace on an empty line leaves, as in vi; what was typed ahead of the line goes into it."""
+        field = self.query_one(Input)
+        if event.key == "backspace" and not field.value and not self.value:
             event.stop()
             self.dismiss(None)
+        elif self.focused is not field and event.is_printable and event.character:
+            event.stop()
+            field.insert_text_at_cursor(event.character)
 
     def action_leave(self) -> None:
         """Leave without an answer."""

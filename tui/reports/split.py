@@ -1,0 +1,61 @@
+"""The section of `report --split`: detectors found on half of the windows and re-checked on the other half."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ffnscope.store.errors import UserError
+from ffnscope.store.figures import DETECTORS
+from ffnscope.store.figures_intervals import interval
+from ffnscope.store.reader import Store
+from ffnscope.tui.reports.document import Column, Section, Table, Value
+
+TOO_RARE, FAILS, HOLDS = 0, 1, 2
+COLUMNS = (
+    Column("layer", "layer, from 0", "layer"),
+    Column("detector", "token, bigram or trigram", "text"),
+    Column("found", "detectors by the even windows alone"),
+    Column("held", "of them, those that the odd windows confirm"),
+    Column("failed", "those that they do not"),
+    Column("too_rare", "those whose n-grams occur too rarely there to say"),
+    Column("share", "held / (held + failed)", "share"),
+    Column("from", "lower end of its 95% Wilson interval", "share"),
+    Column("to", "upper end", "share"),
+)
+NOTE = (
+    "Not the paper's. Detectors are found on the even windows by the same rules, and hold where, in the odd windows, each "
+    "of their n-grams that occurs often enough activates them at least 95% of the time and all account for at least 95% "
+    "of their activations."
+)
+
+
+def split_section(store: Store) -> Section:
+    """Detectors found on one half of the windows, confirmed on the other; a row a layer and order that has any."""
+    rows: list[tuple[Value, ...]] = []
+    whole = np.zeros((len(DETECTORS), 3), np.int64)
+    for layer in store.layers():
+        order, held = store.column(layer, "split_order"), store.column(layer, "split_held")
+        for index, kind in enumerate(DETECTORS):
+            numbers = np.bincount(held[order == index + 1], minlength=3)[:3]
+            whole[index] += numbers
+            if numbers.any():
+                rows.append((layer, kind, *_row(numbers)))
+    total = [("all", kind, *_row(numbers)) for kind, numbers in zip(DETECTORS, whole, strict=True) if numbers.any()]
+    if not rows:
+        raise UserError(f"{store.path}: no detectors on half of its windows, so there is nothing to re-check")
+    tidy = Table("split_detectors", "Detectors re-checked on held-out windows", COLUMNS, rows)
+    return Section("Detectors on held-out windows", NOTE, (), (Table("", "", COLUMNS, rows + total),), (tidy,))
+
+
+def _row(numbers: np.ndarray) -> tuple[Value, ...]:
+    held, failed = int(numbers[HOLDS]), int(numbers[FAILS])
+    said = held + failed
+    ends = interval(held, said) if said else (None, None)
+    return (
+        held + failed + int(numbers[TOO_RARE]),
+        held,
+        failed,
+        int(numbers[TOO_RARE]),
+        held / said if said else None,
+        *ends,
+    )
