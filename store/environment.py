@@ -8,7 +8,7 @@ from pathlib import Path
 
 import lmdb
 
-from ffnscope.store.errors import UserError
+from ffnscope.store.errors import DamagedStoreError, UserError
 from ffnscope.store.pages import DamagedFileError, Meta, least_bytes, read_metas
 
 MAP_SIZE = 1 << 40
@@ -27,6 +27,7 @@ REMOTE = (
     "9p",
     "wekafs",
 )
+LOCK_NAME = "collector.lock"  # held by the process that writes a store; there ever after
 DATABASES = ("meta", "columns", "curves", "windows", "vocabulary")
 
 
@@ -45,7 +46,9 @@ def open_environment(path: Path, *, write: bool, locked: bool = True, databases:
         if is_store(path) and (data.stat().st_size or not write):
             check_length(data)
     except DamagedFileError as error:
-        raise UserError(f"{path}: cannot be opened as a store (data.mdb: {error}); make it anew, or copy it again") from error
+        raise DamagedStoreError(
+            f"{path}: cannot be opened as a store (data.mdb: {error}); copy it again, or delete it and collect anew"
+        ) from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
     size = MAP_SIZE
@@ -68,7 +71,11 @@ def open_environment(path: Path, *, write: bool, locked: bool = True, databases:
                 raise UserError(f"{path}: not enough address space to map the store; raise `ulimit -v`") from None
             size //= 2
         except lmdb.Error as error:
-            raise UserError(f"{path}: cannot be opened as a store ({_reason(error)})") from error
+            damaged = isinstance(
+                error, (lmdb.CorruptedError, lmdb.InvalidError, lmdb.PageNotFoundError, lmdb.PanicError)
+            )
+            kind = DamagedStoreError if damaged else UserError
+            raise kind(f"{path}: cannot be opened as a store ({_reason(error)})") from error
         except OSError as error:
             raise UserError(f"{path}: {error.strerror or error}") from error
 

@@ -8,3 +8,7 @@ class UserError(Exception):
 
     The message is one line that names the input and the way out; the command line prints it and exits 2.
     """
+
+
+class DamagedStoreError(UserError):
+    """A store does not hold what was written, or holds what no run writes: ``ffnscope verify`` says more."""

@@ -12,7 +12,7 @@ from pathlib import Path
 _HEADER = struct.Struct("=QHHHH")
 _META = struct.Struct("=IIQQI44sI44sQQ")
 _MAGIC, _VERSION, _IS_META = 0xBEEFC0DE, 1, 0x08
-_SMALLEST, _LARGEST = 512, 1 << 16
+_SMALLEST, _USUAL, _LARGEST = 512, 4096, 1 << 16
 
 
 class DamagedFileError(Exception):
@@ -37,11 +37,13 @@ def read_metas(path: Path) -> tuple[Meta, Meta] | None:
         return None
     with path.open("rb") as file:
         first = _meta(file.read(_HEADER.size + _META.size), 0)
-        if first is None:
-            return None
-        file.seek(first.page_size)
-        second = _meta(file.read(_HEADER.size + _META.size), 1)
-    return None if second is None else (first, second)
+        file.seek(first.page_size if first else _USUAL)
+        second = _meta(file.read(_HEADER.size + _META.size), 1, sure=first is not None)
+    if first and second:
+        return first, second
+    if first or second:
+        raise DamagedFileError(f"its meta page {0 if second else 1} is damaged")
+    return None
 
 
 def check_metas(metas: tuple[Meta, Meta]) -> str | None:
@@ -63,7 +65,10 @@ def least_bytes(metas: tuple[Meta, Meta]) -> int:
     return (newest.last_page + 1) * newest.page_size
 
 
-def _meta(data: bytes, index: int) -> Meta | None:
+def _meta(data: bytes, index: int, sure: bool = True) -> Meta | None:
+    """One meta page; None for another version of LMDB, and for no meta page at all where it is not ``sure`` to be one."""
+    if not sure and not (len(data) == _HEADER.size + _META.size and _META.unpack_from(data, _HEADER.size)[0] == _MAGIC):
+        return None
     if len(data) < _HEADER.size + _META.size:
         raise DamagedFileError("cut short")
     flags = _HEADER.unpack_from(data)[2]

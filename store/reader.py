@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import lmdb
 import numpy as np
 
 from ffnscope.store import rows, schema
-from ffnscope.store.environment import DATABASES, is_store, open_environment
-from ffnscope.store.errors import UserError
+from ffnscope.store.environment import DATABASES, LOCK_NAME, is_store, open_environment
+from ffnscope.store.errors import DamagedStoreError, UserError
 from ffnscope.store.plausible import check_chunk, check_column, check_run
 from ffnscope.store.records import Neuron, Progress, RunInfo
 from ffnscope.store.values import DamagedValueError, array_header, decode_array, decode_json, row_of
@@ -23,6 +23,7 @@ from ffnscope.store.words import KINDS, POSITION_STRENGTHS, POSITION_TYPES
 LAYER_KEY = struct.Struct(">H")
 NEURON_KEY = struct.Struct(">HI")
 INDEX_KEY = struct.Struct(">I")
+_Read = TypeVar("_Read")
 
 
 class Store:
@@ -84,7 +85,7 @@ class Store:
             if about is None:
                 raise UserError(f"{self.path}: not an ffnscope store (an LMDB folder of something else)")
             if not isinstance(about, dict) or not isinstance(about.get("version"), int):
-                raise UserError(f"{self.path}: damaged (its format entry); `ffnscope verify` says more")
+                raise self._damaged("its format entry")
             if about["version"] > schema.FORMAT_VERSION:
                 raise UserError(
                     f"{self.path}: format {about['version']} is newer than this ffnscope reads "
@@ -97,7 +98,7 @@ class Store:
         except DamagedValueError as error:
             raise self._damaged(str(error)) from error
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise UserError(f"{self.path}: damaged or unfinished (its run entry cannot be read)") from error
+            raise self._damaged("its run entry cannot be read") from error
 
     def _check_sizes(self, run: RunInfo) -> None:
         """Raise DamagedValueError where the store does not hold as many tokens and windows as the run entry says."""
@@ -293,7 +294,7 @@ class Store:
                 drawn=rows.contexts(row("random_window"), row("random_position"), None),
                 curve=self._curve(transaction, layer, neuron),
             )
-        except (DamagedValueError, IndexError, ValueError) as error:
+        except (DamagedValueError, lmdb.Error, IndexError, TypeError, ValueError) as error:
             raise self._damaged(f"L{layer}N{neuron}: {error}") from error
 
     def _curve(self, transaction: lmdb.Transaction, layer: int, neuron: int) -> np.ndarray:
@@ -309,11 +310,22 @@ class Store:
 
     # LMDB
 
+    def keys(self, database: str) -> Iterator[bytes]:
+        """Every key of one of the databases, or with "" the databases' names, as they lie in the file.
+
+        Raises lmdb.Error.
+        """
+        handle = self._database(database) if database else None
+        with self._environment.begin() as transaction, transaction.cursor(handle) as cursor:
+            yield from map(bytes, cursor.iternext(keys=True, values=False))
+
     def _database(self, name: str) -> Any:
         if not self._databases:
             try:
                 self._databases = {each: self._environment.open_db(each.encode(), create=False) for each in DATABASES}
             except lmdb.Error as error:
+                if (self.path / LOCK_NAME).is_file():
+                    raise self._damaged("its databases are not there") from error
                 raise UserError(f"{self.path}: not an ffnscope store (an LMDB folder of something else)") from error
         return self._databases[name]
 
@@ -332,29 +344,21 @@ class Store:
         except DamagedValueError as error:
             raise self._damaged(f"{key}: {error}") from error
 
-    def _array(self, database: str, key: bytes) -> np.ndarray | None:
-        """An array by its key, None where it is not there. Raises DamagedValueError."""
+    def _value(self, database: str, key: bytes, read: Callable[[Any], _Read]) -> _Read | None:
+        """What ``read`` makes of a value in the file, None where it is not there. Raises DamagedValueError."""
         handle = self._database(database)
         try:
             with self._environment.begin(buffers=True) as transaction:
                 value = transaction.get(key, db=handle)
-                if value is None:
-                    return None
-                # A damaged length may reach beyond the file, where reading ends the process: the header comes first.
-                array_header(value)
-                return decode_array(bytes(value))
+                return None if value is None else read(value)
         except lmdb.Error as error:
             raise DamagedValueError(str(error)) from error
 
+    def _array(self, database: str, key: bytes) -> np.ndarray | None:
+        return self._value(database, key, rows.copied)
+
     def _shape(self, database: str, key: bytes) -> tuple[int, ...] | None:
-        """The shape of an array without reading it, None where it is not there. Raises DamagedValueError."""
-        handle = self._database(database)
-        try:
-            with self._environment.begin(buffers=True) as transaction:
-                value = transaction.get(key, db=handle)
-                return None if value is None else array_header(value)[2]
-        except lmdb.Error as error:
-            raise DamagedValueError(str(error)) from error
+        return self._value(database, key, lambda value: array_header(value)[2])
 
     def _read_vocabulary_chunk(self, index: int) -> tuple[np.ndarray, np.ndarray, bytes]:
         tokens = min(CHUNK, self.run.model.vocabulary - index * CHUNK)
@@ -373,7 +377,7 @@ class Store:
         return f"{self.path}: no layer {layer} in it; there are {', '.join(map(str, there)) or 'none yet'}"
 
     def _damaged(self, what: str) -> UserError:
-        return UserError(f"{self.path}: damaged ({what}); `ffnscope verify {self.path}` lists what is wrong")
+        return DamagedStoreError(f"{self.path}: damaged ({what}); `ffnscope verify {self.path}` lists what is wrong")
 
 
 def finished_layers(transaction: lmdb.Transaction, meta: Any) -> tuple[int, ...]:

@@ -8,18 +8,21 @@ import numpy as np
 
 from ffnscope.store import schema
 from ffnscope.store.records import Context, DetectedNgram, Ngram
-from ffnscope.store.values import array_header
+from ffnscope.store.values import array_header, decode_array
 
 
 def three(values: np.ndarray) -> tuple[int, int, int]:
+    """One row of [F, 3]: the numbers for n = 1, 2, 3."""
     return int(values[0]), int(values[1]), int(values[2])
 
 
 def pairs(tokens: np.ndarray, values: np.ndarray) -> tuple[tuple[int, float], ...]:
+    """Tokens [K] with their projections [K]."""
     return tuple(zip(tokens.tolist(), values.tolist(), strict=True))
 
 
 def top(row: Any, name: str) -> tuple[Ngram, ...]:
+    """The n-grams of ``top_unigrams`` and the like; ``row(name)`` gives the neuron's row of an array."""
     tokens, counts, totals = row(name).tolist(), row(f"{name}_count").tolist(), row(f"{name}_total").tolist()
     return tuple(
         Ngram(tuple(ngram), count, total) for ngram, count, total in zip(tokens, counts, totals, strict=True) if count
@@ -27,6 +30,7 @@ def top(row: Any, name: str) -> tuple[Ngram, ...]:
 
 
 def contexts(windows: np.ndarray, positions: np.ndarray, values: np.ndarray | None) -> tuple[Context, ...]:
+    """Those of the windows [C] that are there, with positions [C] and activations [C]."""
     kept = windows != schema.ABSENT
     strengths = np.full(len(windows), np.nan) if values is None else values
     return tuple(
@@ -36,6 +40,7 @@ def contexts(windows: np.ndarray, positions: np.ndarray, values: np.ndarray | No
 
 
 def detected(raw: Any, neuron: int, order: int) -> tuple[DetectedNgram, ...]:
+    """The detected n-grams of one neuron; ``raw(name)`` gives the encoded array."""
     neurons = uncopied(raw("detected_neuron"))
     first, last = np.searchsorted(neurons, [neuron, neuron + 1])
     columns = ("detected_tokens", "detected_count", "detected_total", "detected_projection", "detected_rank")
@@ -47,5 +52,13 @@ def detected(raw: Any, neuron: int, order: int) -> tuple[DetectedNgram, ...]:
 
 
 def uncopied(value: memoryview) -> np.ndarray:
+    """An encoded array as it lies there, its checksum not looked at. Raises DamagedValueError."""
     _, dtype, shape, offset = array_header(value)
     return np.frombuffer(value, dtype, offset=offset).reshape(shape)
+
+
+def copied(value: memoryview) -> np.ndarray:
+    """An encoded array, checked and out of the file. Raises DamagedValueError."""
+    # A damaged length may reach beyond the file, where reading ends the process: the header is looked at first.
+    array_header(value)
+    return decode_array(bytes(value))

@@ -60,7 +60,9 @@ def array_header(value: bytes | memoryview) -> tuple[int, np.dtype, tuple[int, .
     for length in shape:
         size *= length
     stored = len(value) - offset
-    fits = size == stored if codec == RAW else stored <= size + size // 1000 + 64 and size <= MOST_INFLATED * stored + 64
+    fits = (
+        size == stored if codec == RAW else stored <= size + size // 1000 + 64 and size <= MOST_INFLATED * stored + 64
+    )
     if size > MAX_ARRAY_BYTES or not fits:
         raise DamagedValueError("its length does not fit its shape")
     return codec, dtype, shape, offset

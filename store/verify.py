@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,8 +10,11 @@ import lmdb
 import numpy as np
 
 from ffnscope.store import schema
+from ffnscope.store.contents import unexpected
+from ffnscope.store.environment import check_length
 from ffnscope.store.errors import UserError
 from ffnscope.store.invariants import CHECKS, Arrays
+from ffnscope.store.pages import DamagedFileError, check_metas
 from ffnscope.store.reader import Store
 
 _EXAMPLES = 3
@@ -21,10 +25,12 @@ def verify(store: Store, progress: Callable[[str, float], None] = lambda what, s
 
     ``progress`` is told what is being read and how much of the whole is done, 0 to 1.
     """
+    yield from _file(store)
     layers = _try(store.layers, ())
     yield from _missing(store, layers[0])
     if layers[1]:
         yield layers[1]
+    yield from unexpected(store, layers[0])
     yield from _corpus(store)
     for done, layer in enumerate(layers[0]):
         progress(f"layer {layer}", done / len(layers[0]))
@@ -38,8 +44,24 @@ def _try(read: Callable[..., Any], default: Any, *arguments: Any) -> tuple[Any, 
         return read(*arguments), None
     except UserError as error:
         return default, str(error).rpartition("; ")[0] or str(error)
-    except (lmdb.Error, UnicodeDecodeError, ValueError, OverflowError) as error:
+    except (lmdb.Error, ValueError, OverflowError) as error:
         return default, f"{type(error).__name__}: {error}"
+
+
+def _file(store: Store) -> Iterator[str]:
+    """What is wrong with the meta pages; looked at again where a writer may have been between the two."""
+    data = store.path / "data.mdb"
+    for attempt in range(4):
+        try:
+            metas = check_length(data)
+            problem = check_metas(metas) if metas else None
+        except (DamagedFileError, OSError) as error:
+            problem = str(error)
+        if problem is None:
+            return
+        if attempt < 3:
+            time.sleep(0.05)
+    yield f"data.mdb: {problem}"
 
 
 def _missing(store: Store, layers: tuple[int, ...]) -> Iterator[str]:
@@ -68,12 +90,12 @@ def _corpus(store: Store) -> Iterator[str]:
         if problem:
             whole = False
             yield problem
-        elif window.shape != (run.corpus.seq_len,) or window.max(initial=0) >= run.model.vocabulary:
+        elif window.max(initial=0) >= run.model.vocabulary:
             whole = False
             yield f"window {index} is no window of {run.corpus.seq_len} token ids"
         else:
             seen += np.bincount(window, minlength=len(seen))
-    if run.corpus.bos_id is not None:
+    if run.corpus.bos_id is not None and run.corpus.bos_id < len(seen):
         seen[run.corpus.bos_id] = 0
     if whole and totals is not None and not np.array_equal(totals, seen[:-1]):
         yield "the token counts are not those of the windows"
@@ -91,27 +113,24 @@ def _layer(store: Store, layer: int) -> Iterator[str]:
         else:
             arrays[name] = array
     run = store.run
-    neurons, domains = run.model.neurons, len(run.corpus.domains)
-    problems = len(arrays) < len(schema.LAYER_ARRAYS)
-    if not problems:
-        try:
-            schema.check_layer_arrays(arrays, neurons, domains, arrays["promoted"].shape[-1])
-        except (ValueError, IndexError) as error:
-            yield f"layer {layer}: {error}"
-            problems = True
-    counted = len(run.corpus.counted_domains)
-    curve_sums = np.zeros((neurons, counted), np.uint64)
+    neurons, domains, counted = run.model.neurons, len(run.corpus.domains), len(run.corpus.counted_domains)
+    if len(arrays) < len(schema.LAYER_ARRAYS):
+        return
+    try:
+        schema.check_layer_arrays(arrays, neurons, domains, arrays["promoted"].shape[-1])
+    except (ValueError, IndexError) as error:
+        yield f"layer {layer}: {error}"
+        return
+    curve_sums, problems = np.zeros((neurons, counted), np.uint64), False
+    sizes = [domain.windows for domain in run.corpus.counted_domains]
     for neuron in range(neurons):
         curve, problem = _try(store.curves, None, layer, neuron)
         if problem:
             yield problem
             problems = True
-        elif curve.shape != (counted, run.corpus.seq_len):
-            yield f"L{layer}N{neuron}: its position curve is {curve.shape}"
-            problems = True
         else:
             curve_sums[neuron] = curve.sum(axis=1)
-            if (curve.max(axis=1) > [domain.windows for domain in run.corpus.counted_domains]).any():
+            if (curve.max(axis=1) > sizes).any():
                 yield f"L{layer}N{neuron}: its position curve exceeds the number of windows"
     if problems:
         return

@@ -13,14 +13,13 @@ import lmdb
 import numpy as np
 
 from ffnscope.store import schema
-from ffnscope.store.environment import DATABASES, is_store, open_environment
+from ffnscope.store.environment import DATABASES, LOCK_NAME, is_store, open_environment
 from ffnscope.store.errors import UserError
 from ffnscope.store.reader import INDEX_KEY, LAYER_KEY, NEURON_KEY, finished_layers
 from ffnscope.store.records import Progress, RunInfo
-from ffnscope.store.values import encode_array, encode_json
+from ffnscope.store.values import DamagedValueError, encode_array, encode_json
 from ffnscope.store.vocabulary import pack_chunks
 
-LOCK_NAME = "collector.lock"
 WINDOW_BATCH = 4096  # windows a transaction
 _TWO_PAGES = 2 * 4096  # what LMDB begins a data file with
 
@@ -67,8 +66,11 @@ class StoreWriter:
 
     def layers(self) -> tuple[int, ...]:
         """The layers that are there already, ascending."""
-        with self._environment.begin() as transaction:
-            return finished_layers(transaction, self._databases["meta"])
+        try:
+            with self._environment.begin() as transaction:
+                return finished_layers(transaction, self._databases["meta"])
+        except DamagedValueError as error:
+            raise UserError(f"{self.path}: damaged ({error}); collect it anew with --overwrite") from error
 
     def begin(
         self,

@@ -264,5 +264,6 @@ def test_overwriting_leaves_everything_else_alone(path):
     remove_store(path)
     assert (path / "notes" / "data.mdb").read_text() == "mine" and (path / "readme.txt").exists()
     assert not (path / "data.mdb").exists()
+    (path / "collector.lock").unlink()
     with pytest.raises(UserError, match="not an ffnscope store"):
         remove_store(path)

@@ -65,7 +65,7 @@ def add(amount, place):
         ("activations", "not the sum of the domains"),
         ("domain_activations", "not the sum of the domains"),
         ("kind", "kind does not follow"),
-        ("order", "detected n-grams"),
+        ("order", "n-grams"),
         ("position_strength", "kind does not follow"),
         ("max_activation", "largest and mean"),
         ("ngram_activations", "n-gram"),
@@ -88,8 +88,10 @@ def test_a_number_that_contradicts_the_others_is_found(path, name, says):
     def work(array):
         if name.endswith("ed_projection"):
             array[place] = array[place][::-1]
-        elif name in ("kind", "position_type"):
+        elif name in ("kind", "position_type", "order"):
             array[place] = (array[place] + 1) % 4
+        elif name == "position_strength":
+            array[place] = 1
         else:
             array[place] = {"max_activation": 0, "strongest_position": 64, "bos_activations": 10**6}.get(
                 name, array[place] + array.dtype.type(3)
@@ -111,7 +113,7 @@ def test_a_wrong_coverage_is_found(path, name):
 @pytest.mark.parametrize("name", ["detected_count", "detected_total", "detected_tokens", "detected_neuron"])
 def test_a_wrong_detection_is_found(path, name):
     alter(path, name, lambda array: array.__setitem__(0, 5 if name == "detected_tokens" else array[0] + 40))
-    assert any("detected n-grams" in line or "projections" in line for line in problems(path))
+    assert any("detected n-grams" in line or "projections" in line or name in line for line in problems(path))
 
 
 def test_other_values_are_read_too(path):

@@ -84,12 +84,12 @@ class FfnscopeApp(App[None], inherit_bindings=False):
             self._sent.append((event, self.screen))
         await super().on_event(event)
 
-    async def _on_key(self, event: events.Key) -> None:
+    def on_key(self, event: events.Key) -> None:
         """A key typed ahead comes back from a screen that is no longer in front: give it to the one that is."""
         meant_for = next((screen for key, screen in self._sent if key is event), self.screen)
         if meant_for is self.screen:
-            await super()._on_key(event)
             return
+        event.prevent_default()  # App's own handler would look for a binding of the screen in front
         again = events.Key(event.key, event.character)
         self._sent.append((again, self.screen))
         self.screen._forward_event(again)

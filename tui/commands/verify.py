@@ -1,34 +1,54 @@
-"""``ffnscope verify``: is everything in a store what was written, and does it agree with itself."""
+"""``ffnscope verify``: is everything in a store what was written, and does it agree with itself and with the model."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ffnscope.store.errors import UserError
 from ffnscope.tui.commands.stores import StorePath, open_store, safe
 
-
-def verify(store: StorePath) -> None:
-    """Read everything, check checksums and invariants; exit 1 and a list where something is wrong."""
-    from ffnscope.store.verify import verify as check
+if TYPE_CHECKING:
     from ffnscope.tui.progress import Status
 
-    wrong = 0
-    try:
-        with open_store(store) as opened, Status("verifying") as status:
-            for line in check(opened, status.update):
+Model = Annotated[
+    str | None,
+    typer.Option("--model", metavar="MODEL", help="Recompute projections from this model too.", show_default=False),
+]
+Neurons = Annotated[
+    int, typer.Option("--neurons", min=0, help="With --model: neurons a layer, spread evenly; 0 for all.")
+]
+Trust = Annotated[bool, typer.Option("--trust-remote-code", help="With --model: run code that comes with the model.")]
+
+
+def verify(store: StorePath, model: Model = None, neurons: Neurons = 256, trust_remote_code: Trust = False) -> None:
+    """Read everything, check checksums and invariants; exit 1 and a list where something is wrong."""
+    from ffnscope.store.apart import verify_apart
+    from ffnscope.tui.progress import Status
+
+    wrong, layers = 0, 0
+    with Status("verifying") as status:
+        for line in verify_apart(store, status.update):
+            wrong += 1
+            status.print_result(safe(line))
+        # A model tells nothing more of a store that cannot be read, and reading it could end this process.
+        if not wrong:
+            with open_store(store) as opened:
+                layers = len(opened.layers())
+            for line in _against(store, model, neurons, trust_remote_code, status) if model else ():
                 wrong += 1
                 status.print_result(safe(line))
-            layers = len(opened.layers())
-    except UserError as error:
-        if "damaged" not in str(error):
-            raise
-        print(safe(str(error)))
-        wrong += 1
-        layers = 0
     if wrong:
         print(f"ffnscope: {safe(str(store), sys.stderr)}: {wrong} things are wrong", file=sys.stderr)
         raise typer.Exit(1)
     print(f"{safe(str(store))}: {layers} layers, nothing wrong")
+
+
+def _against(path: Path, model: str, neurons: int, trust_remote_code: bool, status: Status) -> Iterator[str]:
+    from ffnscope.core.reproject import check_projections
+
+    with open_store(path) as store:
+        yield from check_projections(store, model, neurons, trust_remote_code, status.update)

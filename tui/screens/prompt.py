@@ -137,7 +137,7 @@ class Prompt(ModalScreen[str | None], inherit_bindings=False):
         if event.key == "backspace" and not field.value and not self.value:
             event.stop()
             self.dismiss(None)
-        elif self.focused is not field and event.is_printable and event.character:
+        elif event.is_printable and event.character:
             event.stop()
             field.insert_text_at_cursor(event.character)
 

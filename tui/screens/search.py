@@ -54,7 +54,6 @@ class Search(Prompt, inherit_bindings=False):
 
     def on_mount(self) -> None:
         """Ready to type, with room for hits."""
-        super().on_mount()
         self.pane.add_class("tall")
         self.pane.source = self._draw
 
