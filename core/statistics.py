@@ -210,8 +210,9 @@ def _count_neuron(
     space: _Workspace,
 ) -> None:
     edges, counted = tables.edges, tables.counted
-    kernels.count_bits(bits, edges, counts.domain_activations[neuron])
-    activations = int(counts.domain_activations[neuron].sum())
+    of_windows = np.bitwise_count(bits).sum(axis=1, dtype=np.int64)
+    counts.domain_activations[neuron] = np.diff(np.concatenate([[0], of_windows.cumsum()])[edges])
+    activations = int(of_windows.sum())
     if not activations:
         return
     counts.activations[neuron] = activations

@@ -10,7 +10,7 @@ from pathlib import Path
 # 64-bit LMDB 0.9: page header, then magic, version, address, map size, two databases of 48 bytes (the page size is the
 # first word of the first), last page, transaction.
 _HEADER = struct.Struct("=QHHHH")
-_META = struct.Struct("=IIQQI44sI44sQQ")
+_META = struct.Struct("=IIQQ48s48sQQ")
 _MAGIC, _VERSION, _IS_META = 0xBEEFC0DE, 1, 0x08
 _SMALLEST, _USUAL, _LARGEST = 512, 4096, 1 << 16
 
@@ -26,6 +26,8 @@ class Meta:
     page_size: int
     last_page: int
     transaction: int
+    free: bytes  # the records of the two databases: free pages, and everything else
+    main: bytes
 
 
 def read_metas(path: Path) -> tuple[Meta, Meta] | None:
@@ -72,11 +74,12 @@ def _meta(data: bytes, index: int, sure: bool = True) -> Meta | None:
     if len(data) < _HEADER.size + _META.size:
         raise DamagedFileError("cut short")
     flags = _HEADER.unpack_from(data)[2]
-    magic, version, _, _, page_size, _, _, _, last_page, transaction = _META.unpack_from(data, _HEADER.size)
+    magic, version, _, _, free, main, last_page, transaction = _META.unpack_from(data, _HEADER.size)
+    page_size = int.from_bytes(free[:4], sys.byteorder)
     if magic != _MAGIC or not flags & _IS_META:
         raise DamagedFileError(f"its meta page {index} is damaged" if index else "no LMDB data file")
     if version != _VERSION:
         return None
     if not _SMALLEST <= page_size <= _LARGEST or page_size & (page_size - 1):
         raise DamagedFileError(f"its meta page {index} is damaged")
-    return Meta(page_size, last_page, transaction)
+    return Meta(page_size, last_page, transaction, free, main)

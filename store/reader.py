@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -158,7 +159,7 @@ class Store:
         if name not in schema.LAYER_ARRAYS:
             raise UserError(f"no array {name!r} in a store; there are {', '.join(schema.LAYER_ARRAYS)}")
         try:
-            array = self._array("columns", LAYER_KEY.pack(layer) + name.encode())
+            array = self._value("columns", LAYER_KEY.pack(layer) + name.encode(), rows.copied)
             if array is not None:
                 check_column(name, array, self.run)
                 return array
@@ -209,7 +210,7 @@ class Store:
     def window(self, index: int) -> np.ndarray:
         """[T] token ids of a window of the counted domains."""
         try:
-            window = self._array("windows", INDEX_KEY.pack(index))
+            window = self._value("windows", INDEX_KEY.pack(index), rows.copied)
             if window is not None and (window.shape != (self.run.corpus.seq_len,) or window.dtype.kind != "u"):
                 raise DamagedValueError(f"is no window of {self.run.corpus.seq_len} token ids")
         except DamagedValueError as error:
@@ -221,7 +222,7 @@ class Store:
     def unigram_totals(self) -> np.ndarray:
         """[V] N(t): how often each token occurs in the counted domains where a unigram can stand."""
         try:
-            totals = self._array("meta", b"unigram_totals")
+            totals = self._value("meta", b"unigram_totals", rows.copied)
         except DamagedValueError as error:
             raise self._damaged(f"token counts: {error}") from error
         if totals is None:
@@ -310,6 +311,12 @@ class Store:
 
     # LMDB
 
+    @contextmanager
+    def pinned(self) -> Iterator[int]:
+        """Keep the pages of the store as it is now from being written anew; the number of its last transaction."""
+        with self._environment.begin() as transaction:
+            yield int(transaction.id())
+
     def keys(self, database: str) -> Iterator[bytes]:
         """Every key of one of the databases, or with "" the databases' names, as they lie in the file.
 
@@ -354,17 +361,14 @@ class Store:
         except lmdb.Error as error:
             raise DamagedValueError(str(error)) from error
 
-    def _array(self, database: str, key: bytes) -> np.ndarray | None:
-        return self._value(database, key, rows.copied)
-
     def _shape(self, database: str, key: bytes) -> tuple[int, ...] | None:
         return self._value(database, key, lambda value: array_header(value)[2])
 
     def _read_vocabulary_chunk(self, index: int) -> tuple[np.ndarray, np.ndarray, bytes]:
         tokens = min(CHUNK, self.run.model.vocabulary - index * CHUNK)
         try:
-            parts = [self._array("vocabulary", INDEX_KEY.pack(index) + part) for part in (b"ends", b"whole", b"bytes")]
-            ends, whole, joined = parts
+            keys = [INDEX_KEY.pack(index) + part for part in (b"ends", b"whole", b"bytes")]
+            ends, whole, joined = (self._value("vocabulary", key, rows.copied) for key in keys)
             if ends is None or whole is None or joined is None:
                 raise DamagedValueError("are missing")
             check_chunk(ends, whole, joined, tokens)

@@ -16,6 +16,7 @@ from ffnscope.store.errors import UserError
 from ffnscope.store.invariants import CHECKS, Arrays
 from ffnscope.store.pages import DamagedFileError, check_metas
 from ffnscope.store.reader import Store
+from ffnscope.store.walk import walk
 
 _EXAMPLES = 3
 
@@ -49,19 +50,32 @@ def _try(read: Callable[..., Any], default: Any, *arguments: Any) -> tuple[Any, 
 
 
 def _file(store: Store) -> Iterator[str]:
-    """What is wrong with the meta pages; looked at again where a writer may have been between the two."""
-    data = store.path / "data.mdb"
-    for attempt in range(4):
-        try:
-            metas = check_length(data)
-            problem = check_metas(metas) if metas else None
-        except (DamagedFileError, OSError) as error:
-            problem = str(error)
+    """What is wrong with the pages; looked at again where a writer may have changed them meanwhile."""
+    problem: str | None = None
+    for _ in range(4):
+        problem = _pages(store)
         if problem is None:
             return
-        if attempt < 3:
-            time.sleep(0.05)
+        time.sleep(0.05)
     yield f"data.mdb: {problem}"
+
+
+def _pages(store: Store) -> str | None:
+    data = store.path / "data.mdb"
+    try:
+        with store.pinned() as transaction:
+            metas = check_length(data)
+            if metas is None:
+                return None
+            if problem := check_metas(metas):
+                return problem
+            current = [meta for meta in metas if meta.transaction == transaction]
+            if not current:
+                return "its meta pages are not of the transaction that was opened"
+            walk(data, current[0])
+    except (DamagedFileError, OSError) as error:
+        return str(error)
+    return None
 
 
 def _missing(store: Store, layers: tuple[int, ...]) -> Iterator[str]:

@@ -137,7 +137,7 @@ class ViewModel:
         kept = self.neuron
         rows = np.arange(self.total) if self.filter is None else np.flatnonzero(self._mask(self.filter, self.layer))
         self.rows = rows[self._order(rows)]
-        found = np.flatnonzero(self.rows == kept) if kept is not None else ()
+        found = np.flatnonzero(self.rows == (-1 if kept is None else kept))
         self.cursor = int(found[0]) if len(found) else 0
 
     def _order(self, rows: np.ndarray) -> np.ndarray:
