@@ -10,11 +10,12 @@ from ffnscope.tui.blocks import ranges as range_lines
 from ffnscope.tui.lines import BLANK, Line, Writer, line
 from ffnscope.tui.overview_columns import Axis, Category, Cells, bar_cells, columns, letter_cells, stack_cells
 from ffnscope.tui.overview_data import Overview
-from ffnscope.tui.overview_says import BIN_LETTERS, covering_parts
+from ffnscope.tui.overview_says import BIN_LETTERS, POSITIONAL_LETTERS, TYPE_LETTERS, covering_parts
 from ffnscope.tui.text import Glyphs, count
 
 Body = Callable[[Overview, Axis, int, int], list[Line]]  # (overview, axis, number of the cursor's layer, height)
 
+PANEL_NAME = 15  # cells of a bin's letter and name
 SUPPRESSING = 0.8  # the paper: over 80% of the token detectors suppress their triggers
 ORDER_STYLES = ("token", "trigger", "mark")
 # What is covered by few n-grams is what one looks for: warm and bright.
@@ -32,17 +33,11 @@ NEW = (
     Category("e", "in an earlier layer", "trigger"),
     Category("p", "in the layer before", "position"),
 )
-TYPE_LETTERS = {"oscillatory": "o", "both": "b", "one": "e", "other": "x"}
 TYPE_STYLES = {"oscillatory": "mark", "both": "error", "one": "position", "other": "token"}
 TYPES = tuple(
-    Category(
-        TYPE_LETTERS[kind].upper() if strength == "strong" else TYPE_LETTERS[kind],
-        f"{kind} {strength}",
-        TYPE_STYLES[kind] + ("" if strength == "strong" else "-weak"),
-    )
-    for kind, strength in POSITIONAL
+    Category(letter, f"{kind} {strength}", TYPE_STYLES[kind] + ("" if strength == "strong" else "-weak"))
+    for letter, (kind, strength) in zip(POSITIONAL_LETTERS, POSITIONAL, strict=True)
 )
-
 TYPE_LEGEND = (
     *(Category(TYPE_LETTERS[kind].upper(), kind, TYPE_STYLES[kind]) for kind in TYPE_LETTERS),
     Category("o", "lower case: weak", TYPE_STYLES["oscillatory"] + "-weak"),
@@ -177,17 +172,22 @@ def ranges_body(overview: Overview, axis: Axis, cursor: int, height: int) -> lis
     return [*out, line((drawn[-1], "dim"))]
 
 
-def layer_panel(overview: Overview, layer: int, width: int) -> list[Line]:
-    """The exact numbers of Figure 2 for one layer, which are its legend too."""
+def layer_panel(overview: Overview, layer: int, width: int, height: int) -> list[Line]:
+    """The exact numbers of Figure 2 for one layer, which are its legend too; in two blocks where it is low and wide."""
     each = overview.figures.get(layer)
     if each is None:
         return [BLANK, line((f"  layer {layer} is not collected yet", "dim"))]
-    room = min(max((width - 16) // 3, 6), 10)
-    head = "".join(word.rjust(room) for word in ("uni", "bi", "tri"))
-    out = [line((" covered by".ljust(16) + head, "dim"))]
+    blocks = 2 if height < len(BINS) + 2 and width >= 2 * (PANEL_NAME + 3 * 7) else 1
+    room = min(max((width // blocks - PANEL_NAME) // 3, 6), 10)
     parts = [covering_parts(order)(each) for order in (1, 2, 3)]
-    for number, category in enumerate(BINS):
-        numbers = "".join(count(part[number]).rjust(room) for part in parts)
-        out.append(line((f" {category.letter}", category.style), (f" {category.name:<13}", "dim"), (numbers, "text")))
+    rows = -(-len(BINS) // blocks)
+    lines = [Writer(overview.glyphs) for _ in range(rows + 1)]
+    for block in range(blocks):
+        head = "".join(word.rjust(room) for word in ("uni", "bi", "tri"))
+        lines[0].to(block * (width // blocks)).add(" covered by".ljust(PANEL_NAME) + head, "dim")
+        for row, number in enumerate(range(block * rows, min((block + 1) * rows, len(BINS)))):
+            made, category = lines[row + 1].to(block * (width // blocks)), BINS[number]
+            made.add(f" {category.letter}", category.style).add(f" {category.name}".ljust(PANEL_NAME - 2), "dim")
+            made.add("".join(count(part[number]).rjust(room) for part in parts))
     whole = f"{count(each.neurons)} neurons, {count(each.dead)} dead"
-    return [*out, line((f"   {whole}", "dim"))]
+    return [*(made.line() for made in lines), line((f"   {whole}", "dim"))]

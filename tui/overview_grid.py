@@ -92,7 +92,7 @@ class Drawer:
             drawn = self._bodies.get((slot, width, room))
             return _filled([*out, *(drawn or [BLANK, line((f"  drawing{glyphs.ellipsis}", "dim"))])], height)
         if slot == PANEL:
-            return _filled([*out, *layer_panel(overview, layer, width)], height)
+            return _filled([*out, *layer_panel(overview, layer, width, room)], height)
         figure = FIGURES[slot]
         if overview.read is None:
             return _filled([*out, BLANK, line((f"  reading the layers{glyphs.ellipsis}", "dim"))], height)

@@ -8,6 +8,10 @@ from ffnscope.store.figures import DETECTORS, POSITIONAL, LayerFigures
 from ffnscope.tui.overview_data import Overview
 from ffnscope.tui.text import count, freq, percent
 
+TYPE_LETTERS = {"oscillatory": "o", "both": "b", "one": "e", "other": "x"}
+POSITIONAL_LETTERS = tuple(
+    TYPE_LETTERS[kind].upper() if strength == "strong" else TYPE_LETTERS[kind] for kind, strength in POSITIONAL
+)
 BIN_LETTERS = "abcdefghij0"  # of the bins of Figure 2, then those that no n-gram covers
 
 
@@ -34,14 +38,14 @@ def say_frequency(overview: Overview, each: LayerFigures) -> str:
     mean = each.mean_frequency_alive
     if mean is None:
         return "all neurons are dead"
-    return f"its {count(each.alive)} alive neurons are activated at {freq(mean).strip()} of the positions on average"
+    return f"{count(each.alive)} alive neurons, activated at {freq(mean).strip()} of the positions on average"
 
 
 def say_detectors(overview: Overview, each: LayerFigures) -> str:
     """Figure 3a."""
     words = ", ".join(f"{count(n.detectors)} {word}" for n, word in zip(each.ngrams, DETECTORS, strict=True))
     whole = sum(x.tokens.detectors for x in overview.known())
-    return f"{words} detectors; {count(whole)} token detectors in all layers"
+    return f"{words} detectors; {count(whole)} token in all layers"
 
 
 def say_detected(overview: Overview, each: LayerFigures) -> str:
@@ -54,7 +58,7 @@ def say_new(overview: Overview, each: LayerFigures) -> str:
     """Figure 4."""
     fresh = each.tokens.new_overall or 0
     against = each.tokens.new_against_previous
-    said = f"of {count(each.tokens.detected)} detected tokens {count(fresh)} new overall"
+    said = f"{count(each.tokens.detected)} detected tokens: {count(fresh)} new overall"
     return said + (f", {count(against)} new against the layer before" if against is not None else "")
 
 
@@ -64,15 +68,13 @@ def say_suppressing(overview: Overview, each: LayerFigures) -> str:
     if not tokens.detectors:
         return "no token detectors"
     share = f"{percent(tokens.suppressing_share or 0.0, 1)}, {_interval(*tokens.suppressing_interval)}"
-    return f"{count(tokens.suppressing)} of {count(tokens.detectors)} token detectors suppress their triggers ({share})"
+    return f"{count(tokens.suppressing)} of {count(tokens.detectors)} token detectors suppress ({share})"
 
 
 def say_positional(overview: Overview, each: LayerFigures) -> str:
     """Figure 8."""
-    there = [
-        f"{count(n)} {kind} {strength}" for (kind, strength), n in zip(POSITIONAL, each.positional, strict=True) if n
-    ]
-    return ", ".join(there) or "no positional neurons"
+    there = [f"{letter}:{count(n)}" for letter, n in zip(POSITIONAL_LETTERS, each.positional, strict=True) if n]
+    return f"{count(each.positional_neurons)} positional neurons" + (": " if there else "") + " ".join(there)
 
 
 def say_ranges(overview: Overview, each: LayerFigures) -> str:

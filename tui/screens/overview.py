@@ -206,7 +206,7 @@ class Overview(Pager, inherit_bindings=True):
         parts: list[Part] = [("overview ", "accent"), *name]
         at = self._grid.slots.index(self.figure) if self._grid else self.figure
         parts.append((f"  {at + 1}/{len(self._grid.slots) if self._grid else len(FIGURES)}", "accent"))
-        return [*parts, (f"  {run.model.layers} layers of {count(run.model.neurons)} neurons", "text")]
+        return [*parts, (f"  {run.model.layers} {self.glyphs.times} {count(run.model.neurons)} neurons", "text")]
 
     def hints(self) -> str:
         """The keys."""

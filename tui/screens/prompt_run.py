@@ -186,11 +186,13 @@ class PromptRun(Pager, inherit_bindings=True):
         parts: list[Part] = [("prompt ", "accent")]
         if self.view is None:
             return parts
-        result = self.view.result
+        result, run = self.view.result, self.session.store.run
         parts.append((f"{count(len(result.tokens))} tokens", "text"))
+        if (dtype := run.settings.get("dtype", "float32")) != "float32":
+            parts.append((f" {self.glyphs.dot} float32 here, {dtype} in the store", "dim"))
         if result.left_out:
-            window = self.session.store.run.corpus.seq_len
-            said = f"the last {count(result.left_out)} of the text left out: the window has {count(window)}"
+            window = count(run.corpus.seq_len)
+            said = f"the last {count(result.left_out)} of the text left out: the window has {window}"
             parts.append((f" {self.glyphs.dot} {said}", "error"))
         return parts
 
