@@ -35,9 +35,7 @@ class Domain(NamedTuple):
     count_only: bool = False
 
 
-def cut_windows(
-    documents: Sequence[Sequence[int]], seq_len: int, bos_id: int | None
-) -> tuple[np.ndarray, int]:
+def cut_windows(documents: Sequence[Sequence[int]], seq_len: int, bos_id: int | None) -> tuple[np.ndarray, int]:
     """The windows [S, T] int64 of one domain's tokenised documents, and the number of tokens left over."""
     stream: list[int] = []
     for number, document in enumerate(documents):
@@ -357,9 +355,7 @@ class LayerSummary:
     suppressing_share: float | None
 
 
-def model_summary(
-    layers: Sequence[Sequence[Neuron]], projections: Sequence[np.ndarray]
-) -> list[LayerSummary]:
+def model_summary(layers: Sequence[Sequence[Neuron]], projections: Sequence[np.ndarray]) -> list[LayerSummary]:
     """Summaries of all layers in order; `projections` holds one [F, V] a layer."""
     seen: set[int] = set()
     previous: set[int] = set()
@@ -372,8 +368,9 @@ def model_summary(
                 number = coverage_bin(m)
                 if number is not None:
                     coverage[n][number] += 1
-        triggers = [(row, neuron.detected) for row, neuron in zip(project, neurons, strict=True)
-                    if neuron.detector_order == 1]
+        triggers = [
+            (row, neuron.detected) for row, neuron in zip(project, neurons, strict=True) if neuron.detector_order == 1
+        ]
         suppressing = sum(1 for row, detected in triggers if (trigger_projection(row, detected) or 0.0) < 0)
         tokens = {gram[0] for _, detected in triggers for gram, _, _ in detected}
         summaries.append(

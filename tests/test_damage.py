@@ -80,9 +80,7 @@ def test_a_reading_that_ends_the_process_is_damage(path: Path, monkeypatch: pyte
 
     code = "import json,os;print(json.dumps(['doing','layer 1',0.5]),flush=True);os.kill(os.getpid(),11)#"
     monkeypatch.setattr(apart, "__name__", f"os import path; {code}")
-    assert list(verify_apart(path)) == [
-        "data.mdb: its pages are damaged: reading layer 1 ended the process (SIGSEGV)"
-    ]
+    assert list(verify_apart(path)) == ["data.mdb: its pages are damaged: reading layer 1 ended the process (SIGSEGV)"]
 
 
 COMMANDS = ("info", "export", "search S the", "report", "verify", "compare S")

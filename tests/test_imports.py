@@ -58,7 +58,8 @@ HEAVY = {"torch", "transformers", "textual", "plotext", "numba", "accelerate"}
 
 
 @pytest.mark.parametrize(
-    "arguments", ["--help", "--version", "export --help", "info S", "search S the", "export S", "report S --json", "verify S"]
+    "arguments",
+    ["--help", "--version", "export --help", "info S", "search S the", "export S", "report S --json", "verify S"],
 )
 def test_commands_that_read_stay_light(store, arguments):
     given = [str(store) if word == "S" else word for word in arguments.split()]
