@@ -29,6 +29,7 @@ from ffnscope.core.offload import load_offloaded
 from ffnscope.core.plan import GIB, Plan, check_memory, count_threads, make_plan
 from ffnscope.core.projection import project
 from ffnscope.core.request import CollectRequest, check_request, check_same_run, describe_run
+from ffnscope.core.similar import similar_rows
 from ffnscope.core.statistics import LayerCounts, count_layer, counting_bytes, layer_arrays, make_tables
 from ffnscope.core.sweep import RecordedLayer, Sweep, make_groups
 from ffnscope.core.team import Team, join_team
@@ -200,13 +201,16 @@ class _Run:
         order = (last != ABSENT).sum(axis=1)
         tokens = last[np.arange(len(last)), order - 1] if len(last) else np.zeros(0, np.int64)
         self.progress.enter(f"projecting layer {layer}")
+        outputs = self.model.output_rows(layer)
         arrays |= project(
-            self.model.output_rows(layer),
+            outputs,
             self.model.unembedding(),
             self.request.top_k,
             arrays["detected_neuron"],
             tokens,
         )
+        self.progress.enter(f"comparing output rows of layer {layer}")
+        arrays |= similar_rows(outputs)
         self.progress.enter(f"writing layer {layer}")
         alive = np.flatnonzero(counts.activations)
         curves = ((int(neuron), counts.curves[neuron]) for neuron in alive)

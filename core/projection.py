@@ -40,7 +40,7 @@ def project(
         torch.mm(outputs[first:last], unembedding.T, out=part)
         for name, largest in (("promoted", True), ("suppressed", False)):
             whole[:, vocabulary:] = -torch.inf if largest else torch.inf
-            best, which = _extreme(whole, kept, largest)
+            best, which = extreme(whole, kept, largest)
             ids[name][first:last] = which.cpu().numpy().astype(np.uint32)
             values[name][first:last] = best.cpu().numpy()
         start, stop = np.searchsorted(neurons, [first, last])
@@ -60,7 +60,7 @@ def project(
     }
 
 
-def _extreme(values: torch.Tensor, kept: int, largest: bool) -> tuple[torch.Tensor, torch.Tensor]:
+def extreme(values: torch.Tensor, kept: int, largest: bool) -> tuple[torch.Tensor, torch.Tensor]:
     """The ``kept`` largest (or smallest) of each row and their columns, ties by lower column.
 
     Every one of them lies in one of the ``kept`` chunks of columns with the most extreme values, so that one pass for

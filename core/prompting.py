@@ -112,7 +112,11 @@ def _find(run: RunInfo) -> ModelSource:
     if not path:
         raise UserError(f"this store does not say where its model {run.model.name} was")
     folder = path
-    if not Path(path).exists():
+    try:
+        there = Path(path).exists()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    if not there:
         cached = None if Path(path).is_absolute() else snapshot(path)
         if cached is None:
             raise UserError(f"{path}: the model of this store is not on this machine; a prompt needs it there")

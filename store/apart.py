@@ -12,13 +12,15 @@ from pathlib import Path
 
 from ffnscope.store.errors import DamagedStoreError, UserError
 
+CHILD = f"from {__name__} import _main; _main()"
+
 
 def verify_apart(path: Path, progress: Callable[[str, float], None] = lambda what, share: None) -> Iterator[str]:
     """What ``verify`` yields for the store in ``path``, and a line where reading it ends the process.
 
     Raises UserError where there is no store to open, or one of a newer format.
     """
-    command = [sys.executable, "-c", f"from {__name__} import _main; _main()", os.fspath(path)]
+    command = [sys.executable, "-c", CHILD, os.fspath(path)]
     doing = "opening it"
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="ascii"

@@ -121,7 +121,8 @@ def write(
     tokens = Tokens(store, token_ids)
     if format == "csv":
         writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(names)
+        # No run has such names, a store made by hand may.
+        writer.writerow([name if name.isprintable() else json_text(name)[1:-1] for name in names])
         for cells in _chunks(store, selection, names, tokens):
             writer.writerows(zip(*(_csv(name, part) for name, part in zip(names, cells, strict=True)), strict=True))
     else:

@@ -24,6 +24,7 @@ _SIGNS = re.compile("<=|>=|!=|<|>|=")
 _NUMBER = re.compile(r"[+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:e[+-]?\d+)?", re.IGNORECASE)
 _UNITS = {"": 1, "k": 1000, "m": 1_000_000, "%": 0.01}
 _LARGEST = 2**63 - 1
+_LONGEST = 400  # characters of a number, more than any of the columns' can have
 
 
 class FilterError(UserError):
@@ -217,6 +218,7 @@ def _unquoted(piece: str) -> str:
 
 
 def _number(text: str, column: str, sign: str, whole: Word) -> float | int:
+    _check_length(text, whole)
     lower = text.lower()
     unit = lower[-1:] if lower[-1:] in ("k", "m", "%") else ""
     digits = lower[: len(lower) - len(unit)]
@@ -232,6 +234,7 @@ def _number(text: str, column: str, sign: str, whole: Word) -> float | int:
 
 
 def _range(text: str, column: str, whole: Word) -> tuple[int, int]:
+    _check_length(text, whole)
     match = re.fullmatch(r"(\d*)(-?)(\d*)", text, re.ASCII)
     if not match or not (match[1] or match[3]):
         raise whole.bad(f"{text!r} is no range of {column}, as in {column}:0-5,8")
@@ -240,6 +243,11 @@ def _range(text: str, column: str, whole: Word) -> tuple[int, int]:
     if low > high:
         raise whole.bad(f"{text!r} ends before it begins")
     return min(low, _LARGEST), min(high, _LARGEST)
+
+
+def _check_length(text: str, whole: Word) -> None:
+    if len(text) > _LONGEST:
+        raise whole.bad(f"a number of {len(text):,} characters")
 
 
 def _known(domains: Sequence[str]) -> str:

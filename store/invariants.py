@@ -130,6 +130,20 @@ def _projection(a: Arrays, run: RunInfo) -> np.ndarray:
     return bad | (np.isnan(said) != (sizes == 0)) | (np.abs(mean - said) > 1e-5 + 1e-4 * np.abs(mean))
 
 
+def _similar(a: Arrays, run: RunInfo) -> np.ndarray:
+    neurons = len(a["kind"])
+    own, bad = np.arange(neurons)[:, None], np.zeros(neurons, np.bool_)
+    for name, sign in (("similar", 1), ("opposed", -1)):
+        listed, cosines = a[name], sign * a[f"{name}_cosine"]
+        there = listed != ABSENT
+        bad |= (there & ((listed >= neurons) | (listed == own) | ~(np.abs(cosines) <= 1))).any(axis=1)
+        bad |= (np.isnan(cosines) == there).any(axis=1) | (there[:, 1:] > there[:, :-1]).any(axis=1)
+        bad |= (cosines[:, 1:] > cosines[:, :-1]).any(axis=1)
+        ordered = np.sort(listed, axis=1)
+        bad |= ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] != ABSENT)).any(axis=1)
+    return bad
+
+
 def _contexts(a: Arrays, run: RunInfo) -> np.ndarray:
     bad = np.zeros(len(a["kind"]), np.bool_)
     for name in ("strongest", "random"):
@@ -154,5 +168,6 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("number of n-grams that cover 95% is wrong", _coverage),
     ("detected n-grams do not make the detector that is named", _detectors),
     ("projections are out of order or do not agree", _projection),
+    ("similar output rows are no others of the layer, or out of order", _similar),
     ("contexts are no positions of the corpus", _contexts),
 )

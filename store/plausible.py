@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ffnscope.store.records import RunInfo
-from ffnscope.store.schema import ABSENT, CONTEXTS, LAYER_ARRAYS, TOP_NGRAMS
+from ffnscope.store.schema import ABSENT, CONTEXTS, LAYER_ARRAYS, SIMILAR, TOP_NGRAMS
 from ffnscope.store.values import DamagedValueError
 from ffnscope.store.words import KINDS, ORDERS, POSITION_STRENGTHS, POSITION_TYPES
 
@@ -39,12 +39,17 @@ def check_run(run: RunInfo) -> None:
         _need(type(settings.get(name)) is int and settings[name] > 0, f"setting {name}")
 
 
-def check_column(name: str, array: np.ndarray, run: RunInfo) -> None:
-    """Raise DamagedValueError where an array is not one of this name of the run's layers, or its codes are unknown."""
+def check_column(name: str, array: np.ndarray, run: RunInfo, owners: tuple[int, ...] | None) -> None:
+    """Raise DamagedValueError where an array is not one of this name of the run's layers, or its codes are unknown.
+
+    ``owners``: the shape of the layer's ``detected_neuron``, which its other detected arrays go with.
+    """
     spec = LAYER_ARRAYS[name]
     kept = min(run.settings["top_k"], run.model.vocabulary)
     sizes = {"F": run.model.neurons, "D": len(run.corpus.domains), "K": kept, "G": TOP_NGRAMS, "C": CONTEXTS}
-    shape = tuple(len(array) if each == "M" and array.ndim else sizes.get(each, 0) or int(each) for each in spec.shape)
+    sizes["R"] = SIMILAR
+    sizes["M"] = owners[0] if owners else 0
+    shape = tuple(sizes[each] if each in sizes else int(each) for each in spec.shape)
     if array.dtype != np.dtype(spec.dtype) or array.shape != shape:
         raise DamagedValueError(f"is {array.dtype}{list(array.shape)}, not {np.dtype(spec.dtype)}{list(shape)}")
     if name in _CODES and array.max(initial=0) >= len(_CODES[name]):

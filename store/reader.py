@@ -161,7 +161,8 @@ class Store:
         try:
             array = self._value("columns", LAYER_KEY.pack(layer) + name.encode(), rows.copied)
             if array is not None:
-                check_column(name, array, self.run)
+                owners = self._shape("columns", LAYER_KEY.pack(layer) + b"detected_neuron")
+                check_column(name, array, self.run, owners)
                 return array
         except DamagedValueError as error:
             raise self._damaged(f"{name} of layer {layer}: {error}") from error
@@ -259,12 +260,10 @@ class Store:
             total = array_header(raw("kind"))[2][0]
             if not 0 <= neuron < total:
                 raise UserError(f"no neuron {neuron} in layer {layer}; it has 0 to {total - 1}")
-            order = int(row("order"))
-            activations = int(row("activations"))
+            order, activations = int(row("order")), int(row("activations"))
             sizes = [max(domain.windows * corpus.seq_len, 1) for domain in corpus.domains]
             names = [domain.name for domain in corpus.domains]
             shares = [float(np.float32(a / s)) for a, s in zip(row("domain_activations"), sizes, strict=True)]
-            trigger = float(row("trigger_projection"))
             return Neuron(
                 layer=layer,
                 neuron=neuron,
@@ -282,7 +281,7 @@ class Store:
                 ngrams_distinct=rows.three(row("ngrams_distinct")),
                 order=order,
                 detected=rows.detected(raw, neuron, order) if order else (),
-                trigger_projection=trigger if order else None,
+                trigger_projection=float(row("trigger_projection")) if order else None,
                 position_mi=float(row("position_mi")),
                 position_bias=float(row("position_bias")),
                 position_type=POSITION_TYPES[int(row("position_type"))],
@@ -290,6 +289,8 @@ class Store:
                 top_ngrams=(rows.top(row, "top_unigrams"), rows.top(row, "top_bigrams"), rows.top(row, "top_trigrams")),
                 promoted=rows.pairs(row("promoted"), row("promoted_projection")),
                 suppressed=rows.pairs(row("suppressed"), row("suppressed_projection")),
+                similar=rows.others(row("similar"), row("similar_cosine")),
+                opposed=rows.others(row("opposed"), row("opposed_cosine")),
                 domain_frequencies=tuple(zip(names, shares, strict=True)),
                 strongest=rows.contexts(row("strongest_window"), row("strongest_position"), row("strongest_value")),
                 drawn=rows.contexts(row("random_window"), row("random_position"), None),

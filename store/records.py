@@ -221,6 +221,8 @@ class Neuron:
     top_ngrams: tuple[tuple[Ngram, ...], tuple[Ngram, ...], tuple[Ngram, ...]]
     promoted: tuple[tuple[int, float], ...]  # (token, projection), largest first
     suppressed: tuple[tuple[int, float], ...]  # smallest first
+    similar: tuple[tuple[int, float], ...]  # (neuron of the layer, cosine of the output rows), largest first
+    opposed: tuple[tuple[int, float], ...]  # smallest first
     domain_frequencies: tuple[tuple[str, float], ...]
     strongest: tuple[Context, ...]
     drawn: tuple[Context, ...]

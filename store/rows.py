@@ -21,6 +21,12 @@ def pairs(tokens: np.ndarray, values: np.ndarray) -> tuple[tuple[int, float], ..
     return tuple(zip(tokens.tolist(), values.tolist(), strict=True))
 
 
+def others(neurons: np.ndarray, cosines: np.ndarray) -> tuple[tuple[int, float], ...]:
+    """Those of the neurons [R] that are there, with their cosines [R]."""
+    kept = neurons != schema.ABSENT
+    return pairs(neurons[kept], cosines[kept])
+
+
 def top(row: Any, name: str) -> tuple[Ngram, ...]:
     """The n-grams of ``top_unigrams`` and the like; ``row(name)`` gives the neuron's row of an array."""
     tokens, counts, totals = row(name).tolist(), row(f"{name}_count").tolist(), row(f"{name}_total").tolist()

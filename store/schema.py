@@ -10,12 +10,13 @@ FORMAT_VERSION = 1
 ABSENT = 0xFFFFFFFF  # a token, window or position that is not there
 TOP_NGRAMS = 20
 CONTEXTS = 8
+SIMILAR = 5
 
 
 @dataclass(frozen=True)
 class ArraySpec:
     """One array of a layer. Shape letters: F neurons, D domains, K projection list length, M detected n-grams,
-    G = TOP_NGRAMS, C = CONTEXTS; digits stand for themselves."""
+    G = TOP_NGRAMS, C = CONTEXTS, R = SIMILAR; digits stand for themselves."""
 
     dtype: str
     shape: str
@@ -46,6 +47,12 @@ LAYER_ARRAYS: dict[str, ArraySpec] = {
     "promoted_projection": ArraySpec("<f4", "FK", "their projections"),
     "suppressed": ArraySpec("<u4", "FK", "tokens with the smallest projection"),
     "suppressed_projection": ArraySpec("<f4", "FK", "their projections"),
+    "similar": ArraySpec(
+        "<u4", "FR", "neurons of the layer whose output rows have the largest cosine; ABSENT where fewer"
+    ),
+    "similar_cosine": ArraySpec("<f4", "FR", "their cosines; NaN where fewer"),
+    "opposed": ArraySpec("<u4", "FR", "neurons of the layer whose output rows have the smallest cosine"),
+    "opposed_cosine": ArraySpec("<f4", "FR", "their cosines"),
     "top_unigrams": ArraySpec("<u4", "FG1", "most frequent triggering unigrams; ABSENT where there are fewer"),
     "top_unigrams_count": ArraySpec("<u4", "FG", "activations on each"),
     "top_unigrams_total": ArraySpec("<u4", "FG", "occurrences of each in the data"),
@@ -75,6 +82,7 @@ def check_layer_arrays(arrays: dict[str, np.ndarray], neurons: int, domains: int
         raise ValueError(f"a layer's arrays differ from the format: {sorted(set(arrays) ^ set(LAYER_ARRAYS))}")
     detected = len(arrays["detected_neuron"])
     sizes = {"F": neurons, "D": domains, "K": top_k, "M": detected, "G": TOP_NGRAMS, "C": CONTEXTS}
+    sizes["R"] = SIMILAR
     for name, spec in LAYER_ARRAYS.items():
         shape = tuple(sizes.get(letter) or (0 if letter in sizes else int(letter)) for letter in spec.shape)
         array = arrays[name]

@@ -56,14 +56,15 @@ def array_header(value: bytes | memoryview) -> tuple[int, np.dtype, tuple[int, .
         raise DamagedValueError("shorter than its shape")
     shape = struct.unpack_from(f"<{ndim}Q", value, _HEAD.size)
     dtype = np.dtype(name)
-    size = dtype.itemsize
+    size = span = dtype.itemsize
     for length in shape:
         size *= length
+        span *= max(length, 1)  # numpy refuses an empty array too where the other lengths are huge
     stored = len(value) - offset
     fits = (
         size == stored if codec == RAW else stored <= size + size // 1000 + 64 and size <= MOST_INFLATED * stored + 64
     )
-    if size > MAX_ARRAY_BYTES or not fits:
+    if span > MAX_ARRAY_BYTES or not fits:
         raise DamagedValueError("its length does not fit its shape")
     return codec, dtype, shape, offset
 

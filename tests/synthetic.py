@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from synthetic_neurons import MIN_OCCURRENCES, RULES, Corpus, count_layer
+from synthetic_similar import SIMILAR_NAMES, spread
 from synthetic_text import BOS, make_text
 
 from ffnscope.store.records import CorpusInfo, DomainInfo, ModelInfo, Progress, RunInfo
@@ -131,6 +132,7 @@ def _light_layers(
             for name, spec in LAYER_ARRAYS.items()
         }
         arrays["detected_neuron"] = np.repeat(np.arange(neurons, dtype=np.uint32), sizes)
+        arrays |= spread({name: counted[name] for name in SIMILAR_NAMES}, drawn, len(rules))
         has_curve = (arrays["activations"] > 0) & ((arrays["position_type"] > 0) | (np.arange(neurons) < 64))
         yield arrays | {"curves": _Drawn(counted["curves"], drawn), "has_curve": has_curve}  # type: ignore[dict-item]
 

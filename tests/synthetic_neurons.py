@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from synthetic_similar import nearest
 from synthetic_text import BOS, Text
 
-from ffnscope.store.schema import ABSENT, CONTEXTS, LAYER_ARRAYS, TOP_NGRAMS
+from ffnscope.store.schema import ABSENT, CONTEXTS, LAYER_ARRAYS, SIMILAR, TOP_NGRAMS
 from ffnscope.store.words import KINDS, POSITION_TYPES
 
 MIN_OCCURRENCES = 5
@@ -90,7 +91,7 @@ def _fire(rng: np.random.Generator, corpus: Corpus, rule: str) -> tuple[np.ndarr
 def count_layer(rng: np.random.Generator, corpus: Corpus, rules: list[str], top_k: int) -> dict[str, np.ndarray]:
     """The arrays of a layer whose neurons fire by ``rules``; ``curves`` [F, D, T] uint32 beside them."""
     neurons, domains = len(rules), len(corpus.domain_windows)
-    sizes = {"F": neurons, "D": domains, "K": top_k, "G": TOP_NGRAMS, "C": CONTEXTS, "M": 0}
+    sizes = {"F": neurons, "D": domains, "K": top_k, "G": TOP_NGRAMS, "C": CONTEXTS, "R": SIMILAR, "M": 0}
     out: dict[str, np.ndarray] = {}
     for name, spec in LAYER_ARRAYS.items():
         shape = tuple(sizes[letter] if letter in sizes else int(letter) for letter in spec.shape)
@@ -185,6 +186,7 @@ def _project(
         away = unembedding[_last(grams)].mean(axis=0)
         rows[i] = rows[i] * 0.7 + (-away if rng.random() < 0.85 else away)
     rows *= np.float32(0.03)
+    out |= nearest(rows)
     spans = {i: part for i, *part in detected}
     columns: dict[str, list[np.ndarray]] = {name: [] for name in LAYER_ARRAYS if name.startswith("detected_")}
     for start in range(0, neurons, 512):

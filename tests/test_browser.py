@@ -501,11 +501,26 @@ async def test_other_detectors_of_the_same_tokens_end_the_page(app: FfnscopeApp)
         await pilot.pause(0.5)
         await keys(pilot, "G")
         assert "other detectors of these tokens" in shown(app)
-        related = browser(app).frame.related[1]
+        related = browser(app).frame.related[1].same
         own = {ngram.tokens[0] for ngram in browser(app).frame.page.neuron.detected}
         for hit, shared in related:
             other = app.sessions[0].store.neuron(hit.layer, hit.neuron)
             assert len(own & {ngram.tokens[0] for ngram in other.detected}) == shared
+
+
+async def test_similar_and_opposed_output_rows_end_the_page(app: FfnscopeApp) -> None:
+    store = app.sessions[0].store
+    async with app.run_test(size=LARGE) as pilot:
+        dead = next(n for n in range(120) if store.neuron(1, n).kind == "dead")
+        for number in (dead, 7):
+            await keys(pilot, "colon", f"text:L1N{number}", "enter", "enter")
+            await pilot.pause(0.3)
+            await keys(pilot, "G")
+            neuron, text = browser(app).frame.page.neuron, shown(app)
+            assert neuron.neuron == number and len(neuron.similar) == len(neuron.opposed) == 5
+            for other, cosine in (*neuron.similar, *neuron.opposed):
+                assert f"{cosine:+.3f}  L1N{other} " in text
+            await keys(pilot, "escape")
 
 
 async def test_keys_can_be_given_to_actions(store: Path) -> None:

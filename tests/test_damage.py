@@ -12,10 +12,10 @@ from collections import Counter
 from pathlib import Path
 
 import flips
-import lmdb
 import pytest
 from synthetic import make_store
 
+from ffnscope.store import apart
 from ffnscope.store.apart import verify_apart
 from ffnscope.store.environment import open_environment
 from ffnscope.store.errors import DamagedStoreError, UserError
@@ -45,9 +45,9 @@ def path(small: Path, tmp_path: Path) -> Path:
 def chosen_bytes(size: int, seed: int) -> list[str]:
     """Bytes to flip, as flips.py takes them: in the meta pages, in the heads of all others, and anywhere."""
     rng = random.Random(seed)
-    used = [page * PAGE + i for page in (0, 1) for i in rng.sample(range(8, 152), 40)]
-    heads = [page * PAGE + i for page in range(2, size // PAGE) for i in rng.sample(range(64), 3)]
-    return [f"{at}:{1 << rng.randrange(8)}" for at in (*used, *heads, *(rng.randrange(size) for _ in range(120)))]
+    used = [page * PAGE + i for page in (0, 1) for i in rng.sample(range(8, 152), 30)]
+    heads = [page * PAGE + i for page in range(2, size // PAGE) for i in rng.sample(range(64), 2)]
+    return [f"{at}:{1 << rng.randrange(8)}" for at in (*used, *heads, *(rng.randrange(size) for _ in range(100)))]
 
 
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
@@ -56,10 +56,13 @@ def test_a_flipped_byte_is_found_or_held_nothing(small: Path, tmp_path: Path, se
     command = [sys.executable, flips.__file__, str(small), str(tmp_path / "flipped.ffn"), *chosen]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     results = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(results) == len(chosen) > 300
+    assert len(results) == len(chosen) > 200
+    # The transaction's number of the older meta page, one bit away from the newest: two whole snapshots, one before the
+    # last transaction, and nothing in the file says which came last.
+    results = [result for result in results if result[:2] not in ([144, "missed"], [PAGE + 144, "missed"])]
     came = Counter(what for _, what, _ in results)
     assert set(came) == {"found", "same"}, [result for result in results if result[1] not in ("found", "same")]
-    assert came["found"] > 80 and came["same"] > 80
+    assert came["found"] > 50 and came["same"] > 50
 
 
 def test_pages_that_lmdb_cannot_stand_are_a_line(path: Path) -> None:
@@ -76,19 +79,15 @@ def test_pages_that_lmdb_cannot_stand_are_a_line(path: Path) -> None:
 
 
 def test_a_reading_that_ends_the_process_is_damage(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ffnscope.store import apart
-
-    code = "import json,os;print(json.dumps(['doing','layer 1',0.5]),flush=True);os.kill(os.getpid(),11)#"
-    monkeypatch.setattr(apart, "__name__", f"os import path; {code}")
+    dies = 'import os; print(\'["doing", "layer 1", 0.5]\', flush=True); os.kill(os.getpid(), 11)'
+    monkeypatch.setattr(apart, "CHILD", dies)
     assert list(verify_apart(path)) == ["data.mdb: its pages are damaged: reading layer 1 ended the process (SIGSEGV)"]
 
 
-COMMANDS = ("info", "export", "search S the", "report", "verify", "compare S")
+COMMANDS = ("info", "export", "search the", "report", "verify", "compare O")
 
 
-def test_a_file_cut_anywhere_is_one_line(
-    path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_cut_anywhere_is_one_line(small: Path, path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = (path / "data.mdb").read_bytes()
     assert len(data) == least_bytes(read_metas(path / "data.mdb"))  # type: ignore[arg-type]
     for size in (*range(0, len(data), PAGE), 1, 100, PAGE + 100, len(data) - 1):
@@ -99,7 +98,7 @@ def test_a_file_cut_anywhere_is_one_line(
         (path / "data.mdb").write_bytes(data[:size])
         for command in COMMANDS:
             name, *rest = command.split()
-            code = main([name, str(path), *(str(path) if word == "S" else word for word in rest)])
+            code = main([name, str(path), *(str(small) if word == "O" else word for word in rest)])
             out, err = capsys.readouterr()
             assert code == (1 if name == "verify" else 2) and err.count("\n") == 1 and "Traceback" not in out + err
             assert out.count("\n") == (name == "verify") and "cut short" in out + err
@@ -177,9 +176,8 @@ def test_missing_and_unknown_keys_are_found(
 
 
 def test_a_missing_curve_of_an_alive_neuron_is_found(path: Path) -> None:
-    with lmdb.open(str(path), readonly=True, max_dbs=8, lock=False) as environment:
-        with environment.begin(db=environment.open_db(b"curves", create=False)) as transaction:
-            key = next(bytes(key) for key, value in transaction.cursor())
+    with Store.open(path) as store:
+        key = next(store.keys("curves"))
     edit(path, "curves", deletes=(key,))
     layer, neuron = struct.unpack(">HI", key)
     assert f"L{layer}N{neuron}" in " ".join(problems(path))

@@ -248,7 +248,9 @@ def walk(store, size, *keys, glyphs=UNICODE, theme="ffnscope", then=None, beside
             for key in keys:
                 await pilot.press(key)
                 await pilot.pause(0.02)
-            await pilot.pause(0.8)
+            for _ in range(4):  # what was read may ask for more: ranges, curves
+                await app.workers.wait_for_complete()
+                await pilot.pause(0.1)
             shown = [line for pane in app.screen.query(Pane) if pane.display for line in pane.shown]
             more = then(app) if then else None
         app.close()
@@ -311,6 +313,21 @@ def test_empty_figures_speak(tmp_path):
     assert "layer 1 not collected yet" in text
 
 
+async def settled(pilot, done):
+    """Wait until something holds."""
+    for _ in range(300):
+        if done():
+            await pilot.pause(0.1)
+            return
+        await pilot.pause(0.05)
+    raise AssertionError("it never came")
+
+
+def test_help_lists_the_keys_of_the_screen(store):
+    text = "\n".join(walk(store, LARGE, "o", "question_mark"))
+    assert "Next figure" in text and "Go to the layer" in text
+
+
 def test_a_live_store_grows(tmp_path):
     from ffnscope.tui.screens.overview import Overview as Screen
 
@@ -323,13 +340,12 @@ def test_a_live_store_grows(tmp_path):
             session = app.sessions[0]
             every, session.layers = session.layers, session.layers[:1]
             await pilot.press("o")
-            await pilot.pause(0.6)
-            assert isinstance(app.screen, Screen)
-            assert app.screen.overview.read == (0,) and sorted(app.screen.overview.figures)[0] == 0
+            await settled(pilot, lambda: isinstance(app.screen, Screen) and app.screen.overview.read)
+            assert app.screen.overview.read == (0,)
             assert any("?" in line for line in app.screen.pane.shown)
             session.layers = every
-            await pilot.pause(2.0)
-            assert app.screen.overview.read == every == (0, 1)
+            await settled(pilot, lambda: app.screen.overview.read == every)
+            assert sorted(app.screen.overview.figures) == [0, 1]
         app.close()
 
     asyncio.run(go())

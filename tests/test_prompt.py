@@ -260,6 +260,15 @@ def test_the_screen_says_that_the_model_is_not_here(tmp_path):
     assert name == "PromptRun" and any("does not say where its model" in line for line in shown)
 
 
+def test_a_failure_of_the_model_does_not_end_the_browser(rules, monkeypatch):
+    def broken(self, text):
+        raise RuntimeError("[/] out of memory\x1b[2J")
+
+    monkeypatch.setattr(PromptModel, "run", broken)
+    shown, name, _ = walk(rules[0], (80, 24), *TYPED)
+    assert name == "PromptRun" and any("the model failed (RuntimeError: [/] out of memory" in line for line in shown)
+
+
 def test_hostile_tokens_on_the_screen(hostile):
     for glyphs in (UNICODE, ASCII):
         shown, name, _ = walk(hostile, (80, 24), "p", *"[/]=-1", "enter", *"hhjjvj", glyphs=glyphs)

@@ -6,6 +6,7 @@ import os
 import sys
 from collections import deque
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import RenderableType
@@ -13,6 +14,7 @@ from textual import events, work
 from textual._compositor import CompositorUpdate
 from textual.app import App, SystemCommand
 from textual.binding import Binding
+from textual.css.query import NoMatches
 from textual.message import Message
 from textual.screen import Screen
 from textual.theme import BUILTIN_THEMES
@@ -145,10 +147,12 @@ class FfnscopeApp(App[None], inherit_bindings=False):
         for browser in self._browsers:
             if browser.session is not session or not browser.is_mounted:
                 continue
-            if changed:
-                browser.looked()
-            else:
-                browser.draw("head")  # the time since the collector's last word goes on
+            # News may come while the panes are being taken down.
+            with suppress(NoMatches):
+                if changed:
+                    browser.looked()
+                else:
+                    browser.draw("head")  # the time since the collector's last word goes on
 
     def next_store(self) -> None:
         """Show the next store, the same neuron where it has it."""

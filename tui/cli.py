@@ -13,6 +13,7 @@ from ffnscope.store.errors import UserError
 from ffnscope.tui.commands.collect import collect
 from ffnscope.tui.commands.compare import compare
 from ffnscope.tui.commands.demo import demo
+from ffnscope.tui.commands.doctor import doctor
 from ffnscope.tui.commands.export import export
 from ffnscope.tui.commands.info import info
 from ffnscope.tui.commands.report import report
@@ -33,7 +34,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
-for command in (demo, collect, view, search, export, report, compare, info, verify):
+for command in (demo, collect, view, search, export, report, compare, info, verify, doctor):
     app.command()(command)
 
 

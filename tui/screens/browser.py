@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 
 from textual import events, work
 from textual.app import ComposeResult
@@ -15,7 +16,7 @@ from textual.timer import Timer
 from ffnscope.store.errors import UserError
 from ffnscope.tui.facts import PageData
 from ffnscope.tui.frame import PANES, Frame
-from ffnscope.tui.related import Related, same_tokens
+from ffnscope.tui.related import Related, pointing, same_tokens
 from ffnscope.tui.screens.actions import MoveActions
 from ffnscope.tui.screens.tasks import TaskActions
 from ffnscope.tui.session import Session
@@ -77,7 +78,7 @@ class Browser(MoveActions, TaskActions, Screen[None], inherit_bindings=False):
         """The plot library is loaded."""
 
     class RelatedRead(Message):
-        """Other detectors of a neuron's tokens."""
+        """The neurons that have to do with one."""
 
         def __init__(self, name: str, related: Related):
             super().__init__()
@@ -189,7 +190,7 @@ class Browser(MoveActions, TaskActions, Screen[None], inherit_bindings=False):
             self.say(str(error), "error")
         self.draw("neuron", "peek")
         page = self.frame.page
-        if page is not None and page.neuron.order == 1 and self.frame.at == "neuron":
+        if page is not None and self.frame.at == "neuron":
             self.read_related(page)
 
     def refresh_list(self) -> None:
@@ -219,9 +220,12 @@ class Browser(MoveActions, TaskActions, Screen[None], inherit_bindings=False):
 
     @work(thread=True, group="related", exclusive=True)
     def read_related(self, page: PageData) -> None:
-        """Find other detectors of a neuron's tokens."""
+        """Find the neurons that have to do with one."""
         with suppress(UserError):
-            self.post_message(self.RelatedRead(page.name, same_tokens(self.session.read_index(), page)))
+            related = pointing(page, self.session.store.neuron)
+            if page.neuron.order == 1:
+                related = replace(related, same=same_tokens(self.session.read_index(), page))
+            self.post_message(self.RelatedRead(page.name, related))
 
     def on_browser_related_read(self, event: RelatedRead) -> None:
         """They stand at the end of the page."""

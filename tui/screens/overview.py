@@ -36,14 +36,15 @@ class Overview(Pager, inherit_bindings=True):
         Binding("enter", "go", "Go to the layer", id="go"),
         Binding("b", "compare", "Compare the open stores over relative depth", id="compare"),
         Binding("z", "whole", "One figure at full size, or several", id="whole"),
+        Binding("question_mark", "help", "Help", id="help"),
     ]
 
     class Read(Message):
-        """The figures of all layers."""
+        """The figures of all layers of an open store."""
 
-        def __init__(self, figures: ModelFigures, layers: tuple[int, ...]):
+        def __init__(self, session: Session, figures: ModelFigures, layers: tuple[int, ...]):
             super().__init__()
-            self.figures, self.layers = figures, layers
+            self.session, self.figures, self.layers = session, figures, layers
 
     class RangesRead(Message):
         """Figure 9 of one layer."""
@@ -51,13 +52,6 @@ class Overview(Pager, inherit_bindings=True):
         def __init__(self, layer: int, ranges: tuple[NeuronRanges, ...]):
             super().__init__()
             self.layer, self.ranges = layer, ranges
-
-    class OtherRead(Message):
-        """The figures of another open store."""
-
-        def __init__(self, session: Session, figures: ModelFigures, layers: tuple[int, ...]):
-            super().__init__()
-            self.session, self.figures, self.layers = session, figures, layers
 
     class Drawn(Message):
         """Curves that are compared."""
@@ -85,7 +79,7 @@ class Overview(Pager, inherit_bindings=True):
         self.whole = False
         self.failed = ""
         self.said = ""
-        self._drawing = False  # curves, in a thread
+        self._reading = self._drawing = False  # in a thread
         self._chosen = chosen
         self._grid: Grid | None = None
         self._places: tuple[Place, ...] = ()
@@ -98,16 +92,21 @@ class Overview(Pager, inherit_bindings=True):
         self._ask_ranges()
 
     def _look(self) -> None:
-        if self.session.layers != self.overview.read and not self.failed:
-            self.read_figures()
+        """Read what is new of this store, and of the others where they are compared."""
+        wanted = self._sessions() if self.drawer.stores else [self.session]
+        stale = [each for each in wanted if overview_of(each).read != each.layers]
+        if stale and not self._reading and not self.failed:
+            self._reading = True
+            self.read_figures(stale)
 
-    @work(thread=True, exclusive=True, group="overview")
-    def read_figures(self) -> None:
-        """Read every layer."""
-        try:
-            self.post_message(self.Read(*read_figures(self.session)))
-        except UserError as error:
-            self.post_message(self.Failed(str(error)))
+    @work(thread=True, group="overview")
+    def read_figures(self, sessions: list[Session]) -> None:
+        """Read every layer of these stores."""
+        for session in sessions:
+            try:
+                self.post_message(self.Read(session, *read_figures(session)))
+            except UserError as error:
+                self.post_message(self.Failed(str(error)))
 
     @work(thread=True, exclusive=True, group="ranges")
     def read_ranges(self, layer: int) -> None:
@@ -118,10 +117,11 @@ class Overview(Pager, inherit_bindings=True):
             self.post_message(self.Failed(str(error)))
 
     def on_overview_read(self, event: Read) -> None:
-        """Draw the figures."""
+        """Draw the figures; the cursor stays on its layer."""
         layer = self.at
-        self.overview.take(event.figures, event.layers)
+        overview_of(event.session).take(event.figures, event.layers)
         self.cursor = self.overview.layers.index(layer) if layer in self.overview.layers else 0
+        self._reading = False
         self.drawer.forget()
         self._ask_ranges()
         self.refresh_content()
@@ -129,22 +129,6 @@ class Overview(Pager, inherit_bindings=True):
     def on_overview_ranges_read(self, event: RangesRead) -> None:
         """Draw Figure 9."""
         self.overview.ranges[event.layer] = event.ranges
-        self.drawer.forget()
-        self.refresh_content()
-
-    @work(thread=True, exclusive=True, group="others")
-    def read_others(self) -> None:
-        """Read the other open stores."""
-        for session in self._sessions():
-            if overview_of(session).read != session.layers:
-                try:
-                    self.post_message(self.OtherRead(session, *read_figures(session)))
-                except UserError as error:
-                    self.post_message(self.Failed(str(error)))
-
-    def on_overview_other_read(self, event: OtherRead) -> None:
-        """Draw its curves."""
-        overview_of(event.session).take(event.figures, event.layers)
         self.drawer.forget()
         self.refresh_content()
 
@@ -174,8 +158,8 @@ class Overview(Pager, inherit_bindings=True):
         else:
             self.drawer.stores = [(each.title, overview_of(each)) for each in sessions]
             self.figure = self.figure if self.figure in COMPARED else COMPARED[0]
-            self.read_others()
         self.drawer.forget()
+        self._look()
         self._redraw_all()
 
     def on_overview_failed(self, event: Failed) -> None:
@@ -297,3 +281,9 @@ class Overview(Pager, inherit_bindings=True):
         layer = self.at
         self.dismiss(None)
         self._chosen(layer)
+
+    def action_help(self) -> None:
+        """The keys of this screen."""
+        from ffnscope.tui.screens.help import Help
+
+        self.app.push_screen(Help(list(self.active_bindings.values()), self.glyphs))

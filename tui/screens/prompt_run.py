@@ -71,6 +71,7 @@ class PromptRun(Pager, inherit_bindings=True):
         Binding("K,left_curly_bracket", "layer(-1)", "Previous layer", id="previous-layer"),
         Binding("v,tab", "turn", "List, or the neuron along the text", id="turn"),
         Binding("enter", "go", "Go to the neuron", id="go"),
+        Binding("question_mark", "help", "Help", id="help"),
     ]
 
     class Ran(Message):
@@ -143,6 +144,8 @@ class PromptRun(Pager, inherit_bindings=True):
             self.post_message(self.Ran(result))
         except UserError as error:
             self.post_message(self.Ran(None, str(error)))
+        except Exception as error:  # of torch or the model's own code: marks and notes must outlive it
+            self.post_message(self.Ran(None, f"the model failed ({type(error).__name__}: {error})"))
 
     def on_prompt_run_loaded(self) -> None:
         """Say so."""
@@ -249,9 +252,6 @@ class PromptRun(Pager, inherit_bindings=True):
 
     # Keys and the mouse
 
-    def on_pane_clicked(self, event: Pane.Clicked) -> None:
-        """Rows are chosen by key: the list moves with the token."""
-
     def action_move(self, by: int) -> None:
         """Another neuron of the list."""
         self.cursor = max(0, min(self.cursor + by, len(self.firings) - 1))
@@ -286,3 +286,9 @@ class PromptRun(Pager, inherit_bindings=True):
             layer, neuron = self.firings[self.cursor].key
             self.dismiss(None)
             self._jump(layer, neuron)
+
+    def action_help(self) -> None:
+        """The keys of this screen."""
+        from ffnscope.tui.screens.help import Help
+
+        self.app.push_screen(Help(list(self.active_bindings.values()), self.glyphs))
