@@ -193,7 +193,7 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"--device {name}: not available here; give cpu, cuda, mps or auto") from error
+        raise UserError(f"--device {name}: not available here; there are auto, cpu, cuda, mps") from error
     return device
 
 

@@ -254,7 +254,7 @@ def _split(
 ) -> tuple[int, int]:
     """The order of the detector found on the even windows, 0 for none, and what the odd windows say of it."""
     even, odd = split_positions(positions, tables.seq_len)
-    top = np.empty((3, 1), np.int64)
+    top, top_count, top_total = np.empty((3, 1), np.int64)
     for index, table in enumerate(tables.ngrams):
         number = kernels.count_order(
             even,
@@ -265,7 +265,9 @@ def _split(
             space.counts[index],
             space.touched,
             space.histogram,
-            *top,
+            top,
+            top_count,
+            top_total,
             space.found,
             space.found_count,
         )[3]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ffnscope.store.records import RunInfo
@@ -18,7 +20,7 @@ _CODES = {"kind": KINDS, "order": ORDERS, "position_type": POSITION_TYPES, "posi
 def check_run(run: RunInfo) -> None:
     """Raise DamagedValueError where no run can be as the entry says."""
     model, corpus, settings = run.model, run.corpus, run.settings
-    layers = settings.get("layers")
+    layers: Any = settings.get("layers")
     numbers = isinstance(layers, list) and all(type(layer) is int for layer in layers)
     domains, first = corpus.domains, 0
     for domain in domains:

@@ -15,6 +15,7 @@ import numpy as np
 from ffnscope.store import rows, schema
 from ffnscope.store.environment import DATABASES, LOCK_NAME, is_store, open_environment
 from ffnscope.store.errors import DamagedStoreError, UserError
+from ffnscope.store.layers import finished_layers
 from ffnscope.store.plausible import check_chunk, check_column, check_run
 from ffnscope.store.records import Neuron, Progress, RunInfo
 from ffnscope.store.values import DamagedValueError, array_header, decode_array, decode_json, row_of
@@ -166,9 +167,7 @@ class Store:
                 return array
         except DamagedValueError as error:
             raise self._damaged(f"{name} of layer {layer}: {error}") from error
-        if layer in self.layers():
-            raise self._damaged(f"{name} of layer {layer} is missing")
-        raise UserError(self._no_layer(layer))
+        raise self._absent(layer, name)
 
     def table(self, layer: int, columns: Sequence[str] | None = None) -> dict[str, np.ndarray]:
         """Columns of one layer by name, [F] each, words as strings; see ``frames.table``."""
@@ -249,7 +248,7 @@ class Store:
         def raw(name: str) -> memoryview:
             value = transaction.get(prefix + name.encode(), db=columns)
             if value is None:
-                raise UserError(self._no_layer(layer))
+                raise self._absent(layer, name)
             return memoryview(value)
 
         def row(name: str) -> np.ndarray:
@@ -377,24 +376,13 @@ class Store:
             raise self._damaged(f"tokens from {index * CHUNK} on: {error}") from error
         return ends, whole, joined.tobytes()
 
+    def _absent(self, layer: int, name: str) -> UserError:
+        there = layer in self.layers()
+        return self._damaged(f"{name} of layer {layer} is missing") if there else UserError(self._no_layer(layer))
+
     def _no_layer(self, layer: int) -> str:
         there = self.layers()
         return f"{self.path}: no layer {layer} in it; there are {', '.join(map(str, there)) or 'none yet'}"
 
     def _damaged(self, what: str) -> UserError:
         return DamagedStoreError(f"{self.path}: damaged ({what}); `ffnscope verify {self.path}` lists what is wrong")
-
-
-def finished_layers(transaction: lmdb.Transaction, meta: Any) -> tuple[int, ...]:
-    """The layers whose entry is in the database ``meta``, ascending. Raises DamagedValueError for one of no layer."""
-    found: list[int] = []
-    with transaction.cursor(meta) as cursor:
-        if cursor.set_range(b"layer:"):
-            for key in map(bytes, cursor.iternext(keys=True, values=False)):
-                if not key.startswith(b"layer:"):
-                    break
-                number = key[6:]
-                if len(number) != 5 or not number.isdigit() or (found and int(number) <= found[-1]):
-                    raise DamagedValueError(f"an entry {key[:40]!r} that names no layer")
-                found.append(int(number))
-    return tuple(found)

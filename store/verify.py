@@ -31,7 +31,12 @@ def verify(store: Store, progress: Callable[[str, float], None] = lambda what, s
     yield from _missing(store, layers[0])
     if layers[1]:
         yield layers[1]
-    yield from unexpected(store, layers[0])
+    problems = list(unexpected(store, layers[0]))
+    while problems and (now := _try(store.layers, ())[0]) != layers[0]:
+        # A layer was finished while the keys were read.
+        layers = now, layers[1]
+        problems = list(unexpected(store, now))
+    yield from problems
     yield from _corpus(store)
     for done, layer in enumerate(layers[0]):
         progress(f"layer {layer}", done / len(layers[0]))

@@ -15,7 +15,8 @@ import numpy as np
 from ffnscope.store import schema
 from ffnscope.store.environment import DATABASES, LOCK_NAME, is_store, open_environment
 from ffnscope.store.errors import UserError
-from ffnscope.store.reader import INDEX_KEY, LAYER_KEY, NEURON_KEY, finished_layers
+from ffnscope.store.layers import finished_layers
+from ffnscope.store.reader import INDEX_KEY, LAYER_KEY, NEURON_KEY
 from ffnscope.store.records import Progress, RunInfo
 from ffnscope.store.values import DamagedValueError, encode_array, encode_json
 from ffnscope.store.vocabulary import pack_chunks

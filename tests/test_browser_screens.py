@@ -19,6 +19,7 @@ SCREENS = [
     ("neuron-80x24", (80, 24), UNICODE, ["enter", "enter"]),
     ("neuron-ascii-80x24", (80, 24), ASCII, ["enter", "enter"]),
     ("contexts-80x24", (80, 24), UNICODE, ["enter", "c", "j"]),
+    ("promotes-80x24", (80, 24), UNICODE, ["enter", "t", "s"]),
     ("sort-80x24", (80, 24), UNICODE, ["enter", "s"]),
     ("browser-160x48", (160, 48), UNICODE, ["j"]),
     ("help-160x48", (160, 48), UNICODE, ["question_mark"]),

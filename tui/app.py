@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
 import sys
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -117,6 +119,9 @@ class FfnscopeApp(App[None], inherit_bindings=False):
 
     def on_mount(self) -> None:
         """Show the first store, and look for news of all of them."""
+        # A dropped SSH connection or a kill must leave the terminal as it was found.
+        for each in (signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(each, self.exit)
         self.app_resume_signal.subscribe(self, lambda _: self.action_redraw())
         for number, session in enumerate(self.sessions):
             session.start(self._places.get(session.store.run.run_id))
@@ -153,6 +158,10 @@ class FfnscopeApp(App[None], inherit_bindings=False):
                     browser.looked()
                 else:
                     browser.draw("head")  # the time since the collector's last word goes on
+
+    def other_session(self) -> Session | None:
+        """The store after the one that is shown, None where only one is open."""
+        return self.sessions[(self._at + 1) % len(self.sessions)] if len(self.sessions) > 1 else None
 
     def next_store(self) -> None:
         """Show the next store, the same neuron where it has it."""

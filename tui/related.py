@@ -82,7 +82,6 @@ def _shared(hit: Hit, shared: int, page: PageData, width: int) -> Line:
 
 
 def _pointing(neuron: Neuron, cosine: float, page: PageData, width: int) -> Line:
-    # Rounded to two places a near copy would pass for an exact one.
     row = (
         Writer(page.glyphs).add(f" {cosine:+.3f}  L{neuron.layer}N{neuron.neuron:<6} ").add(f"{neuron.kind:<11}", "dim")
     )

@@ -14,6 +14,7 @@ import numpy as np
 from ffnscope.store import Store
 from ffnscope.store.errors import UserError
 from ffnscope.store.notes import Notes
+from ffnscope.store.pushed import PushedIndex
 from ffnscope.store.records import Context, Progress
 from ffnscope.store.search import Hit, TokenIndex
 from ffnscope.tui.facts import ContextText, PageData
@@ -40,6 +41,7 @@ class Session:
         self.figures: dict[int, LayerFigures] = {}
         self.index: TokenIndex | None = None
         self._indexing = Lock()
+        self.pushed = {name: PushedIndex(self.store, name) for name in ("promoted", "suppressed")}
         self.filters: list[str] = []  # used before, oldest first
         self.failed: Callable[[str], None] = lambda message: None
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="notes")

@@ -6,6 +6,7 @@ import json
 import os
 import tomllib
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,11 @@ def config_path() -> Path:
 def state_path() -> Path:
     """`~/.local/state/ffnscope/browser.json`, or under XDG_STATE_HOME."""
     return _folder("XDG_STATE_HOME", ".local/state") / "browser.json"
+
+
+def filters_path() -> Path:
+    """`~/.local/state/ffnscope/filters.json`, or under XDG_STATE_HOME."""
+    return state_path().with_name("filters.json")
 
 
 @dataclass(frozen=True)
@@ -98,11 +104,38 @@ def _place(value: dict[str, Any]) -> Place:
 
 def write_places(path: Path, places: dict[str, Place]) -> None:
     """Keep the places; quietly nothing where the folder cannot be written to, since a read-only home is no error."""
-    text = json.dumps({run: asdict(place) for run, place in places.items()}, indent=1)
+    try:
+        _write_json(path, {run: asdict(place) for run, place in places.items()})
+    except OSError:
+        pass
+
+
+def read_filters(path: Path) -> dict[str, str]:
+    """The saved filters by name; none where the file is not there or is no list of ours."""
+    try:
+        values: Any = json.loads(path.read_text(encoding="utf-8"))
+        return {name: text for name, text in values.items() if isinstance(text, str)}
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
+def save_filter(path: Path, name: str, text: str | None) -> None:
+    """Keep a filter under a name, in place of what had it; None forgets it. Raises UserError."""
+    filters = read_filters(path)
+    filters.pop(name, None)
+    try:
+        _write_json(path, filters if text is None else filters | {name: text})
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); XDG_STATE_HOME names another folder") from error
+
+
+def _write_json(path: Path, value: Any) -> None:
     unfinished = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(text, encoding="utf-8")
+        unfinished.write_text(json.dumps(value, indent=1), encoding="utf-8")
         unfinished.replace(path)
     except OSError:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+        raise

@@ -167,6 +167,18 @@ class MoveActions:
 
         self.app.push_screen(Help(list(self.active_bindings.values()), self.session.glyphs))
 
+    def action_beside(self: Any) -> None:
+        """The neuron here and in the next store."""
+        from ffnscope.tui.screens.beside import Beside, fits
+
+        other = self.app.other_session()
+        if other is None:
+            self.say("one store is open; `ffnscope view A B` opens two", "dim")
+        elif wrong := fits(self.session, other):
+            self.say(wrong, "dim")
+        elif self.session.model.key:
+            self.app.push_screen(Beside(self.session, other, self.session.model.key))
+
     def action_store(self: Any) -> None:
         """The next store, the same neuron in it."""
         self.app.next_store()

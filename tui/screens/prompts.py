@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from ffnscope.store.filters import complete
 from ffnscope.tui.lines import Line, line
 from ffnscope.tui.screens.prompt import Prompt
 from ffnscope.tui.session import Session
+from ffnscope.tui.text import visible
 from ffnscope.tui.viewmodel import Key
 
 FILTER_HINT = (
@@ -45,6 +46,24 @@ def filter_prompt(session: Session) -> Prompt:
         accept=accept,
         complete=lambda text: complete(text, model.domains),
         recall=session.filters,
+    )
+
+
+def filter_name_prompt(session: Session, taken: Collection[str]) -> Prompt:
+    """Asks for the name of a filter; one that is taken needs a second `enter`."""
+    warned: list[str] = []
+
+    def accept(name: str) -> str | None:
+        if name.strip() in taken and name.strip() not in warned:
+            warned.append(name.strip())
+            return f"{name.strip()} is there already; enter again to replace it"
+        return None
+
+    return Prompt(
+        "save filter as",
+        glyphs=session.glyphs,
+        hint=visible(session.model.filter_text, session.glyphs, spaces=False),
+        accept=accept,
     )
 
 

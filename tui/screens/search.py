@@ -1,20 +1,30 @@
-"""Search (`/`): detectors of the tokens that fit, over the whole model, listed as one types."""
+"""Search (`/`): neurons that detect, promote or suppress the tokens that fit, over the whole model, as one types."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 
+from textual import work
 from textual.binding import Binding
+from textual.message import Message
 from textual.widgets import Input
 
+from ffnscope.store.errors import UserError
+from ffnscope.store.pushed import TOP, PushedHit, PushedIndex
 from ffnscope.store.search import Hit
 from ffnscope.store.words import ORDERS
+from ffnscope.tui.facts import ordinal
 from ffnscope.tui.lines import Line, Part, Writer, line, rule
 from ffnscope.tui.screens.prompt import Prompt
 from ffnscope.tui.table import scroll
-from ffnscope.tui.text import Glyphs, percent
+from ffnscope.tui.text import Glyphs, percent, signed, visible
 
 LIMIT = 200
+EVERY = 0.25  # seconds between two looks at what has been read
+BLANK_PART: Part = (" ", "text")
+WAYS = ("detects", "promotes", "suppresses")
+AnyHit = Hit | PushedHit
 
 
 def hit_line(hit: Hit, width: int, glyphs: Glyphs, chosen: bool) -> Line:
@@ -33,57 +43,151 @@ def hit_line(hit: Hit, width: int, glyphs: Glyphs, chosen: bool) -> Line:
     return out.line(ground)
 
 
+def pushed_line(hit: PushedHit, width: int, glyphs: Glyphs, chosen: bool) -> Line:
+    """`L2N412 other  3rd  +0.412  ␣school ␣School`: where, the token's rank and projection, all TOP tokens."""
+    ground = "cursor" if chosen else ""
+    out = Writer(glyphs).add(glyphs.cursor if chosen else " ", "accent")
+    name = f"L{hit.layer}N{hit.neuron}"
+    plain = "bright" if chosen else "text"
+    out.add(f" {name:<9} {hit.kind:<11}{signed(hit.projection):>8} {ordinal(hit.rank + 1):>6}  ", plain)
+    for rank, text in enumerate(hit.texts):
+        if out.width >= width:
+            break
+        out.token(text, "token" if rank == hit.rank else plain, dim=False).add(" ")
+    return out.line(ground)
+
+
 class Search(Prompt, inherit_bindings=False):
-    """The prompt with a list of hits; `up`/`down` choose, `enter` jumps. `chosen` and `hits` are read afterwards."""
+    """The prompt with a list of hits; `up`/`down` choose, `enter` jumps. `chosen` and `hits` are read afterwards.
+
+    ``pushed``: the indexes of promoted and suppressed tokens, by name, which are read when they are first searched.
+    """
 
     BINDINGS = [
         Binding("escape,ctrl+g", "leave", "Leave", show=False),
+        Binding("tab", "turn", "Detects, promotes, suppresses", show=False),
         Binding("up", "choose(-1)", "Hit above", show=False),
         Binding("down", "choose(1)", "Hit below", show=False),
         Binding("pageup", "choose(-10)", "Hits above", show=False),
         Binding("pagedown", "choose(10)", "Hits below", show=False),
     ]
 
-    def __init__(self, search: Callable[[str], Sequence[Hit]], glyphs: Glyphs, value: str = ""):
+    class Read(Message):
+        """More layers of an index are there; or what was wrong with them."""
+
+        def __init__(self, done: int, total: int, wrong: str = ""):
+            super().__init__()
+            self.done, self.total, self.wrong = done, total, wrong
+
+    def __init__(
+        self,
+        search: Callable[[str], Sequence[Hit]],
+        glyphs: Glyphs,
+        value: str = "",
+        *,
+        pushed: Mapping[str, PushedIndex] | None = None,
+        way: str = "detects",
+    ):
         super().__init__("/", value, glyphs=glyphs, answer=self._find, accept=self._jump)
         self._search = search
-        self.hits: list[Hit] = []
-        self._found: tuple[str, list[Hit]] = ("", [])
+        self._pushed = {"promotes": (pushed or {}).get("promoted"), "suppresses": (pushed or {}).get("suppressed")}
+        self.way = way
+        self.hits: list[AnyHit] = []
+        self._found: tuple[str, str, list[AnyHit]] = ("", way, [])
         self.chosen = 0
         self._top = 0
+        self._reading = ""
 
     def on_mount(self) -> None:
         """Ready to type, with room for hits."""
         self.pane.add_class("tall")
         self.pane.source = self._draw
+        self._begin()
+
+    def _begin(self) -> None:
+        index = self._pushed.get(self.way)
+        if index is not None:
+            self._read(index)
+
+    @work(thread=True, exclusive=True, group="pushed")
+    def _read(self, index: PushedIndex) -> None:
+        said = time.monotonic()
+        try:
+            for done, total in index.refresh():
+                if done == total or time.monotonic() - said > EVERY:
+                    said = time.monotonic()
+                    self.post_message(self.Read(done, total))
+        except UserError as error:
+            self.post_message(self.Read(0, 0, str(error)))
+
+    def on_search_read(self, event: Read) -> None:
+        """Find again, in what is there now."""
+        self._reading = f"{event.done} of {event.total} layers read, " if event.done < event.total else ""
+        if event.wrong:
+            self.show([line((visible(event.wrong, self.glyphs, spaces=False), "error"))])
+        elif text := self.query_one(Input).value:
+            self._ask(text)
+
+    def action_turn(self) -> None:
+        """What the token is to the neuron."""
+        self.way = WAYS[(WAYS.index(self.way) + 1) % len(WAYS)]
+        self.hits, self.chosen, self._top, self._reading = [], 0, 0, ""
+        self._found = ("", self.way, [])
+        self._begin()
+        self.pane.redraw()
+        if text := self.query_one(Input).value:
+            self._ask(text)
+
+    def _head(self) -> list[Part]:
+        parts: list[Part] = []
+        for way in WAYS:
+            parts += [(way, "accent" if way == self.way else "dim"), (" ", "dim")]
+        return [*parts, ("(tab)", "dim")]
 
     def _draw(self, width: int, height: int) -> list[Line]:
-        text = self._found[0]
-        if not text:
-            hint = "part of a token, or a whole one in quotes; the strongest detectors come first"
-            return [rule([("search", "dim")], width, self.glyphs), line((" " + hint, "dim"))]
+        text, way, _ = self._found
+        if not text or way != self.way:
+            hint = "part of a token, or a whole one in quotes; the strongest come first"
+            return [rule(self._head(), width, self.glyphs), line((" " + hint, "dim"))]
         if not self.hits:
+            none = "detector" if way == "detects" else "neuron that " + way
             found: list[Part] = [
-                ("no detector of a token with ", "dim"),
+                (f"no {none} {'of ' if way == 'detects' else ''}a token with ", "dim"),
                 *Writer(self.glyphs).token(text, "text").parts,
             ]
-            return [rule(found, width, self.glyphs)]
-        self._top = scroll(self._top, self.chosen, len(self.hits), height - 1)
-        shown = self.hits[self._top : self._top + height - 1]
+            return [rule(self._head(), width, self.glyphs, self._reading.rstrip(", ")), Line((BLANK_PART, *found))]
+        self._top = scroll(self._top, self.chosen, len(self.hits), height - 2)
+        shown = self.hits[self._top : self._top + height - 2]
         more = "" if len(self.hits) < LIMIT else " or more"
-        head = f"{'neuron':<9} {'kind':<8}{'on it':>6} {'acts':>9}  detects"
-        rows = [hit_line(hit, width, self.glyphs, self._top + row == self.chosen) for row, hit in enumerate(shown)]
-        return [rule([(head, "dim")], width, self.glyphs, f"{len(self.hits)}{more} found"), *rows]
+        head = f"  {'neuron':<9} {'kind':<8}{'on it':>6} {'acts':>9}  detects"
+        if way != "detects":
+            head = f"  {'neuron':<9} {'kind':<11}{'proj':>8} {'rank':>6}  the {TOP} that it {way} most"
+        rows = [self._row(hit, width, self._top + row == self.chosen) for row, hit in enumerate(shown)]
+        tail = f"{self._reading}{len(self.hits)}{more} found"
+        return [rule(self._head(), width, self.glyphs, tail), line((head, "dim")), *rows]
+
+    def _row(self, hit: AnyHit, width: int, chosen: bool) -> Line:
+        if isinstance(hit, PushedHit):
+            return pushed_line(hit, width, self.glyphs, chosen)
+        return hit_line(hit, width, self.glyphs, chosen)
 
     def _find(self, text: str) -> list[Line]:
-        hits = list(self._search(text)) if text else []
-        self._found = (text, hits)
+        way = self.way
+        index = self._pushed.get(way)
+        hits: list[AnyHit] = []
+        if text:
+            hits = [*(index.search(text, LIMIT) if index is not None else self._search(text))]
+        self._found = (text, way, hits)
         return []
 
     def on_prompt_answered(self, event: Prompt.Answered) -> None:
         """Show the hits of the text that stands there."""
-        if event.text == self.query_one(Input).value and event.text == self._found[0]:
-            self.hits, self.chosen, self._top = self._found[1], 0, 0
+        event.prevent_default()
+        if (event.text, self.way) == (self.query_one(Input).value, self._found[1]) and event.text == self._found[0]:
+            if not self._reading:
+                self.chosen = self._top = 0
+            self.hits = self._found[2]
+            self.chosen = min(self.chosen, max(len(self.hits) - 1, 0))
             self.pane.redraw()
 
     def show(self, lines: Sequence[Line]) -> None:
@@ -93,11 +197,11 @@ class Search(Prompt, inherit_bindings=False):
         self.pane.redraw()
 
     def _jump(self, text: str) -> str | None:
-        if self._found[0] != text:
+        if self._found[:2] != (text, self.way):
             self._find(text)
-            self.hits, self.chosen = self._found[1], 0
+            self.hits, self.chosen = self._found[2], 0
         self.pane.redraw()
-        return None if self.hits or not text else "no detector found"
+        return None if self.hits or not text else "nothing found"
 
     def action_choose(self, by: int) -> None:
         """Another hit."""

@@ -7,10 +7,11 @@ from typing import Any
 from textual import work
 
 from ffnscope.store.errors import UserError
-from ffnscope.store.search import Hit
 from ffnscope.tui.screens import prompts
 from ffnscope.tui.screens.picker import SortPicker
-from ffnscope.tui.screens.search import Search
+from ffnscope.tui.screens.saved import SavedFilters
+from ffnscope.tui.screens.search import AnyHit, Search
+from ffnscope.tui.settings import filters_path, read_filters, save_filter
 from ffnscope.tui.table import sort_choices
 
 
@@ -18,12 +19,12 @@ class TaskActions:
     """Mixed into the browser: one method a binding."""
 
     searched: str = ""
-    hits: list[Hit] = []
+    hits: list[AnyHit] = []
     hit: int = 0
 
-    def action_search(self: Any) -> None:
+    def action_search(self: Any, way: str = "detects") -> None:
         """Search as one types."""
-        screen = Search(self.session.search, self.session.glyphs, "")
+        screen = Search(self.session.search, self.session.glyphs, pushed=self.session.pushed, way=way)
 
         def found(text: str | None) -> None:
             if not text or not screen.hits:
@@ -60,6 +61,36 @@ class TaskActions:
         if self.frame.at == "layers":
             self.go_to_pane("neurons")
         self.refresh_list()
+
+    def action_saved(self: Any) -> None:
+        """Choose a saved filter."""
+        self.app.push_screen(SavedFilters(filters_path(), self.session.glyphs), self._recalled)
+
+    def _recalled(self: Any, text: str | None) -> None:
+        try:
+            self._filtered(text)
+        except UserError as error:
+            # It may name a domain that this store does not have.
+            self.say(str(error), "error")
+
+    def action_save(self: Any) -> None:
+        """Ask for a name for the filter."""
+        text = self.session.model.filter_text
+        if not text:
+            self.say("no filter to save; f filters", "dim")
+            return
+
+        def named(name: str | None) -> None:
+            if name is None or not name.strip():
+                return
+            try:
+                save_filter(filters_path(), name.strip(), text)
+            except UserError as error:
+                self.say(str(error), "error")
+            else:
+                self.say(f"filter saved as {name.strip()}; F lists them")
+
+        self.app.push_screen(prompts.filter_name_prompt(self.session, read_filters(filters_path())), named)
 
     def action_sort(self: Any) -> None:
         """Choose the sort column."""
