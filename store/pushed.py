@@ -14,7 +14,7 @@ from ffnscope.store.search import parse_search
 from ffnscope.store.words import KINDS
 
 TOP = 10  # of a neuron's promoted, or suppressed, tokens
-MANY = 1 << 14  # entries of a layer that are looked at one by one
+MANY = 1 << 12  # entries of a layer that are looked at one by one
 
 
 @dataclass(frozen=True)
@@ -88,13 +88,19 @@ class PushedIndex:
             return []
         wanted = matching_tokens(self._store.vocabulary, pattern)
         tokens = np.flatnonzero(wanted)
+        parts = sorted(self._layers.copy().items())
+        looked = [_strongest(part, wanted, tokens) for _, part in parts]
+        keys = [self._sign * part.projections[places] for (_, part), (places, _) in zip(parts, looked, strict=True)]
+        known = np.sort(np.concatenate([np.zeros(0, np.float32), *keys]))
+        worst = known[limit - 1] if len(known) >= limit else np.inf
         found: list[tuple[float, int, int, int, int]] = []
-        for layer, part in sorted(self._layers.copy().items()):
-            places = _places(part, wanted, tokens, limit)
+        for (layer, part), (places, every) in zip(parts, looked, strict=True):
+            if not every and self._sign * part.projections[MANY - 1] <= worst:
+                places = _all(part, tokens)
+            places = places[:limit]
             neurons, ranks = np.divmod(part.entries[places].astype(np.int64), part.listed.shape[1])
-            keys = (self._sign * part.projections[places]).tolist()
             found += zip(
-                keys,
+                (self._sign * part.projections[places]).tolist(),
                 [layer] * len(places),
                 neurons.tolist(),
                 ranks.tolist(),
@@ -109,19 +115,21 @@ class PushedIndex:
         return PushedHit(layer, neuron, KINDS[part.kinds[neuron]], token, self._sign * key, rank, texts)
 
 
-def _places(part: _Layer, wanted: np.ndarray, tokens: np.ndarray, limit: int) -> np.ndarray:
-    """Where in a layer the first ``limit`` neurons with a wanted token have theirs, strongest first. ``wanted`` [V + 1]
-    bool and ``tokens`` say the same."""
+def _strongest(part: _Layer, wanted: np.ndarray, tokens: np.ndarray) -> tuple[np.ndarray, bool]:
+    """The places of wanted tokens, the strongest of each neuron, ascending; and whether these are all of the layer: where
+    very many match, only the first MANY places are looked at. ``wanted`` [V + 1] bool and ``tokens`` say the same."""
+    matching = int((part.starts[tokens + 1].astype(np.int64) - part.starts[tokens]).sum())
+    if matching <= MANY or len(part.entries) <= MANY:
+        return _all(part, tokens), True
+    return _one_a_neuron(part, np.flatnonzero(wanted[part.listed.ravel()[part.entries[:MANY]]])), False
+
+
+def _all(part: _Layer, tokens: np.ndarray) -> np.ndarray:
+    """The places of tokens, the strongest of each neuron, ascending."""
     starts = part.starts[tokens].astype(np.int64)
     sizes = part.starts[tokens + 1] - starts
-    if sizes.sum() > MANY:
-        # So many match that the strongest entries hold enough of them.
-        first = np.flatnonzero(wanted[part.listed.ravel()[part.entries[: 4 * MANY]]])
-        places = _one_a_neuron(part, first)
-        if len(places) >= limit:
-            return places[:limit]
     at = np.repeat(starts - np.cumsum(sizes) + sizes, sizes) + np.arange(sizes.sum())
-    return _one_a_neuron(part, np.sort(part.places[at]))[:limit]
+    return _one_a_neuron(part, np.sort(part.places[at]))
 
 
 def _one_a_neuron(part: _Layer, places: np.ndarray) -> np.ndarray:

@@ -136,7 +136,9 @@ def test_a_weight_that_is_not_a_number_ends_the_run(family: str, layer: int, tmp
     weights[name][3, 2] = torch.nan
     save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
     windows = tm.random_windows(np.random.default_rng(0), 9, 8, tm.VOCAB, 0)
-    with pytest.raises(UserError, match=rf"layer {layer}: 1 neurons .* not finite in float32") as caught:
+    with pytest.raises(
+        UserError, match=rf"layer {layer}: activations of 1 of its neurons are not finite in float32; its weights"
+    ) as caught:
         run(model, sources_of(tmp_path, {"all": windows}), tmp_path / "run.ffn", bos_id=0, batch_size=4)
     assert "\n" not in str(caught.value)
 
@@ -147,7 +149,9 @@ def test_an_overflow_in_half_precision_ends_the_run(tmp_path: Path) -> None:
     weights["model.decoder.layers.1.fc1.bias"][5] = 1e6
     save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
     sources = sources_of(tmp_path, {"all": tm.random_windows(np.random.default_rng(0), 9, 8, tm.VOCAB, 0)})
-    with pytest.raises(UserError, match=r"layer 1: 1 neurons .* not finite in float16; run it with --dtype float32"):
+    with pytest.raises(
+        UserError, match=r"layer 1: activations of 1 .* not finite in float16; run it with --dtype float32"
+    ):
         run(model, sources, tmp_path / "half.ffn", bos_id=0, dtype="float16")
     run(model, sources, tmp_path / "whole.ffn", bos_id=0)
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import reference as ref
+import reference_forward as fwd
 import torch
+from exact import DEMO, load
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ffnscope.core import similar as module
 from ffnscope.core.similar import similar_rows
+from ffnscope.store.reader import Store
 from ffnscope.store.schema import ABSENT, SIMILAR
 
 
@@ -87,3 +93,15 @@ def test_a_broken_row_is_no_ones() -> None:
     assert (
         not np.isin([3, 5], found["opposed"]).any() and np.isfinite(np.delete(found["similar_cosine"], [3, 5], 0)).all()
     )
+
+
+def test_a_collected_store_holds_those_of_the_models_own_matrices(demo_store: Path) -> None:
+    model = load(DEMO / "model")
+    with Store.open(demo_store) as store:
+        for layer in store.layers():
+            found = cosines(fwd.output_rows(model, layer))
+            for own, row in enumerate(found):
+                neuron, row[own] = store.neuron(layer, own), -np.inf
+                assert ref.is_top_k(neuron.similar, row, SIMILAR, 2e-6), (layer, own)
+                row = np.where(np.isinf(row), np.inf, row)
+                assert ref.is_top_k([(n, -x) for n, x in neuron.opposed], -row, SIMILAR, 2e-6), (layer, own)

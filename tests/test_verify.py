@@ -77,6 +77,8 @@ def add(amount, place):
         ("position_type", "kind"),
         ("promoted_projection", "projections"),
         ("suppressed_projection", "projections"),
+        ("similar_cosine", "similar output rows"),
+        ("opposed_cosine", "similar output rows"),
         ("trigger_projection", "projections"),
         ("strongest_position", "contexts"),
         ("bos_activations", "more activations at BOS"),
@@ -114,6 +116,13 @@ def test_a_wrong_coverage_is_found(path, name):
 def test_a_wrong_detection_is_found(path, name):
     alter(path, name, lambda array: array.__setitem__(0, 5 if name == "detected_tokens" else array[0] + 40))
     assert any("detected n-grams" in line or "projections" in line or name in line for line in problems(path))
+
+
+@pytest.mark.parametrize("name", ["similar", "opposed"])
+def test_a_wrong_similar_neuron_is_found(path, name):
+    for value in (7, 60_000):  # itself, and none of the layer
+        alter(path, name, lambda array, value=value: array[7].__setitem__(2, value))
+        assert any("similar output rows" in line and "L0N7" in line for line in problems(path))
 
 
 def test_other_values_are_read_too(path):
