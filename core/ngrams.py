@@ -23,6 +23,15 @@ class NgramTable:
     tokens: np.ndarray
     totals: np.ndarray
 
+    def slots(self) -> tuple[np.ndarray, np.ndarray]:
+        """Where each position's n-gram is counted, and whose count that is (kernels.Ngrams): ``slots`` [S * T] int32
+        and ``repeated`` [R] int32, the ids of the n-grams that occur more than once."""
+        repeated = np.flatnonzero(self.totals > 1).astype(np.int32)
+        slot_of = np.full(len(self.totals) + 1, len(repeated), np.int32)
+        slot_of[repeated] = np.arange(len(repeated), dtype=np.int32)
+        slot_of[NONE] = len(repeated) + 1
+        return slot_of[self.ids.reshape(-1)], repeated
+
 
 def ngram_tables(tokens: np.ndarray, bos_id: int | None, vocabulary: int) -> tuple[NgramTable, NgramTable, NgramTable]:
     """The tables for n = 1, 2, 3 of windows ``tokens`` [S, T] (any integer type, ids below ``vocabulary``).

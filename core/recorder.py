@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +12,11 @@ import torch
 from numba import njit
 from torch import nn
 
+from ffnscope.core import record_kernel
 from ffnscope.store.errors import UserError
 from ffnscope.store.schema import CONTEXTS
+
+COLUMNS_A_THREAD = 64  # threads' shares of the neurons are multiples of this
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,8 @@ class Recorder:
 
     ``batch`` is what it saw last. ``values`` [F, CONTEXTS] float32 and ``places`` [F, CONTEXTS] int64 (window * T +
     position, -1 where fewer) are the strongest activations so far, strongest first, ties by lower place: exact,
-    because windows come in ascending order and a later equal never displaces an earlier.
+    because windows come in ascending order and a later equal never displaces an earlier. ``hands`` share the work on
+    a CPU.
     """
 
     def __init__(self, layer: int, neurons: int):
@@ -55,6 +61,7 @@ class Recorder:
         self.batch: BatchRecord | None = None
         self.values = np.zeros((neurons, CONTEXTS), np.float32)
         self.places = np.full((neurons, CONTEXTS), -1, np.int64)
+        self.hands: Executor | None = None
         self._first_window = 0
         self._shape = (0, 0)
         self._counted = 0
@@ -86,12 +93,31 @@ class Recorder:
             )
         before = before.reshape(windows, length, self.neurons)
         after = output.reshape(windows, length, self.neurons)
+        if before.device.type == "cpu" and before.dtype == after.dtype == torch.float32:
+            # Where it is open, ReLU passes on what it was given: one array less to read.
+            self._record(before, before if isinstance(module, nn.ReLU) else after)
+            return
         active = before > 0
         if not isinstance(module, nn.ReLU):
             after = torch.where(active | before.isnan(), after, 0)
         # A NaN is passed on by both, so that the sum says whether all was finite.
         self.batch = BatchRecord(pack_bits(active), after.sum(dim=1, dtype=torch.float32), after.amax(dim=1).float())
         self._keep_strongest(after[: self._counted], self.batch.maxima[: self._counted])
+
+    def _record(self, before: torch.Tensor, after: torch.Tensor) -> None:
+        windows, length, neurons = before.shape
+        bits = torch.empty(windows, neurons, -(-length // 8), dtype=torch.uint8)
+        sums, maxima = torch.empty(2, windows, neurons)
+        arrays = [each.contiguous().numpy() for each in (before, after)]
+        out = [each.numpy() for each in (bits, sums, maxima)]
+
+        def part(first: int) -> None:
+            columns = (first, min(first + share, neurons))
+            record_kernel.record(*arrays, self._counted, self._first_window, columns, *out, self.values, self.places)
+
+        share = -(-neurons // (torch.get_num_threads() * COLUMNS_A_THREAD)) * COLUMNS_A_THREAD
+        deque((map if self.hands is None else self.hands.map)(part, range(0, neurons, share)), 0)
+        self.batch = BatchRecord(bits, sums, maxima)
 
     def _keep_strongest(self, after: torch.Tensor, maxima: torch.Tensor) -> None:
         length = after.shape[1]

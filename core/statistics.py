@@ -12,14 +12,14 @@ from typing import Protocol
 import numpy as np
 
 from ffnscope.core import kernels
-from ffnscope.core.halves import Halves, halve, holds, split_positions
+from ffnscope.core.bits import words
+from ffnscope.core.halves import halve
 from ffnscope.core.ngrams import NgramTable, ngram_tables
 from ffnscope.core.positional import classify, is_positional, mi_bias, mutual_information
 from ffnscope.core.windows import Corpus
 from ffnscope.store.schema import ABSENT, CONTEXTS, TOP_NGRAMS
 from ffnscope.store.words import KINDS
 
-FEW = (5, 20, 50)  # rule 1 of a detector: limits of unigrams_95, bigrams_95, trigrams_95
 BLOCK_BYTES = 96 << 20  # bits of one block of neurons
 CURVE_BLOCK = 2048  # neurons whose position curves are looked at together
 ORDER_NAMES = ("unigrams", "bigrams", "trigrams")
@@ -51,9 +51,15 @@ class CorpusTables:
     bos: np.ndarray
 
     @cached_property
-    def halves(self) -> Halves:
-        """N(g) in the even and the odd windows."""
-        return halve(self.ngrams)
+    def orders(self) -> tuple[kernels.Ngrams, ...]:
+        """The n-grams of n = 1, 2, 3 as the kernels count them."""
+        halves = halve(self.ngrams)
+        return tuple(
+            kernels.Ngrams(slots, table.ids.reshape(-1), repeated, table.totals, even, odd)
+            for table, (slots, repeated), even, odd in zip(
+                self.ngrams, (table.slots() for table in self.ngrams), halves.even, halves.odd, strict=True
+            )
+        )
 
     @property
     def counted_windows(self) -> int:
@@ -127,24 +133,31 @@ class LayerCounts:
 
 
 class _Workspace(threading.local):
-    """Arrays that each thread reuses from neuron to neuron."""
+    """Arrays that each thread reuses from block to block."""
 
     def __init__(self, tables: CorpusTables):
         places = tables.counted_windows * tables.seq_len
-        largest = max(len(table.totals) for table in tables.ngrams)
-        self.positions = np.empty(places, np.int64 if places >= 1 << 31 else np.int32)
-        self.counts = [np.zeros(len(table.totals), np.int32) for table in tables.ngrams]
-        self.touched = np.empty(largest, np.int32)
-        self.found = np.empty(largest, np.int32)
-        self.found_count = np.empty(largest, np.int32)
-        self.histogram = np.zeros(places + 1, np.int32)
+        slots = _slots(tables)
+        positions = np.int64 if places >= 1 << 31 else np.int32
+        self.arrays = kernels.Space(
+            positions=np.empty(places, positions),
+            halves=np.empty(places, positions),
+            counts=np.zeros(slots, np.int32),
+            touched=np.empty(slots, np.int32),
+            kept=np.empty(slots, np.int32),
+            histogram=np.zeros(places + 2, np.int32),
+        )
+
+
+def _slots(tables: CorpusTables) -> int:
+    """Places that counting the n-grams of one order takes at most."""
+    return max(len(order.repeated) for order in tables.orders) + 3
 
 
 def counting_bytes(tables: CorpusTables, neurons: int, threads: int) -> int:
     """Memory that counting a layer of ``neurons`` takes at most, beside ``tables``: threads' arrays, bits, counts."""
     places = tables.counted_windows * tables.seq_len
-    ngrams = [len(table.totals) for table in tables.ngrams]
-    each = 4 * (2 * places + sum(ngrams) + 3 * max(ngrams))
+    each = 4 * (3 * places + 3 * _slots(tables))
     curve = tables.counted * tables.seq_len * (1 if tables.counted_windows < 1 << 8 else 2)
     return threads * each + 2 * BLOCK_BYTES + neurons * (curve + 3 * 3 * TOP_NGRAMS * 8)
 
@@ -180,104 +193,43 @@ def count_layer(
     """
     neurons = range(bits.neurons) if neurons is None else neurons
     counts = LayerCounts.empty(len(neurons), tables)
-    tables.halves  # noqa: B018  counted once, before the threads ask for it
+    bos, orders = words(tables.bos), tables.orders
     workspace = _Workspace(tables)
-    row = max(len(tables.bos) * tables.bos.shape[1], 1)
+    row = max(tables.bos.size, 1)
     block = max(1, min(BLOCK_BYTES // row // threads, -(-len(neurons) // threads)))
-    flat_ids = [table.ids.reshape(-1) for table in tables.ngrams]
 
-    def work(first: int) -> int:
-        last = min(first + block, neurons.stop)
-        for neuron, own in enumerate(bits.block(first, last), first):
-            seed = layer << 32 | neuron
-            _count_neuron(neuron - neurons.start, seed, own, tables, flat_ids, min_occurrences, counts, workspace)
-        return last - first
+    def work(first: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        rows = slice(first - neurons.start, min(first + block, neurons.stop) - neurons.start)
+        found, ids, number = kernels.count_block(
+            words(bits.block(first, min(first + block, neurons.stop))),
+            bos,
+            layer << 32 | first,
+            tables.seq_len,
+            tables.edges,
+            tables.counted,
+            orders,
+            min_occurrences,
+            workspace.arrays,
+            kernels.Counted(*(getattr(counts, name)[rows] for name in kernels.Counted._fields)),
+        )
+        return found + rows.start, ids, number
 
+    parts = []
     with ThreadPoolExecutor(threads) as pool:
-        for done in pool.map(work, range(neurons.start, neurons.stop, block)):
-            advance(done)
+        starts = range(neurons.start, neurons.stop, block)
+        for first, part in zip(starts, pool.map(work, starts), strict=True):
+            parts.append(part)
+            advance(min(block, neurons.stop - first))
+    counts.detected = _by_neuron(*(_joined([part[column] for part in parts], (0,)) for column in range(3)))
     return counts
 
 
-def _count_neuron(
-    neuron: int,
-    seed: int,
-    bits: np.ndarray,
-    tables: CorpusTables,
-    flat_ids: list[np.ndarray],
-    min_occurrences: int,
-    counts: LayerCounts,
-    space: _Workspace,
-) -> None:
-    edges, counted = tables.edges, tables.counted
-    of_windows = np.bitwise_count(bits).sum(axis=1, dtype=np.int64)
-    counts.domain_activations[neuron] = np.diff(np.concatenate([[0], of_windows.cumsum()])[edges])
-    activations = int(of_windows.sum())
-    if not activations:
-        return
-    counts.activations[neuron] = activations
-    counts.bos_activations[neuron] = int(np.bitwise_count(bits & tables.bos).sum())
-    found = kernels.set_positions(bits[: tables.counted_windows], tables.seq_len, space.positions)
-    positions = space.positions[:found]
-    kernels.count_curve(positions, tables.seq_len, edges[: counted + 1], counts.curves[neuron])
-    kernels.draw(positions, seed, counts.drawn[neuron])
-    for index, table in enumerate(tables.ngrams):
-        few = 0 if counts.order[neuron] else FEW[index]
-        distinct, total, covering, number = kernels.count_order(
-            positions,
-            flat_ids[index],
-            table.totals,
-            few,
-            min_occurrences,
-            space.counts[index],
-            space.touched,
-            space.histogram,
-            counts.top[neuron, index],
-            counts.top_count[neuron, index],
-            counts.top_total[neuron, index],
-            space.found,
-            space.found_count,
-        )
-        counts.ngrams_distinct[neuron, index] = distinct
-        counts.ngram_activations[neuron, index] = total
-        counts.coverage[neuron, index] = covering
-        if number:
-            counts.order[neuron] = table.order
-            ids, each = space.found[:number].astype(np.int64), space.found_count[:number].astype(np.int64)
-            by_count = np.lexsort((ids, -each))
-            counts.detected[neuron] = (ids[by_count], each[by_count])
-    counts.split_order[neuron], counts.split_held[neuron] = _split(positions, tables, flat_ids, min_occurrences, space)
-
-
-def _split(
-    positions: np.ndarray, tables: CorpusTables, flat_ids: list[np.ndarray], min_occurrences: int, space: _Workspace
-) -> tuple[int, int]:
-    """The order of the detector found on the even windows, 0 for none, and what the odd windows say of it."""
-    even, odd = split_positions(positions, tables.seq_len)
-    top, top_count, top_total = np.empty((3, 1), np.int64)
-    for index, table in enumerate(tables.ngrams):
-        number = kernels.count_order(
-            even,
-            flat_ids[index],
-            tables.halves.even[index],
-            FEW[index],
-            min_occurrences,
-            space.counts[index],
-            space.touched,
-            space.histogram,
-            top,
-            top_count,
-            top_total,
-            space.found,
-            space.found_count,
-        )[3]
-        if number:
-            detected, counts = space.found[:number].copy(), space.counts[index]
-            distinct, total = kernels.count_ngrams(odd, flat_ids[index], counts, space.touched)
-            there = counts[detected].astype(np.int64)
-            kernels.clear(counts, space.touched, distinct)
-            return table.order, holds(detected, there, total, tables.halves.odd[index], min_occurrences)
-    return 0, 0
+def _by_neuron(neurons: np.ndarray, ids: np.ndarray, numbers: np.ndarray) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """Detected n-grams [M] as LayerCounts has them: (ids, counts) by neuron, ordered by count, then id."""
+    order = np.lexsort((ids, -numbers, neurons))
+    found, starts, sizes = np.unique(neurons[order], return_index=True, return_counts=True)
+    rows = [order[start : start + size] for start, size in zip(starts, sizes, strict=True)]
+    return {neuron: (ids[own], numbers[own]) for neuron, own in zip(found.tolist(), rows, strict=True)}
 
 
 def layer_arrays(

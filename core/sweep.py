@@ -125,7 +125,9 @@ class Sweep:
         handles = [self.model.activation(layer).register_forward_hook(hook) for layer, hook in recorders.items()]
         try:
             self.model.load_layers(group.first, group.last)
-            with ThreadPoolExecutor(1) as writer:
+            with ThreadPoolExecutor(1) as writer, ThreadPoolExecutor(torch.get_num_threads()) as hands:
+                for recorder in recorders.values():
+                    recorder.hands = hands
                 pending: list[Future[None]] = []
                 for first, last in self.team.share(self.batches):
                     hidden = self._run_batch(group, first, last, recorders, entering)
