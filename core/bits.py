@@ -52,9 +52,9 @@ def scan(bits, bos, seq_len, edges, counted, positions, curves, domains):
     """
     found = 0
     evens = 0
-    at_bos = 0
+    at_bos = np.int64(0)
     for domain in range(len(edges) - 1):
-        here = 0
+        here = np.int64(0)
         for window in range(edges[domain], edges[domain + 1]):
             base = window * seq_len
             before = found

@@ -209,6 +209,7 @@ class _Run:
             arrays["detected_neuron"],
             tokens,
         )
+        _check_projections(layer, arrays)
         self.progress.enter(f"comparing output rows of layer {layer}")
         arrays |= similar_rows(outputs)
         self.progress.enter(f"writing layer {layer}")
@@ -224,6 +225,14 @@ def _check_finite(layer: int, sums: np.ndarray, dtype: str) -> None:
     if broken:
         remedy = "its weights are broken" if dtype == "float32" else "run it with --dtype float32"
         raise UserError(f"layer {layer}: activations of {broken} of its neurons are not finite in {dtype}; {remedy}")
+
+
+def _check_projections(layer: int, arrays: dict[str, np.ndarray]) -> None:
+    whole = all(np.isfinite(arrays[f"{name}_projection"]).all() for name in ("promoted", "suppressed"))
+    if not whole:
+        raise UserError(
+            f"layer {layer}: projections of its neurons are not finite; its second FFN matrix or the unembedding is broken"
+        )
 
 
 def _silent(event: Progress | str) -> None:

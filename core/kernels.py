@@ -116,8 +116,7 @@ def coverage(histogram, largest, total):
 
     No sort: ``histogram`` says how many n-grams have each count, and they are taken from the ``largest`` down.
     """
-    part = 0
-    taken = 0
+    part = taken = np.int64(0)
     count = largest
     while PART * part < WHOLE * total:
         here = np.int64(histogram[count])
@@ -134,7 +133,7 @@ def coverage(histogram, largest, total):
 @njit(nogil=True, cache=True)
 def of_the_largest(histogram, largest, number):
     """What the ``number`` most frequent n-grams count together."""
-    part = 0
+    part = np.int64(0)
     count = largest
     while number > 0 and count > 0:
         here = min(np.int64(histogram[count]), number)
@@ -188,7 +187,7 @@ def detect(positions, ngrams, totals, space, met, total, min_occurrences):
     An n-gram met that occurs once in the corpus has P = 1.
     """
     distinct, once, _, _ = met
-    number = part = 0
+    number = part = np.int64(0)
     for index in range(distinct):
         count = np.int64(space.kept[index])
         all_of_it = totals[ngrams.repeated[space.touched[index]]]
@@ -258,7 +257,7 @@ def holds(detected, odd, ngrams, min_occurrences, space):
     for place in odd:
         counts[ngrams.slots[place]] += 1
     total = len(odd) - np.int64(counts[plain + 1])
-    part = 0
+    part = np.int64(0)
     often = False
     each = True
     for ngram in detected:

@@ -83,7 +83,7 @@ def _eight(x, y, packed, total, peak, number):
 def _fewer(x, y, packed, total, peak, number):
     """The same for the positions that a window's last byte holds."""
     for column in range(number):
-        byte = 0
+        byte = np.int64(0)
         part = np.float32(0)
         most = np.float32(0)
         for row in range(len(x)):

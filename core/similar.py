@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ffnscope.core.projection import BLOCK_CELLS, CHUNK, extreme
+from ffnscope.core.extremes import extremes
+from ffnscope.core.projection import BLOCK_CELLS
 from ffnscope.store.schema import ABSENT, SIMILAR
 
 
@@ -23,26 +24,22 @@ def similar_rows(outputs: torch.Tensor) -> dict[str, np.ndarray]:
     count, kept = len(rows), SIMILAR
     ids = {name: np.empty((count, kept), np.uint32) for name in ("similar", "opposed")}
     cosines = {name: np.empty((count, kept), np.float32) for name in ids}
-    padded = count + -count % CHUNK
-    block = max(1, BLOCK_CELLS // padded)
-    buffer = torch.empty(min(block, count), padded, device=rows.device)
+    block = max(1, BLOCK_CELLS // count)
+    buffer = torch.empty(min(block, count), count, device=rows.device)
     own = torch.arange(count, device=rows.device)
     for first in range(0, count, block):
         last = min(first + block, count)
-        whole = buffer[: last - first]
-        part = whole[:, :count]
+        part = buffer[: last - first]
         torch.mm(rows[first:last], rows.T, out=part)
         # Rounding leaves a copy of a row at 1.0000001: equal rows are to tie.
         part.clamp_(-1, 1)
-        for name, largest in (("similar", True), ("opposed", False)):
-            least = -torch.inf if largest else torch.inf
-            whole[:, count:] = least
-            part[:, ~directed] = least
-            part[own[: last - first], own[first:last]] = least
-            best, which = extreme(whole, kept, largest)
-            there = (torch.isfinite(best) & directed[first:last, None]).cpu().numpy()
-            ids[name][first:last] = np.where(there, which.cpu().numpy(), ABSENT)
-            cosines[name][first:last] = np.where(there, best.cpu().numpy(), np.nan)
+        part[:, ~directed] = torch.nan
+        part[~directed[first:last]] = torch.nan
+        part[own[: last - first], own[first:last]] = torch.nan
+        found = extremes(part, kept)
+        for name, best, which in zip(ids, found[::2], found[1::2], strict=True):
+            ids[name][first:last] = np.where(which < 0, ABSENT, which)
+            cosines[name][first:last] = best
     return {
         "similar": ids["similar"],
         "similar_cosine": cosines["similar"],

@@ -143,6 +143,18 @@ def test_a_weight_that_is_not_a_number_ends_the_run(family: str, layer: int, tmp
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["layers.2.fc2.weight", "embed_tokens.weight"])
+def test_a_projection_that_is_not_a_number_ends_the_run(name: str, tmp_path: Path) -> None:
+    """Nothing runs behind the last layer's second matrix, and a token that does not occur enters no layer."""
+    model = tm.tiny("opt", tmp_path)
+    weights = load_file(model / "model.safetensors")
+    weights[next(each for each in weights if each.endswith(name))][-1, 2] = torch.inf
+    save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+    windows = tm.random_windows(np.random.default_rng(0), 9, 8, tm.VOCAB - 1, 0)
+    with pytest.raises(UserError, match=r"layer \d: projections .* not finite"):
+        run(model, sources_of(tmp_path, {"all": windows}), tmp_path / "run.ffn", bos_id=0, batch_size=4)
+
+
 def test_an_overflow_in_half_precision_ends_the_run(tmp_path: Path) -> None:
     model = tm.tiny("opt", tmp_path)
     weights = load_file(model / "model.safetensors")
