@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ffnscope.core.behind import Behind
 from ffnscope.core.loading import (
     ModelSource,
     choose_device,
@@ -148,15 +149,20 @@ class _Run:
         start = self.team.gather(sweep.resumable(min(set(self.run.layers) - done)))[0]
         self.progress.begin(start, len(done))
         try:
-            for group in make_groups(self.run.layers, plan.group_layers, start):
-                missing = tuple(layer for layer in group.recorded if layer not in done)
-                for recorded in sweep.run_group(replace(group, recorded=missing), self.progress.forward):
-                    self.team.together(partial(self._finish_layer, recorded))
-                if self.team.leads:
-                    sweep.hidden_path(group.first).unlink(missing_ok=True)
+            with Behind(_overlaps(self.model, self.team)) as behind:
+                for group in make_groups(self.run.layers, plan.group_layers, start):
+                    missing = tuple(layer for layer in group.recorded if layer not in done)
+                    recorded = sweep.run_group(replace(group, recorded=missing), self.progress.forward)
+                    behind.do(partial(self._finish_group, recorded, sweep.hidden_path(group.first), behind.proceed))
         except KeyboardInterrupt:
             self.progress.interrupt()
             raise
+
+    def _finish_group(self, recorded: list[RecordedLayer], entered: Path, proceed: Callable[[], None]) -> None:
+        for each in recorded:
+            self.team.together(partial(self._finish_layer, each, proceed))
+        if self.team.leads:
+            entered.unlink(missing_ok=True)
 
     def _plan(self) -> Plan | None:
         if not self.team.leads:
@@ -173,9 +179,15 @@ class _Run:
             self.request.scratch_gb,
             self.request.group_layers,
             self.model.most_layers(),
+            2 if _overlaps(self.model, self.team) else 1,
         )
 
-    def _finish_layer(self, recorded: RecordedLayer) -> None:
+    def _finish_layer(self, recorded: RecordedLayer, proceed: Callable[[], None]) -> None:
+        def counted(neurons: int) -> None:
+            proceed()
+            self.progress.count(neurons * self.team.size)
+
+        proceed()
         layer, scratch = recorded.layer, recorded.scratch
         begun = time.monotonic()
         self.progress.enter(f"counting layer {layer}")
@@ -187,7 +199,7 @@ class _Run:
             self.tables,
             self.request.min_occurrences,
             count_threads(self.team.local_size),
-            lambda neurons: self.progress.count(neurons * self.team.size),
+            counted,
             self.team.share(range(scratch.neurons)),
         )
         parts = self.team.gather_to_leader(own)
@@ -218,6 +230,12 @@ class _Run:
         self.writer.write_layer(layer, arrays, curves, {"seconds_counting": time.monotonic() - begun})
         self.progress.layer_done()
         scratch.remove()
+
+
+def _overlaps(model: LayeredModel, team: Team) -> bool:
+    """Whether a group is counted while the next one runs: where those are different processors, and one process does
+    both, so that there is one order of what the processes say to each other."""
+    return model.device.type != "cpu" and team.size == 1
 
 
 def _check_finite(layer: int, sums: np.ndarray, dtype: str) -> None:

@@ -200,7 +200,7 @@ def detect(positions, ngrams, totals, space, met, total, min_occurrences):
     if PART * part < WHOLE * total:
         return np.empty(0, np.int64), np.empty(0, np.int64)
     ids, counts = np.empty(number, np.int64), np.ones(number, np.int64)
-    number = 0
+    number = np.int64(0)
     for index in range(distinct):
         ngram, count = ngrams.repeated[space.touched[index]], np.int64(space.kept[index])
         if totals[ngram] >= min_occurrences and PART * count >= WHOLE * totals[ngram]:

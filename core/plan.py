@@ -71,14 +71,16 @@ def make_plan(
     scratch_gb: float | None,
     group_layers: int | None,
     most_layers: int | None = None,
+    at_once: int = 1,
 ) -> Plan:
     """The largest groups whose scratch fits the budget: ``scratch_gb``, else most of the disk's free space.
 
     ``itemsize`` is that of the hidden states; ``most_layers`` is the most that the device takes at a time, where it
-    is not given by ``group_layers``. Raises UserError where not even one layer fits.
+    is not given by ``group_layers``; ``at_once`` groups are on the way together, with their bits and what entered them.
+    Raises UserError where not even one layer fits.
     """
     per_layer = LayerScratch.bytes_needed(windows, neurons, seq_len)
-    hidden = 2 * windows * seq_len * width * itemsize
+    hidden = (1 + at_once) * windows * seq_len * width * itemsize
     free = shutil.disk_usage(_existing(folder)).free
     if scratch_gb is not None and not 0 < scratch_gb < math.inf:
         raise UserError(f"--scratch-gb {scratch_gb:g}: must be a size in GiB above 0")
@@ -90,7 +92,7 @@ def make_plan(
     total = layers[-1] + 1
 
     def needed(size: int) -> int:
-        return min(size, len(layers)) * per_layer + (hidden if size < total else 0)
+        return min(size * at_once, len(layers)) * per_layer + (hidden if size < total else 0)
 
     sizes = [group_layers] if group_layers else range(min(total, most_layers or total), 0, -1)
     size = next((each for each in sizes if needed(each) <= budget), None)

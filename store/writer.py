@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -32,6 +33,7 @@ class StoreWriter:
         self.path = path
         self._environment = environment
         self._lock = lock
+        self._turn = threading.Lock()
         self._databases = {name: environment.open_db(name.encode()) for name in DATABASES}
 
     @classmethod
@@ -117,14 +119,16 @@ class StoreWriter:
         """Put (database, key, value) items in one transaction, with a larger map where it is full."""
         while True:
             try:
-                with self._environment.begin(write=True) as transaction:
+                # The map must not grow under another thread's transaction.
+                with self._turn, self._environment.begin(write=True) as transaction:
                     for database, key, value in items:
                         transaction.put(key, value, db=self._databases[database])
                 return
             except lmdb.MapFullError:
                 size = self._environment.info()["map_size"]
                 try:
-                    self._environment.set_mapsize(size * 2)
+                    with self._turn:
+                        self._environment.set_mapsize(size * 2)
                 except (lmdb.Error, MemoryError):
                     raise UserError(
                         f"{self.path}: the store outgrew the address space ({size / 2**30:.1f} GiB); "

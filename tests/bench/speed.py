@@ -1,11 +1,12 @@
 """How fast is collecting, against the bare forward pass? Ratios within one run, on an OPT-125m shape.
 
     python tests/bench/speed.py [--seq-len 512] [--tokens 32768] [--layers 12]
+    python tests/bench/speed.py --tokens 1048576 --passes collect --rounds 1     (its peak memory)
 
 `collect` (everything on: three n, projections, contexts, store) is timed from its first batch to its finished store.
 Each pass runs in a process of its own, in turn, the best of --rounds counts; on a busy machine trust the ratio of CPU
-seconds. The vocabulary projection costs the same for any number of tokens: the last lines say what the ratio becomes for
-1M tokens when everything else grows with the tokens.
+seconds. What looks at weights (vocabulary projection, cosines of output rows) costs the same for any number of tokens: the
+last lines say what the ratio becomes for 1M tokens when everything else grows with the tokens.
 """
 
 from __future__ import annotations
@@ -134,19 +135,22 @@ def main() -> None:
                 )
                 if kind not in best or result["seconds"] < best[kind]["seconds"]:
                     best[kind] = result
-        total = windows * arguments.seq_len
-        show(best, total)
+        weights = (Path(folder) / "model" / "model.safetensors").stat().st_size / 2**30
+        show(best, windows * arguments.seq_len, weights)
 
 
-def show(best: dict[str, dict], total: int) -> None:
-    """Print seconds, peak memory and the ratios that are wanted."""
+def show(best: dict[str, dict], total: int, weights: float) -> None:
+    """Print seconds, peak memory and the ratios that are wanted, ``weights`` in GiB."""
+    print(f"{total:,} tokens; weights {weights:.2f} GiB")
     for kind, result in best.items():
         speed = total / result["seconds"]
         print(f"{kind:8} {result['seconds']:8.2f} s  {speed:8.0f} tokens/s  CPU {result['cpu']:8.2f} s", end="")
-        print(f"  peak {result['peak_gib']:.2f} GiB")
+        print(f"  peak {result['peak_gib']:.2f} GiB, {result['peak_gib'] - weights:.2f} beside the weights")
+    if "collect" not in best:
+        return
     parts = best["collect"]["parts"]
     print("CPU seconds of collect:", {name: round(value, 2) for name, value in parts.items()})
-    fixed = parts.get("projecting", 0.0)
+    fixed = parts.get("projecting", 0.0) + parts.get("comparing output rows of", 0.0)
     long_run = (best["collect"]["cpu"] - fixed) * 1e6 / total + fixed
     for name, other, wanted in (("bare forward", "bare", 0.9), ("forward with logits", "logits", 1.2)):
         if other not in best:
