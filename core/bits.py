@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
+
+from ffnscope.core.compiled import compiled
 
 WORD = 64  # positions in a word of bits
 
@@ -41,7 +43,7 @@ def words(bits: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(bits).view("<u8")
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def scan(bits, bos, seq_len, edges, counted, positions, curves, domains):
     """Everything that one neuron's ``bits`` [S, W] uint64 say without the corpus's n-grams.
 
@@ -78,7 +80,7 @@ def scan(bits, bos, seq_len, edges, counted, positions, curves, domains):
     return found, evens, at_bos
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _mixed(state):
     """A random-looking uint64 from another (splitmix64's finisher)."""
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -86,7 +88,7 @@ def _mixed(state):
     return state ^ (state >> np.uint64(31))
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def draw(positions, seed, out):
     """A uniform sample without replacement of ``positions`` into ``out`` (Floyd's algorithm), the same for the same
     seed. Returns how many were drawn: all of them where there are no more than ``out`` holds."""

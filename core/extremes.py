@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
-from numba import njit
+
+from ffnscope.core.compiled import compiled
 
 CHUNK = 64  # columns whose maximum and minimum are taken together
 ROWS_A_THREAD = 16  # fewer are not worth another thread
@@ -34,7 +35,7 @@ def extremes(values: torch.Tensor, kept: int) -> tuple[np.ndarray, np.ndarray, n
     return out[0], out[1], out[2], out[3]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _by_rows(values, largest, largest_at, smallest, smallest_at):
     """``extremes`` of rows; the lists come filled with NaN and -1."""
     rows, columns = values.shape
@@ -52,7 +53,7 @@ def _by_rows(values, largest, largest_at, smallest, smallest_at):
                     below = _list(values[row, column], column, smallest[row], smallest_at[row], below, -1)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _range(values):
     """The largest and the smallest of ``values``, NaN passed over."""
     high, low = np.float32(-np.inf), np.float32(np.inf)
@@ -63,7 +64,7 @@ def _range(values):
     return high, low
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _list(value, column, best, at, size, sign):
     """Put a value among the ``size`` listed, unless it is not extreme enough or NaN; columns come ascending, so that a
     later equal stands behind. Returns how many are listed."""

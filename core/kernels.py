@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from ffnscope.core.bits import draw, scan
+from ffnscope.core.compiled import compiled
 from ffnscope.core.halves import FAILS, HOLDS, TOO_RARE
 
 # 100 * part >= 95 * whole: "covers 95%" is decided in integers.
@@ -68,7 +68,7 @@ class Counted(NamedTuple):
     top_total: np.ndarray
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def tally(positions, ngrams, space):
     """Count the n-grams at ``positions``.
 
@@ -102,7 +102,7 @@ def tally(positions, ngrams, space):
     return distinct, once, without, largest
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def forget(distinct, space):
     """Make the histogram zero again after a ``tally``."""
     space.histogram[1] = 0
@@ -110,7 +110,7 @@ def forget(distinct, space):
         space.histogram[space.kept[index]] = 0
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def coverage(histogram, largest, total):
     """The smallest m such that the m most frequent n-grams cover at least 95% of ``total``.
 
@@ -130,7 +130,7 @@ def coverage(histogram, largest, total):
     return taken
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def of_the_largest(histogram, largest, number):
     """What the ``number`` most frequent n-grams count together."""
     part = np.int64(0)
@@ -143,7 +143,7 @@ def of_the_largest(histogram, largest, number):
     return part
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _insert(ngram, count, ids, counts, size):
     """Put an n-gram among the most frequent, ties by lower id; returns how many there are."""
     if size == len(ids):
@@ -158,7 +158,7 @@ def _insert(ngram, count, ids, counts, size):
     return size + 1
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def most_frequent(positions, ngrams, space, met, ids, counts):
     """The most frequent n-grams of a tally that returned ``met`` into ``ids`` and ``counts`` [G] int64, ties by lower
     id. Returns how many."""
@@ -179,7 +179,7 @@ def most_frequent(positions, ngrams, space, met, ids, counts):
     return size
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def detect(positions, ngrams, totals, space, met, total, min_occurrences):
     """Rules 2 and 3 of a detector (definitions.md): the ids g with P(active | g) >= 0.95 and N(g) >= min_occurrences,
     N being ``totals``, and their counts; none unless they account for at least 95% of ``total``.
@@ -214,7 +214,7 @@ def detect(positions, ngrams, totals, space, met, total, min_occurrences):
     return ids, counts
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def split(positions, seq_len, orders, possible, min_occurrences, space):
     """The detector found on the even windows, and what the odd windows say of it (halves.py).
 
@@ -246,7 +246,7 @@ def split(positions, seq_len, orders, possible, min_occurrences, space):
     return 0, TOO_RARE
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def holds(detected, odd, ngrams, min_occurrences, space):
     """What the odd windows, activated at ``odd``, say of a detector's n-grams, ``detected`` ids: a code of halves.py.
 
@@ -277,7 +277,7 @@ def holds(detected, odd, ngrams, min_occurrences, space):
     return HOLDS if each and total > 0 and PART * part >= WHOLE * total else FAILS
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def count_block(bits, bos, seed, seq_len, edges, counted, orders, min_occurrences, space, out):
     """Count everything about the neurons whose ``bits`` [N, S, W] uint64 are given, as ``scan`` takes them, into
     ``out`` (rows 0 .. N-1, zero, or -1 for ``drawn`` and ``top``). ``orders`` are the Ngrams of n = 1, 2, 3.

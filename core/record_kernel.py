@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from ffnscope.core.compiled import compiled
 
 COLUMNS = 256  # neurons looked at together: eight of their positions stay in a core's nearest cache
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def record(before, after, counted, first_window, columns, bits, sums, maxima, values, places):
     """Record windows ``before`` and ``after`` [B, T, F] float32, the activation function's input and output, for the
     neurons ``columns[0]`` .. ``columns[1] - 1``.
@@ -56,13 +57,13 @@ def record(before, after, counted, first_window, columns, bits, sums, maxima, va
                     bits[window, first + column, byte] = packed[byte, column]
 
 
-@njit(nogil=True, cache=True, inline="always")
+@compiled
 def _open(x, y):
     """The output where the neuron is activated, or its input is no number; else 0."""
     return y if x > 0 or x != x else np.float32(0)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _eight(x, y, packed, total, peak, number):
     """Eight positions of ``number`` neurons: their bits, their sum added to ``total``, the largest output."""
     for column in range(number):
@@ -79,7 +80,7 @@ def _eight(x, y, packed, total, peak, number):
         peak[column] = most
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _fewer(x, y, packed, total, peak, number):
     """The same for the positions that a window's last byte holds."""
     for column in range(number):
@@ -96,7 +97,7 @@ def _fewer(x, y, packed, total, peak, number):
         peak[column] = most
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _keep(x, y, place, values, places):
     """Put one neuron's outputs at consecutive places among its strongest: positions ascend, so that a later equal never
     displaces an earlier."""

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numba import njit
 from torch import nn
 
 from ffnscope.core import record_kernel
+from ffnscope.core.compiled import compiled
 from ffnscope.store.errors import UserError
 from ffnscope.store.schema import CONTEXTS
 
@@ -141,7 +141,7 @@ class Recorder:
             )
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _insert(neurons, values, places, best, best_places):
     """Insert candidates (ascending windows; strongest first within one) into the lists of the strongest."""
     size = best.shape[1]
