@@ -9,7 +9,8 @@ from collections.abc import Callable
 from ffnscope.store.records import Progress, RunInfo
 from ffnscope.store.writer import StoreWriter
 
-COUNT_WEIGHT = 0.1  # counting a layer, in forward passes through it
+COUNT_WEIGHT = 0.03  # counting a layer, in forward passes through it
+PASS_MATRICES = 12  # a position's way through a layer, in products of a vector with a [d, d] matrix
 STORE_SECONDS = 5.0  # between two notes of progress in the store
 
 Report = Callable[[Progress | str], None]
@@ -25,7 +26,10 @@ class ProgressMeter:
         self._model_layers = run.layers[-1] + 1
         self._recorded = len(run.layers)
         self._neurons = run.model.neurons
-        self._work = self._positions * (self._model_layers + COUNT_WEIGHT * self._recorded)
+        # Every neuron meets every token once, whatever the corpus: with few positions that is much of a run.
+        self._projecting = self._neurons * run.model.vocabulary / (PASS_MATRICES * run.model.width)
+        self._finishing = self._positions * COUNT_WEIGHT + self._projecting
+        self._work = self._positions * self._model_layers + self._finishing * self._recorded
         self._done = 0.0
         self._skipped = 0.0
         self._layers_done = 0
@@ -37,7 +41,7 @@ class ProgressMeter:
     def begin(self, first_layer: int, layers_done: int) -> None:
         """The sweep starts at ``first_layer`` with ``layers_done`` in the store already."""
         self._layers_done = layers_done
-        self._skipped = self._done = self._positions * (first_layer + COUNT_WEIGHT * layers_done)
+        self._skipped = self._done = self._positions * first_layer + self._finishing * layers_done
         self._begun = time.monotonic()
         self._say("collecting")
 
@@ -58,6 +62,8 @@ class ProgressMeter:
     def layer_done(self) -> None:
         """A layer is in the store."""
         self._layers_done += 1
+        with self._lock:
+            self._done += self._projecting
         self._say("collecting", store=True)
 
     def interrupt(self) -> None:
