@@ -16,7 +16,7 @@ from ffnscope.store.errors import UserError
 BATCH_POSITIONS = {"cpu": 4096, "mps": 4096}  # positions a batch
 GPU_BATCH_POSITIONS = 16384
 SHARE_OF_FREE = 0.8  # of a disk's free space that a run takes without being told to
-MOST_THREADS = 16  # for counting: each holds a count for every n-gram
+MOST_THREADS = 32  # for counting: each holds arrays as long as the corpus
 GIB = 1 << 30
 
 
