@@ -121,12 +121,13 @@ def is_windows_file(path: Path) -> bool:
     return path.name.lower().endswith(".npy")
 
 
-def load_windows_npy(path: Path) -> np.ndarray:
+def load_windows_npy(path: Path, most: int | None = None) -> np.ndarray:
     """Already tokenised windows `[S, T]`, int32 or int64, memory-mapped read-only; ids >= 0, S and T >= 1.
 
+    Of more than `most` windows only the first `most`; the others are not read.
     Raises UserError for a missing file and for anything else in it; pickled objects are never loaded.
     """
-    windows = open_windows_npy(path)
+    windows = open_windows_npy(path)[:most]
     rows = max(1, (1 << 24) // windows.shape[1])  # a minimum over all at once would pull the whole file into memory
     for start in range(0, len(windows), rows):
         lowest = int(windows[start : start + rows].min())

@@ -264,7 +264,9 @@ def build_corpus(
     sources = _in_order(sources)
     WindowCutter(seq_len, bos_id, max_tokens)  # refuses settings before anything is read
     if bos_id is not None and not 0 <= bos_id < vocabulary_size:
-        raise UserError(f"the tokenizer's BOS id {bos_id} is outside the model's vocabulary of {vocabulary_size}")
+        raise UserError(
+            f"the BOS id {bos_id} is outside the model's vocabulary of {vocabulary_size}; --bos-id names another"
+        )
     domains: list[Domain] = []
     arrays: list[np.ndarray] = []
     first = 0
@@ -316,12 +318,11 @@ def _check_ids(source: DomainSource, ids: np.ndarray, vocabulary_size: int) -> N
 
 
 def _load_windows(source: DomainSource, seq_len: int, max_tokens: int | None, vocabulary_size: int) -> CutText:
-    windows = load_windows_npy(source.path)
+    windows = load_windows_npy(source.path, None if max_tokens is None else max_tokens // seq_len)
     if windows.shape[1] != seq_len:
         raise UserError(
             f"{source.path}: windows of {windows.shape[1]}, but --seq-len is {seq_len}; all must be equally long"
         )
-    windows = windows[: None if max_tokens is None else max_tokens // seq_len]
     _check_ids(source, windows, vocabulary_size)
     return CutText(np.ascontiguousarray(windows, dtype=np.int32), 0, 0, ReadNotes())
 

@@ -251,6 +251,13 @@ def test_windows_given_as_tokens(tmp_path: Path) -> None:
     for vocabulary, seq_len, said in [(39, 5, "a=.*token id 39.*vocabulary has 39"), (40, 6, "windows of 5.*6")]:
         with pytest.raises(UserError, match=said):
             build_corpus(source, None, seq_len, None, vocabulary, None)
+    wrong = windows.copy()
+    wrong[2:] = -1  # behind what max_tokens asks for, so never looked at
+    np.save(tmp_path / "b.npy", wrong)
+    source = [DomainSource("a", tmp_path / "b.npy")]
+    assert np.array_equal(build_corpus(source, None, 5, 14, 40, None).tokens, windows[:2])
+    with pytest.raises(UserError, match="negative token id -1"):
+        build_corpus(source, None, 5, 15, 40, None)
     np.save(tmp_path / "b.npy", np.full((1, 5), 2**32 + 1))
     with pytest.raises(UserError, match="token id 4294967297"):
         build_corpus([DomainSource("a", tmp_path / "b.npy")], None, 5, None, 40, None)
