@@ -22,7 +22,8 @@ class Reporter:
         self._glyphs = choose_glyphs(getattr(sys.stderr, "encoding", None))
         self._bar: Any = None
         self._task: Any = None
-        self._said = float("-inf")
+        # What happens at once needs no line: in a log, a refusal then stands alone.
+        self._said = time.monotonic()
 
     def __enter__(self) -> Self:
         if sys.stderr.isatty():
