@@ -18,6 +18,7 @@ import numpy as np
 from ffnscope.core.behind import Behind
 from ffnscope.core.loading import (
     ModelSource,
+    check_structure,
     choose_device,
     choose_dtype,
     load_model,
@@ -27,7 +28,7 @@ from ffnscope.core.loading import (
 from ffnscope.core.meter import ProgressMeter, Report
 from ffnscope.core.model import LayeredModel
 from ffnscope.core.offload import load_offloaded
-from ffnscope.core.plan import GIB, Plan, check_memory, count_threads, make_plan
+from ffnscope.core.plan import GIB, Plan, check_memory, count_threads, make_plan, parse_layers
 from ffnscope.core.projection import project
 from ffnscope.core.request import CollectRequest, check_request, check_same_run, describe_run
 from ffnscope.core.similar import similar_rows
@@ -68,6 +69,9 @@ def collect(request: CollectRequest, report: Report = lambda event: None) -> Non
 
 def _open_source(request: CollectRequest) -> tuple[ModelSource, Any]:
     source = open_model(request.model, request.trust_remote_code)
+    # What the configuration already tells need not wait until a large corpus is read and the weights are loaded.
+    check_structure(source)
+    parse_layers(request.layers, int(source.text_config.num_hidden_layers))
     return source, load_tokenizer(source)
 
 
@@ -116,8 +120,7 @@ class _Run:
         self.report = report
 
     def go(self) -> None:
-        done = self.team.together(self._begin)
-        done = self.team.gather(done)[0]
+        done = self.team.gather(self.team.together(self._done))[0]
         if set(self.run.layers) - done:
             self._sweep(done)
         self.team.wait()
@@ -126,15 +129,16 @@ class _Run:
             # Tokenised windows in a scratch folder of the user's own serve the next run too.
             shutil.rmtree(self.folder if self.request.scratch else self.folder.parent, ignore_errors=True)
 
-    def _begin(self) -> set[int]:
-        """Write what comes before the first layer, where it is not there yet. Returns the layers that are."""
-        if self.writer is None:
-            return set()
-        if not self.writer.begun:
+    def _done(self) -> set[int]:
+        """The layers that are in the store already."""
+        return set() if self.writer is None else set(self.writer.layers())
+
+    def _begin(self) -> None:
+        """Write what comes before the first layer, where it is not there yet."""
+        if self.writer is not None and not self.writer.begun:
             vocabulary = build_vocabulary(self.tokenizer, self.run.model.vocabulary)
             windows = self.corpus.tokens[: self.tables.counted_windows]
             self.writer.begin(self.run, vocabulary.texts, vocabulary.whole, windows, self.tables.ngrams[0].totals)
-        return set(self.writer.layers())
 
     def _sweep(self, done: set[int]) -> None:
         plan = self.team.gather(self.team.together(self._plan))[0]
@@ -146,6 +150,8 @@ class _Run:
         sweep = self.team.together(
             lambda: Sweep(self.model, self.corpus.tokens, counted, batch_size, self.folder, self.team)
         )
+        # Only now: what cannot be run, and is given other options, has not begun.
+        self.team.together(self._begin)
         start = self.team.gather(sweep.resumable(min(set(self.run.layers) - done)))[0]
         self.progress.begin(start, len(done))
         try:

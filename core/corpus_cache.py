@@ -94,7 +94,8 @@ def save_cut_text(folder: Path, key: str, cut: CutText) -> None:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(
-            f"{folder}: no room for tokenised windows ({error.strerror}); name another --scratch"
+            f"{folder}: tokenised windows cannot be written there ({error.strerror}); name another folder with "
+            "--scratch, or for the store"
         ) from error
 
 

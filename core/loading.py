@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import importlib.util
 import json
@@ -149,6 +150,19 @@ def load_tokenizer(source: ModelSource) -> Any | None:
         return AutoTokenizer.from_pretrained(source.location, **source.options)
     except Exception as error:
         raise UserError(f"{source.name}: its tokenizer cannot be read ({_first_line(error)})") from error
+
+
+def check_structure(source: ModelSource) -> None:
+    """Raise UserError where the model's layers or FFNs are not found, looked for without reading its weights."""
+    try:
+        # On a thread's default device, not for good: nothing is allocated.
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(
+                copy.deepcopy(source.config), trust_remote_code=source.trust_remote_code
+            )
+    except Exception:  # what is wrong with it, loading says
+        return
+    LayeredModel(model, source.name, torch.device("meta"))
 
 
 def load_model(source: ModelSource, device: torch.device, dtype: torch.dtype) -> LayeredModel:

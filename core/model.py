@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -74,6 +75,7 @@ class LayeredModel:
         if len({ffn.neurons for ffn in self.ffns}) != 1:
             raise UserError(f"{name}: its layers have FFNs of different sizes; ffnscope needs one size for all")
         self._originals = list(self.layers)
+        self._part_activations()
         self.hidden_dtype = next(self.base.parameters()).dtype
         self._returned: int | None = None
 
@@ -94,6 +96,17 @@ class LayeredModel:
     def activation(self, index: int) -> nn.Module:
         """The activation function of a layer's FFN."""
         return self.layer(index).get_submodule(self.ffns[index].activation)
+
+    def _part_activations(self) -> None:
+        """Give every layer an activation function of its own: some models share one, whose hooks each layer would run."""
+        seen: set[int] = set()
+        for layer, ffn in zip(self._originals, self.ffns, strict=True):
+            activation = layer.get_submodule(ffn.activation)
+            if id(activation) in seen:
+                home, _, name = ffn.activation.rpartition(".")
+                activation = copy.deepcopy(activation)
+                setattr(layer.get_submodule(home), name, activation)
+            seen.add(id(activation))
 
     def load_layers(self, first: int, last: int) -> None:
         """Bring the weights of layers first .. last - 1 to the device; they are there already."""

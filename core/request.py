@@ -114,6 +114,19 @@ def describe_run(request: CollectRequest, source: ModelSource, model: LayeredMod
     )
 
 
+def _corpus_difference(there: CorpusInfo, now: CorpusInfo) -> str:
+    """In which way two corpora with windows of one length differ."""
+    if there.bos_id != now.bos_id:
+        return f"the BOS id ({there.bos_id})"
+    kinds = [[(each.name, each.count_only) for each in corpus.domains] for corpus in (there, now)]
+    if kinds[0] != kinds[1]:
+        names = ", ".join(each.name + (" (count only)" if each.count_only else "") for each in there.domains)
+        return f"the corpus (its domains were {names})"
+    pairs = zip(there.domains, now.domains, strict=True)
+    changed = [f"{a.name} had {a.windows:,} windows" for a, b in pairs if a.fingerprint != b.fingerprint]
+    return f"the corpus ({', '.join(changed)}: other text, tokenizer or --max-tokens)"
+
+
 def check_same_run(path: Path, there: RunInfo, now: RunInfo) -> None:
     """Raise UserError that lists what differs between the run in the store at ``path`` and this one."""
     differing = []
@@ -122,7 +135,7 @@ def check_same_run(path: Path, there: RunInfo, now: RunInfo) -> None:
     if there.corpus.seq_len != now.corpus.seq_len:
         differing.append(f"--seq-len ({there.corpus.seq_len})")
     elif there.corpus.fingerprint != now.corpus.fingerprint:
-        differing.append("the corpus")
+        differing.append(_corpus_difference(there.corpus, now.corpus))
     for name, value in now.settings.items():
         if name != "model_path" and there.settings.get(name) != value:
             differing.append(f"--{name.replace('_', '-')} ({there.settings.get(name)})")

@@ -1,0 +1,83 @@
+"""What can be refused before anything long is done is refused then, and a refused run has not begun."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_models as tm
+import torch
+import transformers as hf
+from exact import run, sources_of
+
+from ffnscope.core.windows import DomainSource
+from ffnscope.store.errors import UserError
+from ffnscope.store.reader import Store
+
+ABSENT = (DomainSource("text", Path("there-is-no-such-file.txt")),)
+
+
+def windows(folder: Path, count: int = 5, seed: int = 0, **domains: bool) -> tuple[DomainSource, ...]:
+    """A domain of random windows for each name; True where it is count only."""
+    rng = np.random.default_rng(seed)
+    made = {name: tm.random_windows(rng, count, 8, tm.VOCAB, 0) for name in domains or {"all": False}}
+    return sources_of(folder, made, [name for name, only in domains.items() if only])
+
+
+@pytest.mark.parametrize("layers", ["3", "junk", ""])
+def test_layers_are_looked_at_before_the_corpus(layers: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--layers"):
+        run(tm.tiny("opt", tmp_path), ABSENT, tmp_path / "run.ffn", layers=layers)
+
+
+def test_a_model_without_ffns_is_refused_before_the_corpus(tmp_path: Path) -> None:
+    config = hf.MambaConfig(vocab_size=64, hidden_size=16, num_hidden_layers=2, state_size=4)
+    hf.MambaForCausalLM(config).save_pretrained(tmp_path / "mamba")
+    with pytest.raises(UserError, match=r"its FFN was not found.*there is mixer"):
+        run(tmp_path / "mamba", ABSENT, tmp_path / "run.ffn")
+
+
+@pytest.mark.parametrize("options", [{"scratch_gb": 1e-9}, {"scratch_gb": 1e9}])
+def test_a_run_that_does_not_fit_has_not_begun(options: dict[str, float], tmp_path: Path) -> None:
+    model, sources = tm.tiny("opt", tmp_path), windows(tmp_path / "data")
+    with pytest.raises(UserError, match="--scratch"):
+        run(model, sources, tmp_path / "run.ffn", **options)
+    with Store.open(run(model, sources, tmp_path / "run.ffn")) as store:
+        assert store.complete
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"max_tokens": 16}, r"b had 5 windows"),
+        ({"bos_id": 3}, r"the BOS id \(0\)"),
+        ({"sources": "renamed"}, r"its domains were a, b \(count only\)"),
+    ],
+)
+def test_which_part_of_the_corpus_differs_is_said(change: dict[str, object], said: str, tmp_path: Path) -> None:
+    model = tm.tiny("opt", tmp_path)
+    options: dict[str, object] = {"sources": windows(tmp_path / "data", a=False, b=True), "bos_id": 0}
+    run(model, store=tmp_path / "run.ffn", **options)  # type: ignore[arg-type]
+    if "sources" in change:
+        change = {"sources": windows(tmp_path / "more", c=False, b=True)}
+    with pytest.raises(UserError, match=f"cannot be resumed.*{said}"):
+        run(model, store=tmp_path / "run.ffn", resume=True, **options | change)  # type: ignore[arg-type]
+
+
+def test_layers_that_share_an_activation_function_are_told_apart(tmp_path: Path) -> None:
+    config = hf.OpenAIGPTConfig(vocab_size=tm.VOCAB, n_embd=16, n_layer=3, n_head=2, n_positions=tm.SEQ_LEN)
+    torch.manual_seed(0)
+    model = hf.OpenAIGPTLMHeadModel(config).eval()
+    blocks = model.transformer.h
+    assert blocks[0].mlp.act is blocks[2].mlp.act
+    model.save_pretrained(tmp_path / "model")
+    source = windows(tmp_path / "data")
+    seen: list[torch.Tensor] = []
+    for block in blocks:
+        block.mlp.c_fc.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    with torch.inference_mode():
+        model(torch.from_numpy(np.load(source[0].path).astype(np.int64)))
+    with Store.open(run(tmp_path / "model", source, tmp_path / "run.ffn", batch_size=5)) as store:
+        for layer, before in enumerate(seen):
+            assert store.column(layer, "activations").tolist() == (before > 0).sum(dim=(0, 1)).tolist()
