@@ -62,7 +62,8 @@ def collect(request: CollectRequest, report: Report = lambda event: None) -> Non
         load = load_offloaded if request.offload else load_model
         model = team.together(lambda: load(source, device, choose_dtype(request.dtype, source, device)))
         run = describe_run(request, source, model, corpus)
-        with _open_store(request, run, team, say) as (writer, complete):
+        fits = partial(_plan, request, run, model, corpus, team)
+        with _open_store(request, run, fits, team, say) as (writer, complete):
             if not complete:
                 _Run(request, run, model, corpus, tokenizer, writer, team, say).go()
 
@@ -114,7 +115,7 @@ class _Run:
         self.tokenizer = tokenizer
         self.writer = writer
         self.team = team
-        self.folder = scratch_folder(request) / f"run-{run.run_id[:16]}"
+        self.folder = run_folder(request, run)
         self.tables = make_tables(corpus)
         self.progress = ProgressMeter(run, writer, report)
         self.report = report
@@ -174,19 +175,7 @@ class _Run:
         if not self.team.leads:
             return None
         _make_folder(self.folder)
-        return make_plan(
-            self.run.layers,
-            len(self.corpus.tokens),
-            self.corpus.seq_len,
-            self.model.neurons,
-            self.model.width,
-            next(self.model.base.parameters()).element_size(),
-            self.folder,
-            self.request.scratch_gb,
-            self.request.group_layers,
-            self.model.most_layers(),
-            2 if _overlaps(self.model, self.team) else 1,
-        )
+        return _plan(self.request, self.run, self.model, self.corpus, self.team)
 
     def _finish_layer(self, recorded: RecordedLayer, proceed: Callable[[], None]) -> None:
         def counted(neurons: int) -> None:
@@ -244,6 +233,22 @@ def _overlaps(model: LayeredModel, team: Team) -> bool:
     return model.device.type != "cpu" and team.size == 1
 
 
+def _plan(request: CollectRequest, run: RunInfo, model: LayeredModel, corpus: Corpus, team: Team) -> Plan:
+    return make_plan(
+        run.layers,
+        len(corpus.tokens),
+        corpus.seq_len,
+        model.neurons,
+        model.width,
+        next(model.base.parameters()).element_size(),
+        run_folder(request, run),
+        request.scratch_gb,
+        request.group_layers,
+        model.most_layers(),
+        2 if _overlaps(model, team) else 1,
+    )
+
+
 def _check_finite(layer: int, sums: np.ndarray, dtype: str) -> None:
     broken = int(np.count_nonzero(~np.isfinite(sums)))
     if broken:
@@ -284,15 +289,17 @@ def _bos_id(request: CollectRequest, source: ModelSource, tokenizer: Any, report
 
 @contextmanager
 def _open_store(
-    request: CollectRequest, run: RunInfo, team: Team, report: Report
+    request: CollectRequest, run: RunInfo, fits: Callable[[], object], team: Team, report: Report
 ) -> Iterator[tuple[StoreWriter | None, bool]]:
     """The writer (None where this process does not lead) of a store that is new, overwritten, or resumed where
-    model, corpus and settings are the same; and whether it is complete already."""
+    model, corpus and settings are the same; and whether it is complete already. ``fits`` raises UserError where the
+    run does not fit, before anything is overwritten."""
 
     def prepare() -> StoreWriter | None:
         if not team.leads:
             return None
         if is_store(request.store) and (request.overwrite or not is_begun(request.store)):
+            fits()
             # One that was stopped before its run entry holds nothing that could be lost.
             remove_store(request.store)
         elif is_store(request.store):
@@ -313,7 +320,10 @@ def _open_store(
         yield writer, complete
     finally:
         if writer is not None:
+            begun = writer.begun
             writer.close()
+            if not begun:
+                remove_store(request.store)
 
 
 def _report_corpus(corpus: Corpus, report: Report) -> None:
@@ -339,6 +349,11 @@ def _reading(report: Report) -> Callable[[str, int, int | None], None]:
 def scratch_folder(request: CollectRequest) -> Path:
     """Where a run's scratch files lie: in the folder of --scratch, else inside the store's."""
     return request.scratch or request.store / "scratch"
+
+
+def run_folder(request: CollectRequest, run: RunInfo) -> Path:
+    """Where the scratch files of this very run lie."""
+    return scratch_folder(request) / f"run-{run.run_id[:16]}"
 
 
 def _make_folder(folder: Path) -> None:

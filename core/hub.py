@@ -45,7 +45,10 @@ def is_offline(name: str) -> bool:
         except Exception as error:  # whatever the network layer raises
             why = f"the hub is out of reach ({type(error).__name__})"
     if snapshot(name) is None:
-        raise UserError(f"{name}: no such folder; nor is it in the hub cache, and {why}")
+        raise UserError(
+            f"{name}: no such folder; nor is it in the hub cache, and {why}; give a local folder, or a model that "
+            "`hf download` fetched"
+        )
     return True
 
 

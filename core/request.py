@@ -117,7 +117,7 @@ def describe_run(request: CollectRequest, source: ModelSource, model: LayeredMod
 def _corpus_difference(there: CorpusInfo, now: CorpusInfo) -> str:
     """In which way two corpora with windows of one length differ."""
     if there.bos_id != now.bos_id:
-        return f"the BOS id ({there.bos_id})"
+        return f"the corpus (its BOS id was {there.bos_id})"
     kinds = [[(each.name, each.count_only) for each in corpus.domains] for corpus in (there, now)]
     if kinds[0] != kinds[1]:
         names = ", ".join(each.name + (" (count only)" if each.count_only else "") for each in there.domains)

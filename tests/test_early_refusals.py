@@ -43,7 +43,17 @@ def test_a_run_that_does_not_fit_has_not_begun(options: dict[str, float], tmp_pa
     model, sources = tm.tiny("opt", tmp_path), windows(tmp_path / "data")
     with pytest.raises(UserError, match="--scratch"):
         run(model, sources, tmp_path / "run.ffn", **options)
+    assert not (tmp_path / "run.ffn" / "data.mdb").exists()
     with Store.open(run(model, sources, tmp_path / "run.ffn")) as store:
+        assert store.complete
+
+
+def test_a_run_that_does_not_fit_overwrites_nothing(tmp_path: Path) -> None:
+    model, sources = tm.tiny("opt", tmp_path), windows(tmp_path / "data")
+    run(model, sources, tmp_path / "run.ffn")
+    with pytest.raises(UserError, match="--scratch"):
+        run(model, sources, tmp_path / "run.ffn", overwrite=True, scratch_gb=1e-9)
+    with Store.open(tmp_path / "run.ffn") as store:
         assert store.complete
 
 
@@ -51,7 +61,7 @@ def test_a_run_that_does_not_fit_has_not_begun(options: dict[str, float], tmp_pa
     ("change", "said"),
     [
         ({"max_tokens": 16}, r"b had 5 windows"),
-        ({"bos_id": 3}, r"the BOS id \(0\)"),
+        ({"bos_id": 3}, r"its BOS id was 0"),
         ({"sources": "renamed"}, r"its domains were a, b \(count only\)"),
     ],
 )

@@ -76,33 +76,34 @@ def collect(
     from ffnscope.core.windows import parse_sources
 
     sources = parse_sources(data, count_only or ())
-    from ffnscope.core.collect import collect as run
-    from ffnscope.core.request import CollectRequest
-    from ffnscope.tui.progress import Reporter
-
-    request = CollectRequest(
-        model=model,
-        sources=sources,
-        store=store,
-        seq_len=seq_len,
-        max_tokens=max_tokens,
-        batch_size=batch_size,
-        layers=layers,
-        device=device,
-        dtype=dtype,
-        min_occurrences=min_occurrences,
-        top_k=top_k,
-        resume=resume,
-        overwrite=overwrite,
-        offload=offload,
-        scratch=scratch,
-        scratch_gb=scratch_gb,
-        group_layers=group_layers,
-        bos_id=bos_id,
-        trust_remote_code=trust_remote_code,
-    )
     name = safe(str(store), sys.stderr)
     try:
+        # Inside, because the imports alone take seconds in which someone may press Ctrl-C.
+        from ffnscope.core.collect import collect as run
+        from ffnscope.core.request import CollectRequest
+        from ffnscope.tui.progress import Reporter
+
+        request = CollectRequest(
+            model=model,
+            sources=sources,
+            store=store,
+            seq_len=seq_len,
+            max_tokens=max_tokens,
+            batch_size=batch_size,
+            layers=layers,
+            device=device,
+            dtype=dtype,
+            min_occurrences=min_occurrences,
+            top_k=top_k,
+            resume=resume,
+            overwrite=overwrite,
+            offload=offload,
+            scratch=scratch,
+            scratch_gb=scratch_gb,
+            group_layers=group_layers,
+            bos_id=bos_id,
+            trust_remote_code=trust_remote_code,
+        )
         with Reporter() as report:
             run(request, report)
     except KeyboardInterrupt:
