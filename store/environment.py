@@ -71,6 +71,8 @@ def open_environment(path: Path, *, write: bool, locked: bool = True, databases:
                 raise UserError(f"{path}: not enough address space to map the store; raise `ulimit -v`") from None
             size //= 2
         except lmdb.Error as error:
+            if write and is_disk_error(error):
+                raise disk_error(path, error) from error
             damaged = isinstance(
                 error, (lmdb.CorruptedError, lmdb.InvalidError, lmdb.PageNotFoundError, lmdb.PanicError)
             )
@@ -78,6 +80,22 @@ def open_environment(path: Path, *, write: bool, locked: bool = True, databases:
             raise kind(f"{path}: cannot be opened as a store ({_reason(error)})") from error
         except OSError as error:
             raise UserError(f"{path}: {error.strerror or error}") from error
+
+
+def is_disk_error(error: lmdb.Error) -> bool:
+    """Whether a write failed for the disk: full, broken, or a limit on the size of files."""
+    said = str(error)
+    return isinstance(error, lmdb.DiskError) or any(
+        why in said for why in ("No space left", "Input/output", "File too large", "quota exceeded")
+    )
+
+
+def disk_error(path: Path, error: Exception) -> UserError:
+    """What to say of a store that could not be written."""
+    return UserError(
+        f"{path}: cannot be written ({_reason(error)}); what was finished is kept: "
+        "free some space and run the same command with --resume"
+    )
 
 
 def check_length(data: Path) -> tuple[Meta, Meta] | None:

@@ -16,7 +16,7 @@ from ffnscope.store.errors import UserError
 from ffnscope.store.invariants import CHECKS, Arrays
 from ffnscope.store.pages import DamagedFileError, check_metas
 from ffnscope.store.reader import Store
-from ffnscope.store.walk import walk
+from ffnscope.store.walk import check_number, walk
 
 _EXAMPLES = 3
 
@@ -78,6 +78,8 @@ def _pages(store: Store) -> str | None:
             if not current:
                 return "its meta pages are not of the transaction that was opened"
             walk(data, current[0])
+            for meta in metas:
+                check_number(data, meta)
     except (DamagedFileError, OSError) as error:
         return str(error)
     return None

@@ -6,6 +6,7 @@ import mmap
 import struct
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +24,39 @@ _NO_PAGE = (1 << 64) - 1
 _DEEPEST = 32
 
 
+def check_number(path: Path, meta: Meta) -> None:
+    """Raise DamagedFileError where ``meta`` numbers its snapshot otherwise than the snapshot's own list of free pages:
+    the last entry there is that of the transaction that made it, for each but the first frees the root before it.
+
+    Nothing where the pages of the list cannot be read: those of the older snapshot may be damaged, and hold no data.
+    """
+    last = None
+    with _mapped(path) as data:
+        if (meta.last_page + 1) * meta.page_size > len(data):
+            return
+        try:
+            for key, _ in _Pages(data, meta).entries(meta.free, numbers=True):
+                last = key
+        except (DamagedFileError, struct.error, IndexError, RecursionError):
+            return
+    number = 1 if last is None else int.from_bytes(last, sys.byteorder)
+    if number != meta.transaction and (last is not None or meta.transaction > 1):
+        raise DamagedFileError(
+            f"a meta page says transaction {meta.transaction}, its list of free pages {number}: "
+            "an older state of the store may stand for the newest"
+        )
+
+
+@contextmanager
+def _mapped(path: Path) -> Iterator[mmap.mmap]:
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        yield data
+
+
 def walk(path: Path, meta: Meta) -> None:
     """Follow every page of the snapshot that ``meta`` names. Raises DamagedFileError at the first thing that is wrong:
     a page that is used twice, used and free, or neither; one that is not what it should be; keys out of order."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with _mapped(path) as data:
         pages = _Pages(data, meta)
         list(pages.entries(meta.main))
         free = np.zeros(meta.last_page + 1, np.bool_)

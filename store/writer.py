@@ -14,7 +14,7 @@ import lmdb
 import numpy as np
 
 from ffnscope.store import schema
-from ffnscope.store.environment import DATABASES, LOCK_NAME, is_store, open_environment
+from ffnscope.store.environment import DATABASES, LOCK_NAME, disk_error, is_disk_error, is_store, open_environment
 from ffnscope.store.errors import UserError
 from ffnscope.store.layers import finished_layers
 from ffnscope.store.reader import INDEX_KEY, LAYER_KEY, NEURON_KEY
@@ -44,10 +44,16 @@ class StoreWriter:
         except OSError as error:
             raise UserError(f"{path}: cannot be made ({error.strerror}); choose another --store") from error
         lock = _take_lock(path)
+        environment = None
         try:
-            return cls(path, open_environment(path, write=True), lock)
-        except BaseException:
+            environment = open_environment(path, write=True)
+            return cls(path, environment, lock)
+        except BaseException as error:
+            if environment is not None:
+                environment.close()
             os.close(lock)
+            if isinstance(error, lmdb.Error) and is_disk_error(error):
+                raise disk_error(path, error) from error
             raise
 
     def close(self) -> None:
@@ -134,11 +140,9 @@ class StoreWriter:
                         f"{self.path}: the store outgrew the address space ({size / 2**30:.1f} GiB); "
                         "raise `ulimit -v` and run again with --resume"
                     ) from None
-            except lmdb.DiskError as error:
-                raise _disk_error(self.path, error) from error
             except lmdb.Error as error:
-                if "No space left" in str(error) or "Input/output" in str(error) or "File too large" in str(error):
-                    raise _disk_error(self.path, error) from error
+                if is_disk_error(error):
+                    raise disk_error(self.path, error) from error
                 raise
 
 
@@ -148,13 +152,6 @@ def _vocabulary_items(texts: tuple[str, ...], whole: np.ndarray) -> list[tuple[s
         for index, parts in enumerate(pack_chunks(texts, whole))
         for part, array in zip(("ends", "whole", "bytes"), parts, strict=True)
     ]
-
-
-def _disk_error(path: Path, error: Exception) -> UserError:
-    return UserError(
-        f"{path}: cannot be written ({str(error).rpartition(': ')[2]}); what was finished is kept: "
-        "free some space and run the same command with --resume"
-    )
 
 
 def _take_lock(path: Path) -> int:
