@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from ffnscope.core.corpus_text import Part
+from ffnscope.store.errors import UserError
 
 _FIRST_BATCH = 1 << 16  # characters; small, so that a small --max-tokens reads little
 _LARGEST_BATCH = 1 << 20
+_FAILS = "the model's tokenizer cannot tokenise this text"
 
 
 def encode_parts(
@@ -47,13 +49,30 @@ def _puts_space_before(tokenizer: Any) -> bool:
     A document's later parts then go without the space they were cut at, or it would count twice.
     """
     texts = ["the words the words", "the words", " the words"]
-    whole, bare, spaced = tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
+    with tokenizer_failures(_FAILS):
+        whole, bare, spaced = tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
     return [*bare, *bare] == whole != [*bare, *spaced]
+
+
+@contextmanager
+def tokenizer_failures(what: str) -> Iterator[None]:
+    """Raise UserError, one line that begins with ``what``, for whatever a Hugging Face tokenizer raises: its files can
+    say what passes when they are read and fails over a text, in exceptions of no kind, or a panic of its Rust part,
+    which is no Exception at all."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        reason = " ".join(str(error).split())[:240] or type(error).__name__
+        raise UserError(f"{what} ({reason}); take the tokenizer's files from where the model comes from") from error
 
 
 def _encode(batch: list[Part], tokenizer: Any, workers: int | None) -> Iterator[tuple[np.ndarray, bool]]:
     texts = [part.text for part in batch]
-    with _parallelism(workers):
+    with _parallelism(workers), tokenizer_failures(_FAILS):
         # verbose=False: a document longer than the model's positions is nothing to warn of, it is cut into windows
         ids = tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
     for part, document in zip(batch, ids, strict=True):

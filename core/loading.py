@@ -15,6 +15,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from ffnscope.core.checkpoint import weight_files
+from ffnscope.core.corpus_tokens import tokenizer_failures
 from ffnscope.core.ffn import is_mixture
 from ffnscope.core.hub import fetch_weights, has_any, is_offline, snapshot
 from ffnscope.core.model import LayeredModel
@@ -146,10 +147,8 @@ def load_tokenizer(source: ModelSource) -> Any | None:
         there = has_any(source.name, TOKENIZER_FILES, source.offline)
     if not there:
         return None
-    try:
+    with tokenizer_failures(f"{source.name}: its tokenizer cannot be read"):
         return AutoTokenizer.from_pretrained(source.location, **source.options)
-    except Exception as error:
-        raise UserError(f"{source.name}: its tokenizer cannot be read ({_first_line(error)})") from error
 
 
 def check_structure(source: ModelSource) -> None:
