@@ -83,7 +83,10 @@ def open_model(name: str, trust_remote_code: bool = False) -> ModelSource:
     if not name:
         raise UserError("MODEL is empty: give a local model folder, a hub id or a .gguf file")
     if name.startswith("~"):
-        name = str(Path(name).expanduser())
+        try:
+            name = str(Path(name).expanduser())
+        except RuntimeError as error:
+            raise UserError(f"{name}: no such folder ({error}); give its whole path") from error
     path = Path(name)
     gguf_file = path.name if path.suffix.lower() == ".gguf" else None
     offline = _look(name, path, gguf_file)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -55,10 +56,9 @@ class Notes:
 
     def marks(self) -> frozenset[tuple[int, int]]:
         """(layer, neuron) of every marked neuron."""
-        environment = self._read()
-        if environment is None:
+        if self._read() is None:
             return frozenset()
-        with environment.begin() as transaction:
+        with self._transaction() as transaction:
             at = int(transaction.id())
             if self._marks is None or self._marks[0] != at:
                 with transaction.cursor(self._databases["marks"]) as cursor:
@@ -84,10 +84,9 @@ class Notes:
 
     def note(self, layer: int, neuron: int) -> str:
         """The note on a neuron, "" where there is none."""
-        environment = self._read()
-        if environment is None:
+        if self._read() is None:
             return ""
-        with environment.begin() as transaction:
+        with self._transaction() as transaction:
             value = transaction.get(NEURON_KEY.pack(layer, neuron), db=self._databases["notes"])
         return "" if value is None else _text(value)
 
@@ -106,10 +105,9 @@ class Notes:
 
     def notes(self) -> dict[tuple[int, int], str]:
         """Every note by (layer, neuron), in order."""
-        environment = self._read()
-        if environment is None:
+        if self._read() is None:
             return {}
-        with environment.begin() as transaction, transaction.cursor(self._databases["notes"]) as cursor:
+        with self._transaction() as transaction, transaction.cursor(self._databases["notes"]) as cursor:
             return {NEURON_KEY.unpack(key): _text(value) for key, value in cursor if len(key) == NEURON_KEY.size}
 
     def _read(self) -> lmdb.Environment | None:
@@ -118,7 +116,18 @@ class Notes:
             self._open()
         return self._environment
 
-    def _write(self) -> lmdb.Transaction:
+    @contextmanager
+    def _transaction(self, write: bool = False) -> Iterator[lmdb.Transaction]:
+        assert self._environment is not None
+        try:
+            with self._environment.begin(write=write) as transaction:
+                yield transaction
+        except lmdb.Error as error:
+            what = "written" if write else "read"
+            raise UserError(f"{self.folder}: marks and notes cannot be {what} ({error})") from error
+
+    @contextmanager
+    def _write(self) -> Iterator[lmdb.Transaction]:
         if self._environment is None:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
@@ -128,11 +137,8 @@ class Notes:
             if not about.exists() and self.folder.parent != self._store_path:
                 about.write_text(json.dumps({"store": os.fspath(self._store_path.resolve())}) + "\n")
             self._open()
-        assert self._environment is not None
-        try:
-            return self._environment.begin(write=True)
-        except lmdb.Error as error:
-            raise UserError(f"{self.folder}: marks and notes cannot be written ({error})") from error
+        with self._transaction(write=True) as transaction:
+            yield transaction
 
     def _open(self) -> None:
         environment = open_environment(self.folder, write=True, databases=4)
@@ -153,4 +159,8 @@ def _state_folder(store_path: Path) -> Path:
 
 
 def _text(value: bytes) -> str:
-    return value.decode("utf-8", "surrogatepass")
+    try:
+        return value.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        # Not written by this class, or damaged: what can be read of it.
+        return value.decode("utf-8", "replace")

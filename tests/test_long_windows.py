@@ -15,9 +15,9 @@ from test_exact import Case, windows_of
 from ffnscope.store.reader import Store
 
 LONGEST = 2048
-LENGTHS = (9, 15, 33, 100, 255, 256, 513, 1000, 1021, 1536)
+LENGTHS = (9, 31, 100, 255, 513, 1021, 1536)
 DOMAINS = {"one": ((3,), 0), "many": ((2, 1, 1), 1)}
-SAMPLE = 6  # neurons of a layer: the reference looks at every position of each
+SAMPLE = 5  # neurons of a layer: the reference looks at every position of each
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def check(model: Path, case: Case, folder: Path) -> None:
         assert opened.run.corpus.seq_len == case.seq_len
         neurons = {layer: sorted(rng.sample(range(opened.neurons(layer)), SAMPLE)) for layer in opened.layers()}
     met = compare(store, model, np.concatenate(list(domains.values())), neurons=neurons)
-    assert len(met.kinds) > 1
+    assert met.kinds.total() == SAMPLE * len(neurons) > met.kinds["dead"]
 
 
 @pytest.mark.parametrize("family", tm.FAMILIES)
