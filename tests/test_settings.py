@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from ffnscope.store.errors import UserError
-from ffnscope.tui.app import binding_ids, choose_theme
+from ffnscope.tui.app import FfnscopeApp, choose_theme
+from ffnscope.tui.keys import ids
 from ffnscope.tui.settings import Config, Place, read_config, read_places, write_places
 
 
@@ -18,7 +19,7 @@ def test_no_config_is_the_default(tmp_path: Path) -> None:
 def test_a_config_is_read(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text('theme = "light"\nmouse = true\n[keys]\nsearch = "ctrl+f"\n')
-    assert read_config(binding_ids(), path) == Config("light", True, False, {"search": "ctrl+f"})
+    assert read_config(ids(FfnscopeApp), path) == Config("light", True, False, {"search": "ctrl+f"})
 
 
 @pytest.mark.parametrize(
@@ -36,7 +37,7 @@ def test_a_bad_config_names_the_file_and_the_mistake(tmp_path: Path, text: str, 
     path = tmp_path / "config.toml"
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(UserError) as caught:
-        read_config(binding_ids(), path)
+        read_config(ids(FfnscopeApp), path)
     assert said in str(caught.value) and str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 

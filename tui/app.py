@@ -17,16 +17,17 @@ from textual._compositor import CompositorUpdate
 from textual.app import App, SystemCommand
 from textual.binding import Binding
 from textual.css.query import NoMatches
+from textual.dom import DOMNode
 from textual.message import Message
 from textual.screen import Screen
 from textual.theme import BUILTIN_THEMES
 
 from ffnscope.store.errors import UserError
 from ffnscope.store.records import Progress
-from ffnscope.tui import palette
+from ffnscope.tui import keys, palette
 from ffnscope.tui.screens.browser import Browser
 from ffnscope.tui.session import Session
-from ffnscope.tui.settings import Place, read_config, read_places, state_path, write_places
+from ffnscope.tui.settings import Place, read_places, state_path, write_places
 from ffnscope.tui.text import ASCII, Glyphs, choose_glyphs
 from ffnscope.tui.wire import Wire
 
@@ -41,7 +42,9 @@ class FfnscopeApp(App[None], inherit_bindings=False):
     ENABLE_COMMAND_PALETTE = True
     BINDINGS = [
         Binding("ctrl+c", "quit", "Quit", id="quit-now", show=False, priority=True),
-        Binding("ctrl+l", "redraw", "Draw the screen anew", id="redraw", show=False),
+        Binding("ctrl+p", "command_palette", "Every action by name", id="palette", show=False, priority=True),
+        # With priority: modal screens hide the app's other bindings.
+        Binding("ctrl+l", "redraw", "Draw the screen anew", id="redraw", show=False, priority=True),
         Binding("ctrl+z", "suspend_process", "Suspend (fg comes back)", id="suspend", show=False, priority=True),
     ]
 
@@ -182,19 +185,16 @@ class FfnscopeApp(App[None], inherit_bindings=False):
 
     def get_system_commands(self, screen: Screen) -> Iterable[SystemCommand]:
         """Every action of the screen by its name, then the themes."""
-        from ffnscope.tui.screens.help import key_name
-
-        seen: set[str] = set()
-        for active in screen.active_bindings.values():
-            binding = active.binding
-            if not binding.description or binding.action in seen or binding.action == "command_palette":
+        seen: set[tuple[object, str]] = set()
+        for node, binding in keys.live(screen):
+            if not binding.description or (node, binding.action) in seen or binding.action == "command_palette":
                 continue
-            seen.add(binding.action)
+            seen.add((node, binding.action))
 
-            async def act(action: str = binding.action, node: object = active.node) -> None:
-                await self.run_action(action, node)  # type: ignore[arg-type]
+            async def act(action: str = binding.action, node: DOMNode = node) -> None:
+                await self.run_action(action, node)
 
-            yield SystemCommand(binding.description, f"key {key_name(binding.key)}", act)
+            yield SystemCommand(binding.description, f"key {keys.key_name(binding.key)}", act)
         for name in (*(theme.name for theme in palette.THEMES), "ansi-dark", "ansi-light"):
             yield SystemCommand(f"Theme {name}", "colours", lambda name=name: setattr(self, "theme", name))
 
@@ -227,7 +227,7 @@ def run(stores: Sequence[Path], *, mouse: bool | None = None, ascii: bool = Fals
     stderr = sys.__stderr__
     if not (sys.stdin and sys.stdin.isatty() and stderr and stderr.isatty()):
         raise UserError(f"the browser needs a terminal on standard input and standard error; {there}")
-    config = read_config(binding_ids())
+    config = keys.user_config(FfnscopeApp)
     if mouse is None:
         mouse = config.mouse if config.mouse is not None else not os.environ.get("SSH_CONNECTION")
     glyphs = choose_glyphs(stderr.encoding, ascii or config.ascii)
@@ -242,9 +242,3 @@ def run(stores: Sequence[Path], *, mouse: bool | None = None, ascii: bool = Fals
         write_places(state_path(), read_places(state_path()) | places)
     if failures:
         raise UserError(failures[-1])
-
-
-def binding_ids() -> list[str]:
-    """The names of all actions that a key can be given to in config.toml."""
-    every = [*FfnscopeApp.BINDINGS, *Browser.BINDINGS]
-    return [binding.id for binding in every if isinstance(binding, Binding) and binding.id]

@@ -36,7 +36,7 @@ def page_lines(page: PageData, width: int, height: int, plot: Plot | None) -> li
     if sizes[4]:
         out += sections.contexts(page, inner, sizes[4])
     out = [*out, *[BLANK] * (height - len(out))][:height]
-    return out + _appendix(page, inner)
+    return out + _facts_in_full(page, inner, sizes[0]) + _appendix(page, inner)
 
 
 def _sizes(width: int, height: int) -> tuple[int, int, int, int, int]:
@@ -71,6 +71,14 @@ def _facts(page: PageData, width: int, rows: int) -> list[Line]:
             kept[-1] = tuple(part for each in lines[len(kept) - 1 :] for part in each)
         out += [Line(clip(((" ", "text"), *each), width, page.glyphs)) for each in kept]
     return [*out, *[BLANK] * (rows - len(out))][:rows]
+
+
+def _facts_in_full(page: PageData, width: int, rows: int) -> list[Line]:
+    """The facts again, where the dashboard had no room for all of them."""
+    said = [wrapped for parts in facts.facts(page) for wrapped in wrap(parts, width - 2)]
+    if len(said) <= rows:
+        return []
+    return [rule([("facts", "dim")], width, page.glyphs), *(Line(((" ", "text"), *parts)) for parts in said)]
 
 
 def position(page: PageData, width: int, rows: int, plot: Plot | None, cursor: int | None = None) -> list[Line]:

@@ -64,8 +64,10 @@ def read_config(actions: Iterable[str], path: Path | None = None) -> Config:
             raise UserError(f"{path}: no setting {name!r}; there are {', '.join(kinds)}")
         if not isinstance(value, kinds[name]):
             raise UserError(f"{path}: {name} is to be a {kinds[name].__name__}, not {value!r}")
-    known = sorted(set(actions))
-    for action, key in values.get("keys", {}).items():
+    keys = values.get("keys", {})
+    # Asked for only here: whoever names them may have to load every screen.
+    known = sorted(set(actions)) if keys else []
+    for action, key in keys.items():
         if action not in known:
             raise UserError(f"{path}: no action {action!r} under [keys]; there are {', '.join(known)}")
         if not isinstance(key, str) or not key:

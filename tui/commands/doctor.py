@@ -34,8 +34,14 @@ def doctor(
     store: Annotated[
         Path | None, typer.Argument(metavar="[STORE]", help="Folder of a store to look at too.", show_default=False)
     ] = None,
+    keys: Annotated[
+        bool, typer.Option("--keys", help="List the browser's actions with their ids for config.toml.")
+    ] = False,
 ) -> None:
     """Versions, terminal, settings, and the store: what is wrong and the way out."""
+    if keys:
+        print_keys()
+        return
     sections: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
         ("versions", versions),
         ("terminal", terminal),
@@ -113,8 +119,8 @@ def browser() -> Iterator[Finding]:
 
     config, path, wrong = Config(), config_path(), ""
     try:
-        from ffnscope.tui.app import binding_ids, choose_theme
-        from ffnscope.tui.settings import read_config
+        from ffnscope.tui.app import FfnscopeApp, choose_theme
+        from ffnscope.tui.keys import user_config
         from ffnscope.tui.text import ASCII, choose_glyphs
     except ImportError as error:
         yield Finding(
@@ -122,7 +128,7 @@ def browser() -> Iterator[Finding]:
         )
         return
     try:
-        config = read_config(binding_ids())
+        config = user_config(FfnscopeApp)
     except UserError as error:
         wrong = f"{error}; `ffnscope view` does not start until then"
     keys = f", {len(config.keys)} keys of your own" if config.keys else ""
@@ -140,6 +146,19 @@ def browser() -> Iterator[Finding]:
     yield Finding("drawn in", "ASCII" if ascii else "Unicode")
     mouse = config.mouse if config.mouse is not None else not os.environ.get("SSH_CONNECTION")
     yield Finding("mouse", ("on" if mouse else "off") + (" (over SSH)" if config.mouse is None and not mouse else ""))
+
+
+def print_keys() -> None:
+    """Every action of the browser: its id, its keys unless config.toml changes them, what it does, a section a screen."""
+    from ffnscope.tui.app import FfnscopeApp
+    from ffnscope.tui.keys import every_action
+
+    shown = ""
+    for screen, row in every_action(FfnscopeApp):
+        if screen != shown:
+            print(screen)
+            shown = screen
+        print(f"  {row.id:<17} {' '.join(row.keys):<12} {row.description}")
 
 
 def look_at_store(path: Path) -> Iterator[Finding]:

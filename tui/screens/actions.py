@@ -161,12 +161,6 @@ class MoveActions:
 
         ask(self)
 
-    def action_help(self: Any) -> None:
-        """The keys of this screen."""
-        from ffnscope.tui.screens.help import Help
-
-        self.app.push_screen(Help(list(self.active_bindings.values()), self.session.glyphs))
-
     def action_beside(self: Any) -> None:
         """The neuron here and in the next store."""
         from ffnscope.tui.screens.beside import Beside, fits

@@ -18,6 +18,7 @@ from ffnscope.tui.facts import PageData
 from ffnscope.tui.frame import PANES, Frame
 from ffnscope.tui.related import Related, pointing, same_tokens
 from ffnscope.tui.screens.actions import MoveActions
+from ffnscope.tui.screens.helped import Helped
 from ffnscope.tui.screens.tasks import TaskActions
 from ffnscope.tui.session import Session
 from ffnscope.tui.widgets.pane import Pane
@@ -27,7 +28,7 @@ SETTLE = 0.08  # seconds the cursor rests before the neuron's page is read
 SAY = 6.0
 
 
-class Browser(MoveActions, TaskActions, Screen[None], inherit_bindings=False):
+class Browser(MoveActions, TaskActions, Helped, Screen[None], inherit_bindings=False):
     """Keys move a cursor in the view-model; the panes are asked to draw what changed."""
 
     BINDINGS = [
@@ -91,6 +92,7 @@ class Browser(MoveActions, TaskActions, Screen[None], inherit_bindings=False):
     def __init__(self, session: Session):
         super().__init__()
         self.session = session
+        self.glyphs = session.glyphs
         self.frame = Frame(session)
         self._settle: Timer | None = None
         self._saying: Timer | None = None

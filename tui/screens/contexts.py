@@ -26,7 +26,7 @@ class Contexts(Pager, inherit_bindings=True):
 
     BINDINGS = [
         Binding("enter,l,right", "read", "Read the window", id="read"),
-        Binding("h,left", "leave", "Back", show=False),
+        Binding("h,left", "leave", "Back", id="left", show=False),
     ]
 
     class OthersRead(Message):
@@ -49,7 +49,10 @@ class Contexts(Pager, inherit_bindings=True):
 
     def title_parts(self) -> list[Part]:
         """The neuron, and what it is."""
-        return [(f"contexts of {self.page.name} ", "accent"), *clip(headline(self.page), 80, self.glyphs)]
+        return [
+            (f"contexts of {self.page.name} ", "accent"),
+            *clip(headline(self.page), 80, self.glyphs)[: -1 if self.page.neuron.order else None],
+        ]
 
     def hints(self) -> str:
         """The keys."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
-from textual.binding import ActiveBinding
+from textual.screen import Screen
 
-from ffnscope.tui.lines import BLANK, Line, Part, Writer, line, rule
+from ffnscope.tui import keys
+from ffnscope.tui.lines import BLANK, Line, Part, Writer, clip, rule, wrap
 from ffnscope.tui.screens.pager import Pager
-from ffnscope.tui.text import Glyphs
+from ffnscope.tui.text import UNICODE
 
+IDS = 19  # cells of the ids
 _FILTERS = (
     ("kind:token|bigram", "detectors of these orders; also trigram, positional, other, dead, detector, alive"),
     ("layer:0-5,8", "these layers"),
@@ -21,61 +24,38 @@ _FILTERS = (
     ("marked  noted", "your own"),
     ("-term", "not"),
 )
-_KEYS = {
-    "question_mark": "?", "slash": "/", "colon": ":", "space": "space", "left_square_bracket": "[",
-    "right_square_bracket": "]", "less_than_sign": "<", "greater_than_sign": ">", "escape": "esc", "pagedown": "pgdn",
-    "pageup": "pgup", "asterisk": "*", "full_stop": ".", "comma": ",", "plus": "+", "minus": "-",
-    "equals_sign": "=", "question": "?", "backslash": "\\", "tilde": "~",
-}  # fmt: skip
-
-
-def key_name(key: str) -> str:
-    """A key as printed on it."""
-    return _KEYS.get(key, key)
-
-
-def listed(bindings: Iterable[ActiveBinding]) -> list[tuple[str, str]]:
-    """(keys, what they do) of the enabled bindings, those of one action together, in the order they were made."""
-    keys: dict[tuple[str, str], list[str]] = {}
-    for active in bindings:
-        binding = active.binding
-        if binding.description and active.enabled:
-            name = key_name(binding.key)
-            group = keys.setdefault((binding.action, binding.description), [])
-            if name not in group:
-                group.append(name)
-    return [(" ".join(names), description) for (_, description), names in keys.items()]
 
 
 class Help(Pager, inherit_bindings=True):
-    """Keys in two columns where there is room, then the filter language."""
+    """Keys in two columns where there is room, the filter language, the keys of the other screens."""
 
-    def __init__(self, bindings: Iterable[ActiveBinding], glyphs: Glyphs):
+    def __init__(self, screen: Screen[Any]):
         super().__init__()
-        self._keys = listed(bindings)
-        self.glyphs = glyphs
+        self.glyphs = getattr(screen, "glyphs", UNICODE)
+        acting = keys.live(screen)
+        self._here = keys.listed(binding for node, binding in acting if node is screen or node is screen.app)
+        line_of_text = [binding for node, binding in acting if node is not screen and node is not screen.app]
+        self._typing = keys.listed(line_of_text)
+        self._asked_from = type(screen)
+        self._keymap = screen.app._keymap
 
     def title_parts(self) -> list[Part]:
         """What this is."""
-        return [("help", "accent")]
+        return [("help ", "accent"), ("keys here; in grey the ids that [keys] in config.toml takes", "dim")]
+
+    def action_help(self) -> None:
+        """The key that opened it closes it."""
+        self.action_leave()
 
     def content(self, width: int, height: int) -> Sequence[Line]:
-        """Keys, filters, signs."""
-        longest = max((len(description) for _, description in self._keys), default=0)
-        across = 2 if width >= 2 * (longest + 18) else 1
-        down = -(-len(self._keys) // across)
-        cells = width // across
-        out = []
-        for row in range(down):
-            made = Writer(self.glyphs)
-            for column in range(across):
-                if row + column * down < len(self._keys):
-                    keys, description = self._keys[row + column * down]
-                    made.to(column * cells).add(f"  {keys:>12}  ", "accent").add(description)
-            out.append(made.line())
+        """Keys of the screen it was asked from, filters, signs, keys of all other screens."""
+        out = self._table(self._here, width)
+        if self._typing:
+            out += [BLANK, rule([("editing the line", "dim")], width, self.glyphs), *self._table(self._typing, width)]
         out += [BLANK, rule([("filters: terms that must all hold", "dim")], width, self.glyphs)]
         for term, meaning in _FILTERS:
-            out.append(Writer(self.glyphs).add(f"  {term:<28} ", "accent").add(meaning).line())
+            for row, parts in enumerate(wrap([(meaning, "text")], width - 32)):
+                out.append(Line(((f"  {'' if row else term:<28} ", "accent"), *parts)))
         out += [BLANK, rule([("signs", "dim")], width, self.glyphs)]
         out.append(self._sign(self.glyphs.space, "a space of a token (a token often begins with one)"))
         out.append(self._sign(self.glyphs.newline, "a newline of a token"))
@@ -83,7 +63,29 @@ class Help(Pager, inherit_bindings=True):
             self._sign(self.glyphs.trigger, "a promoted or suppressed token that is among the neuron's own triggers")
         )
         out.append(self._sign(self.glyphs.mark, "a marked neuron"))
-        out += [BLANK, line(("  ctrl+p lists every action by name.", "dim"))]
+        shared = keys.listed(keys.bindings_of(Pager, self._keymap))
+        for name, screen in keys.screens().items():
+            if screen not in (self._asked_from, Help):
+                rows = keys.listed(keys.bindings_of(screen, self._keymap))
+                own = [row for row in rows if row not in shared] if issubclass(screen, Pager) else rows
+                out += [BLANK, rule([(f"keys: {name}", "dim")], width, self.glyphs), *self._table(own, width)]
+        if not issubclass(self._asked_from, Pager):
+            title = "keys: every screen that is opened from the browser"
+            out += [BLANK, rule([(title, "dim")], width, self.glyphs), *self._table(shared, width)]
+        return out
+
+    def _table(self, rows: Sequence[keys.Row], width: int) -> list[Line]:
+        longest = max((len(row.description) for row in rows), default=0)
+        across = 2 if width >= 2 * (longest + 18 + IDS) else 1
+        cells = width // across
+        down = -(-len(rows) // across)
+        out = []
+        for first in range(down):
+            made = Writer(self.glyphs)
+            for column, row in enumerate(rows[first::down]):
+                made.to(column * cells).add(f"  {' '.join(row.keys):>12}  ", "accent").add(row.description)
+                made.to((column + 1) * cells - IDS).add(row.id, "dim")
+            out.append(Line(clip(made.parts, width, self.glyphs)))
         return out
 
     def _sign(self, sign: str, meaning: str) -> Line:

@@ -36,7 +36,6 @@ class Overview(Pager, inherit_bindings=True):
         Binding("enter", "go", "Go to the layer", id="go"),
         Binding("b", "compare", "Compare the open stores over relative depth", id="compare"),
         Binding("z", "whole", "One figure at full size, or several", id="whole"),
-        Binding("question_mark", "help", "Help", id="help"),
     ]
 
     class Read(Message):
@@ -281,9 +280,3 @@ class Overview(Pager, inherit_bindings=True):
         layer = self.at
         self.dismiss(None)
         self._chosen(layer)
-
-    def action_help(self) -> None:
-        """The keys of this screen."""
-        from ffnscope.tui.screens.help import Help
-
-        self.app.push_screen(Help(list(self.active_bindings.values()), self.glyphs))

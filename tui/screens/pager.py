@@ -9,11 +9,12 @@ from textual.binding import Binding
 from textual.screen import Screen
 
 from ffnscope.tui.lines import Line, Part, line, rule
+from ffnscope.tui.screens.helped import Helped
 from ffnscope.tui.text import UNICODE, Glyphs
 from ffnscope.tui.widgets.pane import Pane
 
 
-class Pager(Screen[None], inherit_bindings=False):
+class Pager(Helped, Screen[None], inherit_bindings=False):
     """Subclasses give `title_parts`, `hints` and `content`; `top` is the first line in view."""
 
     BINDINGS = [
@@ -24,6 +25,7 @@ class Pager(Screen[None], inherit_bindings=False):
         Binding("g,home", "first", "First", id="first", show=False),
         Binding("G,end", "last", "Last", id="last", show=False),
         Binding("q,escape", "leave", "Back", id="leave"),
+        Binding("question_mark", "help", "Help", id="help"),
     ]
     glyphs: Glyphs = UNICODE
 
@@ -35,7 +37,7 @@ class Pager(Screen[None], inherit_bindings=False):
     def compose(self) -> ComposeResult:
         """Title and content in one pane, hints in another."""
         yield Pane(self._draw, id="content")
-        yield Pane(lambda width, height: [line((" " + self.hints(), "dim"))], id="hints", classes="line")
+        yield Pane(self._hints, id="hints", classes="line")
 
     @property
     def pane(self) -> Pane:
@@ -63,6 +65,10 @@ class Pager(Screen[None], inherit_bindings=False):
             rule(self.title_parts(), width, self.glyphs, f"{below} more lines" if below > 0 else ""),
             *lines[self.top : self.top + height - 1],
         ]
+
+    def _hints(self, width: int, height: int) -> list[Line]:
+        said = " " + self.hints()
+        return [line((said + ("  ? keys" if len(said) + 8 <= width else ""), "dim"))]
 
     def refresh_content(self) -> None:
         """Draw again."""

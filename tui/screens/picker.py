@@ -8,23 +8,25 @@ from textual.binding import Binding
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 
-from ffnscope.tui.lines import Line, Writer, clip, rule
+from ffnscope.tui.lines import Line, Writer, clip, line, rule
+from ffnscope.tui.screens.helped import Helped
 from ffnscope.tui.text import Glyphs, fit
 from ffnscope.tui.widgets.pane import Pane
 
 ROWS = 10
 
 
-class SortPicker(ModalScreen[str | None], inherit_bindings=False):
+class SortPicker(Helped, ModalScreen[str | None], inherit_bindings=False):
     """Columns with a key each; the key, or `enter` on the chosen one, answers with the column's name."""
 
     BINDINGS = [
-        Binding("escape", "leave", "Leave", show=False),
-        Binding("up", "choose(-1)", "Column above", show=False),
-        Binding("down", "choose(1)", "Column below", show=False),
-        Binding("left", "choose(-10)", "Column to the left", show=False),
-        Binding("right", "choose(10)", "Column to the right", show=False),
-        Binding("enter", "take", "Sort by it", show=False),
+        Binding("escape", "leave", "Leave", id="cancel", show=False),
+        Binding("up", "choose(-1)", "Column above", id="choice-up", show=False),
+        Binding("down", "choose(1)", "Column below", id="choice-down", show=False),
+        Binding("left", "choose(-10)", "Column to the left", id="choice-left", show=False),
+        Binding("right", "choose(10)", "Column to the right", id="choice-right", show=False),
+        Binding("enter", "take", "Sort by it", id="take", show=False),
+        Binding("question_mark", "help", "Help", id="help", show=False),
     ]
 
     def __init__(self, choices: list[tuple[str, str, str]], current: str, glyphs: Glyphs):
@@ -49,15 +51,16 @@ class SortPicker(ModalScreen[str | None], inherit_bindings=False):
                 if index < len(self.choices):
                     self._choice(made, index, cells)
             out.append(Line(clip(made.parts, width, self.glyphs)))
-        return out
+        # Where two columns stand side by side in 80 cells, there is room for one meaning only.
+        return [*out, line((f" {self.choices[self.chosen][2]}", "dim"))]
 
     def _choice(self, out: Writer, index: int, cells: int) -> None:
         key, name, meaning = self.choices[index]
         chosen = index == self.chosen
+        end = out.width + cells
         out.add(self.glyphs.cursor if chosen else " ", "accent").add(f" {key} ", "accent")
-        end = out.width - 3 + cells
         out.prose(fit(name, min(20, cells - 4), glyphs=self.glyphs), "bright" if chosen else "text").add(" ")
-        if end - out.width > 8:
+        if cells >= 60:
             out.add(fit(meaning, end - out.width - 1, glyphs=self.glyphs), "dim")
         out.to(end)
 

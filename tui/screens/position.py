@@ -21,8 +21,8 @@ class Position(Pager, inherit_bindings=True):
     BINDINGS = [
         Binding("h,left", "step(-1)", "Position to the left", id="left"),
         Binding("l,right", "step(1)", "Position to the right", id="right"),
-        Binding("H,b", "leap(-1)", "Tenth of the plot to the left", show=False),
-        Binding("L,w", "leap(1)", "Tenth of the plot to the right", show=False),
+        Binding("H,b", "leap(-1)", "Tenth of the plot to the left", id="leap-left", show=False),
+        Binding("L,w", "leap(1)", "Tenth of the plot to the right", id="leap-right", show=False),
         Binding("plus,equals_sign,z", "zoom(-1)", "Zoom in", id="zoom-in"),
         Binding("minus", "zoom(1)", "Zoom out", id="zoom-out"),
         Binding("d", "domain", "Next domain", id="domain"),

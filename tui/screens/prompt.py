@@ -15,24 +15,28 @@ from textual.widgets import Input, Static
 from textual.worker import get_current_worker
 
 from ffnscope.store.errors import UserError
-from ffnscope.tui.lines import Line, line, rule
+from ffnscope.tui.lines import Line, clip, line, rule, wrap
+from ffnscope.tui.screens.helped import Helped
 from ffnscope.tui.text import UNICODE, Glyphs, visible
 from ffnscope.tui.widgets.pane import Pane
 
 DEBOUNCE = 0.06
+# A question mark is a text to search for, so lines have another key for it.
+LINE_HELP = Binding("ctrl+o", "help", "Help", id="line-help", show=False)
 
 Answer = Callable[[str], Sequence[Line]]
 
 
-class Prompt(ModalScreen[str | None], inherit_bindings=False):
+class Prompt(Helped, ModalScreen[str | None], inherit_bindings=False):
     """Asks for one line. `answer` (run in a thread) says what the text so far means; `accept` returns what is wrong with
     it, or None; `complete` what its last word could become."""
 
     BINDINGS = [
-        Binding("escape,ctrl+g", "leave", "Leave", show=False),
-        Binding("tab", "complete", "Complete", show=False),
-        Binding("up", "recall(-1)", "Earlier", show=False),
-        Binding("down", "recall(1)", "Later", show=False),
+        Binding("escape,ctrl+g", "leave", "Leave", id="cancel", show=False),
+        Binding("tab", "complete", "Complete the word", id="complete", show=False),
+        Binding("up", "recall(-1)", "Earlier text", id="recall-earlier", show=False),
+        Binding("down", "recall(1)", "Later text", id="recall-later", show=False),
+        LINE_HELP,
     ]
 
     class Answered(Message):
@@ -61,6 +65,7 @@ class Prompt(ModalScreen[str | None], inherit_bindings=False):
         self._lines: list[Line] = [line((hint, "dim"))] if hint else []
         self._timer: Timer | None = None
         self._recall, self._recalled = [*recall], len(recall)
+        self._offered: str | None = None  # the text whose completions are shown
 
     def compose(self) -> ComposeResult:
         """The answer above, the line below."""
@@ -73,7 +78,11 @@ class Prompt(ModalScreen[str | None], inherit_bindings=False):
                 yield field
 
     def _draw(self, width: int, height: int) -> list[Line]:
-        return [rule((), width, self.glyphs), *self._lines[: height - 1]]
+        said = [Line(((" ", "text"), *row)) for each in self._lines for row in wrap(each.parts, width - 2)]
+        if len(said) >= height:
+            last = (*said[height - 2].parts, (self.glyphs.ellipsis + " " * width, "dim"))
+            said[height - 2] = Line(clip(last, width - 1, self.glyphs))
+        return [rule((), width, self.glyphs), *said[: height - 1]]
 
     def on_mount(self) -> None:
         """Ready to type."""
@@ -110,13 +119,14 @@ class Prompt(ModalScreen[str | None], inherit_bindings=False):
         try:
             lines = self._answer(text)
         except UserError as error:
-            lines = [line((visible(str(error), spaces=False), "error"))]
+            # A word that is still being typed is no mistake yet.
+            lines = self._offer(text) or [line((visible(str(error), self.glyphs, spaces=False), "error"))]
         if not worker.is_cancelled:
             self.post_message(self.Answered(text, lines))
 
     def on_prompt_answered(self, event: Answered) -> None:
         """Show it, if the text is still the same."""
-        if event.text == self.query_one(Input).value:
+        if event.text == self.query_one(Input).value and event.text != self._offered:
             self.show(event.lines)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
@@ -127,7 +137,8 @@ class Prompt(ModalScreen[str | None], inherit_bindings=False):
         except UserError as error:
             wrong = str(error)
         if wrong:
-            self.show([line((visible(wrong, spaces=False), "error"))])
+            self._offered = None
+            self.show([line((visible(wrong, self.glyphs, spaces=False), "error"))])
         else:
             self.dismiss(event.value)
 
@@ -169,7 +180,13 @@ class Prompt(ModalScreen[str | None], inherit_bindings=False):
         if len(head + common) >= len(field.value):
             self._put(head + common + (" " if done and common == found[0] and ":" in common else ""))
         if len(found) > 1:
-            self.show([line((visible("  ".join(found), spaces=False), "text"))])
+            self._offered = field.value
+            self.show(self._offer(field.value))
+
+    def _offer(self, text: str) -> list[Line]:
+        """What the last word could become."""
+        found = self._complete(text) if self._complete and not text.endswith(" ") else []
+        return [line((visible("  ".join(found), self.glyphs, spaces=False), "text"))] if found else []
 
     def _put(self, text: str) -> None:
         field = self.query_one(Input)

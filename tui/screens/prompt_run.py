@@ -65,13 +65,12 @@ class PromptRun(Pager, inherit_bindings=True):
     BINDINGS = [
         Binding("h,left", "step(-1)", "Previous token", id="left"),
         Binding("l,right", "step(1)", "Next token", id="right"),
-        Binding("H,b", "step(-10)", "Ten tokens back", show=False),
-        Binding("L,w", "step(10)", "Ten tokens on", show=False),
+        Binding("H,b", "step(-10)", "Ten tokens back", id="leap-left", show=False),
+        Binding("L,w", "step(10)", "Ten tokens on", id="leap-right", show=False),
         Binding("J,right_curly_bracket", "layer(1)", "Next layer", id="next-layer"),
         Binding("K,left_curly_bracket", "layer(-1)", "Previous layer", id="previous-layer"),
         Binding("v,tab", "turn", "List, or the neuron along the text", id="turn"),
         Binding("enter", "go", "Go to the neuron", id="go"),
-        Binding("question_mark", "help", "Help", id="help"),
     ]
 
     class Ran(Message):
@@ -109,7 +108,7 @@ class PromptRun(Pager, inherit_bindings=True):
         with Horizontal(id="below"):
             yield Pane(self._list, id="list")
             yield Pane(self._along, id="along")
-        yield Pane(lambda width, height: [line((" " + self.hints(), "dim"))], id="hints", classes="line")
+        yield Pane(self._hints, id="hints", classes="line")
 
     def on_resize(self, event: events.Resize) -> None:
         """Side by side, or one at a time."""
@@ -286,9 +285,3 @@ class PromptRun(Pager, inherit_bindings=True):
             layer, neuron = self.firings[self.cursor].key
             self.dismiss(None)
             self._jump(layer, neuron)
-
-    def action_help(self) -> None:
-        """The keys of this screen."""
-        from ffnscope.tui.screens.help import Help
-
-        self.app.push_screen(Help(list(self.active_bindings.values()), self.glyphs))

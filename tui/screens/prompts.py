@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+from ffnscope.store.errors import UserError
 from ffnscope.store.filters import complete
 from ffnscope.tui.lines import Line, line
 from ffnscope.tui.screens.prompt import Prompt
@@ -15,7 +16,7 @@ from ffnscope.tui.text import visible
 from ffnscope.tui.viewmodel import Key
 
 FILTER_HINT = (
-    "kind:token  freq<0.01  pos:oscillatory  detects:school  marked  -kind:dead     tab completes, ? lists all"
+    "kind:token  freq<0.01  pos:oscillatory  detects:school  marked  -kind:dead     tab completes, ctrl+o lists all"
 )
 
 
@@ -72,7 +73,10 @@ def goto_prompt(session: Session, jump: Callable[[int, int | None], None]) -> Pr
 
     def accept(text: str) -> str | None:
         if text.strip():
-            jump(*session.model.parse_goto(text))
+            try:
+                jump(*session.model.parse_goto(text))
+            except UserError as error:
+                return str(error).removeprefix(f"{session.store.path}: ")
         return None
 
     return Prompt(

@@ -11,6 +11,7 @@ from textual.screen import ModalScreen
 
 from ffnscope.store.errors import UserError
 from ffnscope.tui.lines import Line, Writer, line, rule
+from ffnscope.tui.screens.helped import Helped
 from ffnscope.tui.settings import read_filters, save_filter
 from ffnscope.tui.table import scroll
 from ffnscope.tui.text import Glyphs, fit, visible
@@ -19,15 +20,16 @@ from ffnscope.tui.widgets.pane import Pane
 NAME = 24
 
 
-class SavedFilters(ModalScreen[str | None], inherit_bindings=False):
+class SavedFilters(Helped, ModalScreen[str | None], inherit_bindings=False):
     """Answers with the chosen filter's text."""
 
     BINDINGS = [
-        Binding("escape,q", "leave", "Leave", show=False),
-        Binding("up,k", "choose(-1)", "Filter above", show=False),
-        Binding("down,j", "choose(1)", "Filter below", show=False),
-        Binding("enter", "take", "Use it", show=False),
-        Binding("d", "forget", "Forget it", show=False),
+        Binding("escape,q", "leave", "Leave", id="leave", show=False),
+        Binding("up,k", "choose(-1)", "Filter above", id="up", show=False),
+        Binding("down,j", "choose(1)", "Filter below", id="down", show=False),
+        Binding("enter", "take", "Use the filter", id="take", show=False),
+        Binding("d", "forget", "Forget the filter", id="forget", show=False),
+        Binding("question_mark", "help", "Help", id="help", show=False),
     ]
 
     def __init__(self, path: Path, glyphs: Glyphs):

@@ -16,7 +16,7 @@ from ffnscope.store.search import Hit
 from ffnscope.store.words import ORDERS
 from ffnscope.tui.facts import ordinal
 from ffnscope.tui.lines import Line, Part, Writer, line, rule
-from ffnscope.tui.screens.prompt import Prompt
+from ffnscope.tui.screens.prompt import LINE_HELP, Prompt
 from ffnscope.tui.table import scroll
 from ffnscope.tui.text import Glyphs, percent, signed, visible
 
@@ -64,12 +64,13 @@ class Search(Prompt, inherit_bindings=False):
     """
 
     BINDINGS = [
-        Binding("escape,ctrl+g", "leave", "Leave", show=False),
-        Binding("tab", "turn", "Detects, promotes, suppresses", show=False),
-        Binding("up", "choose(-1)", "Hit above", show=False),
-        Binding("down", "choose(1)", "Hit below", show=False),
-        Binding("pageup", "choose(-10)", "Hits above", show=False),
-        Binding("pagedown", "choose(10)", "Hits below", show=False),
+        Binding("escape,ctrl+g", "leave", "Leave", id="cancel", show=False),
+        Binding("tab", "turn", "Detects, promotes, suppresses", id="search-way", show=False),
+        Binding("up", "choose(-1)", "Hit above", id="choice-up", show=False),
+        Binding("down", "choose(1)", "Hit below", id="choice-down", show=False),
+        Binding("pageup", "choose(-10)", "Ten hits up", id="choice-page-up", show=False),
+        Binding("pagedown", "choose(10)", "Ten hits down", id="choice-page-down", show=False),
+        LINE_HELP,
     ]
 
     class Read(Message):
