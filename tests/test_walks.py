@@ -18,7 +18,7 @@ from ffnscope.tui.text import UNICODE
 
 README = Path(__file__).parents[1] / "README.md"
 WALKS = pytest.mark.parametrize("name", sorted(path.stem for path in walks.FOLDER.glob("*.txt")))
-PATIENCE = 60.0  # seconds; a prompt imports torch and loads the model
+PATIENCE = 45.0  # seconds; a prompt imports torch and loads the model
 
 
 @pytest.fixture

@@ -35,16 +35,16 @@ screens = st.lists(st.lists(lines, min_size=HEIGHT, max_size=HEIGHT), min_size=1
 
 def update(strips: list[Strip]) -> LayoutUpdate:
     """A repaint of the whole screen."""
-    return LayoutUpdate([[strip] for strip in strips], Region(0, 0, WIDTH, HEIGHT))
+    return LayoutUpdate([[strip] for strip in strips], Region(0, 0, WIDTH, len(strips)))
 
 
-def terminal(sent: list[str]) -> list[list[tuple[object, ...]]]:
+def terminal(sent: list[str], height: int = HEIGHT) -> list[list[tuple[object, ...]]]:
     """What a terminal shows after all that was sent, cell by cell."""
-    screen = pyte.Screen(WIDTH, HEIGHT)
+    screen = pyte.Screen(WIDTH, height)
     stream = pyte.Stream(screen)
     for each in sent:
         stream.feed(each)
-    return [[_shown(screen.buffer[y][x]) for x in range(WIDTH)] for y in range(HEIGHT)]
+    return [[_shown(screen.buffer[y][x]) for x in range(WIDTH)] for y in range(height)]
 
 
 def _shown(cell: pyte.screens.Char) -> tuple[object, ...]:
@@ -78,3 +78,34 @@ def test_one_changed_letter_is_a_move_and_a_letter() -> None:
     wire.difference(update([one] * HEIGHT), (WIDTH, HEIGHT), ColorSystem.EIGHT_BIT)
     sent = wire.difference(update([one, other, one, one]), (WIDTH, HEIGHT), ColorSystem.EIGHT_BIT)
     assert sent.startswith("\x1b[2;8H") and sent.count("X") == 1 and len(sent) < 40
+
+
+@given(st.data())
+def test_lines_that_move_are_moved_by_the_terminal(data: st.DataObject) -> None:
+    # A title, a list that scrolls under it with a cursor, and a line below: as the panes draw them.
+    height = 14
+    texts = [f"{number:>4} {number * 7919 % 9973:<6}" for number in range(60)]
+    wire, sent, top = Wire(), [], 20
+    for _ in range(data.draw(st.integers(1, 5))):
+        top = max(0, min(top + data.draw(st.integers(-13, 13)), 48))
+        cursor = top + data.draw(st.integers(0, 11))
+        rows = [Strip([Segment(f"title {cursor:<5}"[:WIDTH].ljust(WIDTH), STYLES[1])])]
+        rows += [Strip([Segment(texts[y].ljust(WIDTH), STYLES[3 if y == cursor else 1])]) for y in range(top, top + 12)]
+        rows.append(Strip([Segment(f"below {cursor:<5}"[:WIDTH].ljust(WIDTH), STYLES[6])]))
+        sent.append(wire.difference(update(rows), (WIDTH, height), ColorSystem.EIGHT_BIT))
+    anew = Wire().difference(update(rows), (WIDTH, height), ColorSystem.EIGHT_BIT)
+    assert terminal(sent, height) == terminal([anew], height)
+
+
+def test_a_scrolled_list_sends_its_new_lines_only() -> None:
+    texts = [f"{number * 7919 % 99991:>12}" for number in range(60)]
+    wire = Wire()
+
+    def show(top: int) -> str:
+        rows = [Strip([Segment(text, STYLES[1])]) for text in texts[top : top + 20]]
+        return wire.difference(update(rows), (WIDTH, 20), ColorSystem.EIGHT_BIT)
+
+    show(0)
+    down, up = show(2), show(0)
+    assert "\x1b[2M" in down and all(text.strip() in down for text in texts[20:22]) and len(down) < 120
+    assert "\x1b[2L" in up and all(text.strip() in up for text in texts[:2]) and len(up) < 120

@@ -106,6 +106,7 @@ class Frame:
         """The neurons' pane."""
         model = self.session.model
         self.table.focused = self.at == "neurons"
+        self.table.step = 0 if self.wide else 1
         parts: list[Part] = [(f"L{model.layer} ", "accent")] if model.layer >= 0 else [("neurons ", "accent")]
         shown = f"{len(model.rows):,} of {model.total:,}" if model.filter else f"{model.total:,} neurons"
         parts.append((shown, "text"))

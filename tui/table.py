@@ -67,10 +67,14 @@ def sort_choices(domains: tuple[str, ...]) -> list[tuple[str, str, str]]:
     return out
 
 
-def scroll(top: int, cursor: int, rows: int, height: int) -> int:
-    """The first row in view so that the cursor is; scrolls a quarter page at once, which over SSH is a quarter of the bytes."""
+def scroll(top: int, cursor: int, rows: int, height: int, step: int = 0) -> int:
+    """The first row in view so that the cursor is; scrolls ``step`` rows at least, 0 for a quarter page.
+
+    Beside other panes every row is sent anew, so that over SSH a quarter page at once is a quarter of the bytes; on
+    its own a list is moved by the terminal, and row by row is least at once.
+    """
     height = max(height, 1)
-    step = max(height // 4, 1)
+    step = step or max(height // 4, 1)
     if cursor < top:
         top = cursor if top - cursor > height else max(cursor - step + 1, 0)
     elif cursor >= top + height:
@@ -87,6 +91,7 @@ class NeuronTable:
         self.text = text
         self.glyphs = glyphs
         self.top = 0
+        self.step = 0
         self.offset = 0
         self.height = 1
         self.empty: Callable[[], str] = lambda: "no neurons"
@@ -132,7 +137,7 @@ class NeuronTable:
         if stamp != self._cached_for or len(self._cache) > 4096:
             self._cache.clear()
             self._cached_for = stamp
-        self.top = scroll(self.top, model.cursor, len(model.rows), self.height)
+        self.top = scroll(self.top, model.cursor, len(model.rows), self.height, self.step)
         out = [self._header(width, shown)]
         if not len(model.rows):
             return [*out, BLANK, line(("  " + self.empty(), "dim"))]

@@ -2,12 +2,12 @@
 
 Textual sends whole runs of every widget it repaints, each with its full style. Over SSH that is most of the bytes. Here
 the screen that was sent is remembered cell by cell, and an update is turned into the moves, style changes and characters
-between the two.
+between the two; where whole lines moved up or down, the terminal is told to move them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 
 from rich.cells import cell_len
@@ -18,8 +18,11 @@ from rich.style import Style
 from textual._compositor import ChopsUpdate, CompositorUpdate, LayoutUpdate
 from textual.strip import SGR_STYLES, Strip
 
+from ffnscope.tui.shift import find_shift
+
 # Equal cells further apart than this are never sent again; nearer ones where that is shorter than a move.
 GAP = 8
+SHIFT_FROM = 200  # characters from which it is worth looking whether rows only moved up or down
 # What shows on a space: underline, reverse, strike-through, double underline, frames.
 _ON_SPACE = frozenset({"4", "7", "9", "21", "51", "52", "53"})
 _OFF = {"1": "22", "2": "22", "3": "23", "4": "24", "5": "25", "6": "25", "7": "27", "8": "28", "9": "29", "21": "24"}
@@ -28,7 +31,7 @@ Look = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]  # SGR codes of 
 Cell = tuple[str, Look]  # the second cell of a wide character is an empty string
 _Run = tuple[int, int, Look, str, int]  # x, y, look, text, the column behind it
 PLAIN: Look = ((), (), ())
-_UNKNOWN: Cell = ("\0", PLAIN)
+UNKNOWN: Cell = ("\0", PLAIN)
 
 
 class Wire:
@@ -52,40 +55,54 @@ class Wire:
     def difference(self, update: CompositorUpdate, size: tuple[int, int], system: ColorSystem) -> str:
         """The escape sequences that bring the terminal from what it shows to the update."""
         if size != self._size:
-            self._rows = [[_UNKNOWN] * size[0] for _ in range(size[1])]
+            self._rows = [[UNKNOWN] * size[0] for _ in range(size[1])]
             self._size = size
-        runs: list[_Run] = []
+        wanted: dict[int, list[Cell]] = {}
         for y, x, stop, strips in _pieces(update):
             if 0 <= y < size[1]:
-                self._line(runs, y, x, min(stop, size[0]), strips, system)
-        # A change of colour costs more than a move: often it is shorter to write one look everywhere, then the next.
-        looks = {run[2]: i for i, run in reversed(list(enumerate(runs)))}
-        grouped = sorted(runs, key=lambda run: looks[run[2]])
-        return min(_written(runs), _written(grouped), key=len)
+                row = wanted.setdefault(y, self._rows[y].copy())
+                cells = [cell for strip in strips for cell in _cells(strip, system)][: min(stop, size[0]) - x]
+                row[x : x + len(cells)] = cells
+        out = _between(self._rows, wanted)
+        if len(out) > SHIFT_FROM and (shift := find_shift(self._rows, wanted, UNKNOWN)):
+            every = {y: wanted.get(y, self._rows[y]) for y in range(shift.first, shift.last + 1)} | wanted
+            shifted = shift.sequence + _between(shift.applied(self._rows, UNKNOWN), every)
+            out = min(out, shifted, key=lambda text: len(text.encode("utf-8", "replace")))
+        for y, row in wanted.items():
+            self._rows[y] = row
+        return out
 
-    def _line(self, runs: list[_Run], y: int, x: int, stop: int, strips: Iterable[Strip], system: ColorSystem) -> None:
-        row = self._rows[y]
-        new = [cell for strip in strips for cell in _cells(strip, system)][: stop - x]
-        old = row[x : x + len(new)]
-        if new == old:
-            return
-        at, end = 0, len(new)
-        while at < end:
-            if new[at] == old[at]:
-                at += 1
-                continue
-            while at and (new[at][0] == "" or old[at][0] == ""):
-                at -= 1
-            last = until = at
-            while until < end and until - last <= GAP:
-                if new[until] != old[until] or new[until][0] == "":
-                    if until - last > 1 and not _worth_sending(new, last, until):
-                        break
-                    last = until
-                until += 1
-            _add_runs(runs, x + at, y, new[at : last + 1])
-            at = last + 1
-        row[x : x + len(new)] = new
+
+def _between(rows: list[list[Cell]], wanted: dict[int, list[Cell]]) -> str:
+    """What turns the rows into those that are wanted."""
+    runs: list[_Run] = []
+    for y in sorted(wanted):
+        _line(runs, y, rows[y], wanted[y])
+    # A change of colour costs more than a move: often it is shorter to write one look everywhere, then the next.
+    looks = {run[2]: i for i, run in reversed(list(enumerate(runs)))}
+    grouped = sorted(runs, key=lambda run: looks[run[2]])
+    return min(_written(runs), _written(grouped), key=len)
+
+
+def _line(runs: list[_Run], y: int, old: list[Cell], new: list[Cell]) -> None:
+    if new == old:
+        return
+    at, end = 0, len(new)
+    while at < end:
+        if new[at] == old[at]:
+            at += 1
+            continue
+        while at and (new[at][0] == "" or old[at][0] == ""):
+            at -= 1
+        last = until = at
+        while until < end and until - last <= GAP and new[until] is not UNKNOWN:
+            if new[until] != old[until] or new[until][0] == "":
+                if until - last > 1 and not _worth_sending(new, last, until):
+                    break
+                last = until
+            until += 1
+        _add_runs(runs, at, y, new[at : last + 1])
+        at = last + 1
 
 
 def _worth_sending(new: list[Cell], last: int, until: int) -> bool:
