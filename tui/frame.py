@@ -52,6 +52,7 @@ class Frame:
         self.message: tuple[str, str] | None = None  # (text, style)
         self.order = 1
         self.related: tuple[str, Related] | None = None  # of the neuron named
+        self._kept: tuple[tuple[object, ...], tuple[int, int], list[Line]] = ((None, None, None), (0, 0), [])
         self.number, self.stores = 1, 1  # which of the opened stores this is
 
     def sync_layers(self) -> None:
@@ -127,16 +128,24 @@ class Frame:
                 self.glyphs,
                 wall=self.wide,
             )
-        inner = width - self.wide
-        lines = page_lines(self.page, inner, height - 1, self.plot)
-        if self.related and self.related[0] == self.page.name:
-            lines += related_lines(self.related[1], self.page, inner - 1)
+        lines = self._page_lines(self.page, width - self.wide, height - 1)
         self.page_height, self.page_length = height - 1, len(lines)
         self.scrolled = max(0, min(self.scrolled, len(lines) - (height - 1)))
         body = lines[self.scrolled : self.scrolled + height - 1]
         below = len(lines) - self.scrolled - (height - 1)
         tail = f"{below} more lines" if below > 0 and self.at == "neuron" else ""
         return framed(self._title("neuron", title(self.page)), body, width, self.glyphs, wall=self.wide, tail=tail)
+
+    def _page_lines(self, page: PageData, width: int, height: int) -> list[Line]:
+        """The page with what follows it, kept until one of them changes: lists in full take a while to write."""
+        of = (page, self.plot, self.related)
+        kept, size, lines = self._kept
+        if size != (width, height) or any(one is not other for one, other in zip(kept, of, strict=True)):
+            lines = page_lines(page, width, height, self.plot)
+            if self.related and self.related[0] == page.name:
+                lines += related_lines(self.related[1], page, width - 1)
+            self._kept = of, (width, height), lines
+        return lines
 
     def peek(self, width: int, height: int) -> list[Line]:
         """The neuron in a few lines, below the list."""

@@ -18,6 +18,7 @@ from ffnscope.store.pushed import PushedIndex
 from ffnscope.store.records import Context, Progress
 from ffnscope.store.search import Hit, TokenIndex
 from ffnscope.tui.facts import ContextText, PageData
+from ffnscope.tui.memory import keep
 from ffnscope.tui.settings import MAX_FILTERS, Place
 from ffnscope.tui.text import Glyphs
 from ffnscope.tui.viewmodel import Key, LayerFigures, ViewModel, layer_figures
@@ -167,6 +168,7 @@ class Session:
         with self._indexing:
             if self.index is None:
                 self.index = TokenIndex(self.store)
+                keep()
             else:
                 self.index.refresh()
             return self.index

@@ -16,6 +16,7 @@ from textual.timer import Timer
 from ffnscope.store.errors import UserError
 from ffnscope.tui.facts import PageData
 from ffnscope.tui.frame import PANES, Frame
+from ffnscope.tui.memory import keep
 from ffnscope.tui.related import Related, pointing, same_tokens
 from ffnscope.tui.screens.actions import MoveActions
 from ffnscope.tui.screens.helped import Helped
@@ -203,7 +204,7 @@ class Browser(MoveActions, TaskActions, Helped, Screen[None], inherit_bindings=F
         """Layer, filter or sort have changed."""
         self.frame.table.forget()
         self.show_page()
-        self.draw()
+        self.draw("head", "layers", "table", "hints")
 
     # Work in threads
 
@@ -243,6 +244,7 @@ class Browser(MoveActions, TaskActions, Helped, Screen[None], inherit_bindings=F
         """Import the plot library, which takes a moment."""
         import plotext  # noqa: F401
 
+        keep()
         self.post_message(self.PlotReady())
 
     def on_browser_figures_read(self, event: FiguresRead) -> None:

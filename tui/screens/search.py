@@ -16,6 +16,7 @@ from ffnscope.store.search import Hit
 from ffnscope.store.words import ORDERS
 from ffnscope.tui.facts import ordinal
 from ffnscope.tui.lines import Line, Part, Writer, line, rule
+from ffnscope.tui.memory import keep
 from ffnscope.tui.screens.prompt import LINE_HELP, Prompt
 from ffnscope.tui.table import scroll
 from ffnscope.tui.text import Glyphs, percent, signed, visible
@@ -118,6 +119,7 @@ class Search(Prompt, inherit_bindings=False):
                 if done == total or time.monotonic() - said > EVERY:
                     said = time.monotonic()
                     self.post_message(self.Read(done, total))
+            keep()
         except UserError as error:
             self.post_message(self.Read(0, 0, str(error)))
 
