@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
+
+_lock = Lock()
+_reading = 0
 
 
-def keep() -> None:
-    """Tell the garbage collector that what is there now stays: libraries, indexes, figures.
+@contextmanager
+def keeping() -> Iterator[None]:
+    """Read something big that stays (libraries, indexes, figures) without the collector looking at it, now or later.
 
     A full collection looks at every object there is: 0.5 ms of the interface's thread a thousand, 60 ms once plots and
-    indexes are there. Called after something big that stays has been read; the little garbage that is kept with it is
-    never given back.
+    indexes are there. The little garbage that is kept with it is never given back.
     """
-    gc.freeze()
+    global _reading
+    with _lock:
+        _reading += 1
+        gc.disable()
+    try:
+        yield
+    finally:
+        with _lock:
+            _reading -= 1
+            gc.freeze()
+            if not _reading:
+                gc.enable()

@@ -18,7 +18,7 @@ from ffnscope.store.pushed import PushedIndex
 from ffnscope.store.records import Context, Progress
 from ffnscope.store.search import Hit, TokenIndex
 from ffnscope.tui.facts import ContextText, PageData
-from ffnscope.tui.memory import keep
+from ffnscope.tui.memory import keeping
 from ffnscope.tui.settings import MAX_FILTERS, Place
 from ffnscope.tui.text import Glyphs
 from ffnscope.tui.viewmodel import Key, LayerFigures, ViewModel, layer_figures
@@ -167,8 +167,8 @@ class Session:
         """The token index of the layers that are there now."""
         with self._indexing:
             if self.index is None:
-                self.index = TokenIndex(self.store)
-                keep()
+                with keeping():
+                    self.index = TokenIndex(self.store)
             else:
                 self.index.refresh()
             return self.index

@@ -93,7 +93,8 @@ class MoveActions:
             return
         if at + 1 < len(PANES):
             self.go_to_pane(PANES[at + 1])
-            self.show_page()
+            if self.frame.at == "neuron" or not self.frame.wide:
+                self.show_page()
         elif self.frame.page:
             self.action_contexts()
 

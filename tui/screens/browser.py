@@ -16,7 +16,7 @@ from textual.timer import Timer
 from ffnscope.store.errors import UserError
 from ffnscope.tui.facts import PageData
 from ffnscope.tui.frame import PANES, Frame
-from ffnscope.tui.memory import keep
+from ffnscope.tui.memory import keeping
 from ffnscope.tui.related import Related, pointing, same_tokens
 from ffnscope.tui.screens.actions import MoveActions
 from ffnscope.tui.screens.helped import Helped
@@ -145,8 +145,10 @@ class Browser(MoveActions, TaskActions, Helped, Screen[None], inherit_bindings=F
         self._place()
 
     def _place(self) -> None:
-        for name in PANES:
-            self.set_class(self.frame.at == name, f"-at-{name}")
+        # Side by side nothing looks different for it, and classes are dear: every widget is styled anew.
+        if not self.frame.wide:
+            for name in PANES:
+                self.set_class(self.frame.at == name, f"-at-{name}")
 
     # Drawing
 
@@ -203,8 +205,8 @@ class Browser(MoveActions, TaskActions, Helped, Screen[None], inherit_bindings=F
     def refresh_list(self) -> None:
         """Layer, filter or sort have changed."""
         self.frame.table.forget()
-        self.show_page()
         self.draw("head", "layers", "table", "hints")
+        self.call_later(self.show_page)  # together they would hold the next key up
 
     # Work in threads
 
@@ -242,9 +244,9 @@ class Browser(MoveActions, TaskActions, Helped, Screen[None], inherit_bindings=F
     @work(thread=True, group="plot")
     def load_plot(self) -> None:
         """Import the plot library, which takes a moment."""
-        import plotext  # noqa: F401
+        with keeping():
+            import plotext  # noqa: F401
 
-        keep()
         self.post_message(self.PlotReady())
 
     def on_browser_figures_read(self, event: FiguresRead) -> None:

@@ -12,7 +12,7 @@ from textual.timer import Timer
 from ffnscope.store.errors import UserError
 from ffnscope.store.figures import ModelFigures
 from ffnscope.tui.lines import Line, Part, Writer, clip, line
-from ffnscope.tui.memory import keep
+from ffnscope.tui.memory import keeping
 from ffnscope.tui.overview_columns import make_axis
 from ffnscope.tui.overview_compare import COMPARED, names
 from ffnscope.tui.overview_data import NeuronRanges, overview_of, read_figures, read_ranges
@@ -104,8 +104,8 @@ class Overview(Pager, inherit_bindings=True):
         """Read every layer of these stores."""
         for session in sessions:
             try:
-                self.post_message(self.Read(session, *read_figures(session)))
-                keep()
+                with keeping():
+                    self.post_message(self.Read(session, *read_figures(session)))
             except UserError as error:
                 self.post_message(self.Failed(str(error)))
 

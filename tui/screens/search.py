@@ -16,7 +16,7 @@ from ffnscope.store.search import Hit
 from ffnscope.store.words import ORDERS
 from ffnscope.tui.facts import ordinal
 from ffnscope.tui.lines import Line, Part, Writer, line, rule
-from ffnscope.tui.memory import keep
+from ffnscope.tui.memory import keeping
 from ffnscope.tui.screens.prompt import LINE_HELP, Prompt
 from ffnscope.tui.table import scroll
 from ffnscope.tui.text import Glyphs, percent, signed, visible
@@ -115,11 +115,11 @@ class Search(Prompt, inherit_bindings=False):
     def _read(self, index: PushedIndex) -> None:
         said = time.monotonic()
         try:
-            for done, total in index.refresh():
-                if done == total or time.monotonic() - said > EVERY:
-                    said = time.monotonic()
-                    self.post_message(self.Read(done, total))
-            keep()
+            with keeping():
+                for done, total in index.refresh():
+                    if done == total or time.monotonic() - said > EVERY:
+                        said = time.monotonic()
+                        self.post_message(self.Read(done, total))
         except UserError as error:
             self.post_message(self.Read(0, 0, str(error)))
 
