@@ -24,7 +24,7 @@ WALKS: tuple[tuple[str, tuple[int, int], tuple[str, ...]], ...] = (
     ("browser", WIDE, (":", *"L3N200", "enter")),
     ("layers-80x24", SMALL, ()),
     ("neuron-80x24", SMALL, (":", *"L3N200", "enter", "enter", "enter")),
-    ("search", WIDE, ("slash", *"th")),
+    ("search", WIDE, ("t", *"school")),
     ("contexts", WIDE, (":", *"L3N200", "enter", "c")),
     ("position", WIDE, (":", *"L0N104", "enter", "z")),
     ("overview", WIDE, ("o",)),

@@ -19,8 +19,9 @@ _SVG = "http://www.w3.org/2000/svg"
 _CELL = 12.2  # px a cell in Textual's export (20 px font)
 _ABOVE, _LINE = 18.5, 24.65  # px from a line's top to its baseline, and its height
 _MONO, _OTHER = "DejaVu Sans Mono", "DejaVu Sans"
-# Glyphs of neighbouring cells leave seams: (start, width) in cells of the blocks drawn as rectangles.
-_BLOCKS = {"▐": (0.5, 0.5), **{chr(0x2590 - eighths): (0.0, eighths / 8) for eighths in range(1, 9)}}
+# Glyphs of neighbouring cells leave seams: (left, width, height) in cells of the blocks drawn as rectangles.
+_BLOCKS = {"▐": (0.5, 0.5, 1.0), **{chr(0x2590 - eighths): (0.0, eighths / 8, 1.0) for eighths in range(1, 9)}}
+_BLOCKS |= {chr(0x2580 + eighths): (0.0, 1.0, eighths / 8) for eighths in range(1, 8)}
 
 
 def svg_to_png(svg_path: Path | str, png_path: Path | str, scale: float = 1.0) -> None:
@@ -61,12 +62,12 @@ def _characters(text: ET.Element) -> list[ET.Element]:
 
 
 def _block(char: str, x: float, common: dict[str, str]) -> ET.Element:
-    start, width = _BLOCKS[char]
+    left, width, height = _BLOCKS[char]
     box = {
-        "x": f"{x + start * _CELL:.2f}",
-        "y": f"{float(common['y']) - _ABOVE:.2f}",
+        "x": f"{x + left * _CELL:.2f}",
+        "y": f"{float(common['y']) - _ABOVE + (1 - height) * _LINE:.2f}",
         "width": f"{width * _CELL + 0.25:.2f}",
-        "height": f"{_LINE}",
+        "height": f"{height * _LINE:.2f}",
         "shape-rendering": "crispEdges",
     }
     return ET.Element(f"{{{_SVG}}}rect", {**common, **box})

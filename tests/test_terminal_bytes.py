@@ -96,7 +96,7 @@ def _cells(browser: PtyBrowser) -> list[list[tuple[object, ...]]]:
 
 
 _KNOWN = re.compile(
-    rb"\x1b\[[0-9;]*[HCm]"  # moves and styles
+    rb"\x1b\[[0-9;]*[HCmLMr]"  # moves and styles, lines that move within margins
     rb"|\x1b\[\?[0-9;]*[hlu]|\x1b\[\?[0-9;$]*p|\x1b\[[<>=]?[0-9;]*[ucqnt]"  # modes and questions at start and end
     rb"|\x1b\][0-9]+;[ -~]*(?:\x07|\x1b\\)|\x1b[=>78]|\x1b[P_][^\x1b]*\x1b\\"
 )
