@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-Cell = tuple[str, object]  # a character first, then how it looks
+Look = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]  # SGR codes of attributes, foreground, background
+Cell = tuple[str, Look]  # the second cell of a wide character is an empty string
 LEAST = 3  # rows that must have moved
 
 

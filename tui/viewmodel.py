@@ -224,8 +224,8 @@ class ViewModel:
 
     def mark_all(self) -> tuple[int, bool]:
         """Mark every row shown, or take the marks away where all have one; (how many, whether marked)."""
-        keys = [(self.layer, int(neuron)) for neuron in self.rows]
-        on = not all(key in self.marks for key in keys)
+        keys = [(self.layer, neuron) for neuron in self.rows.tolist()]
+        on = not self.marks.issuperset(keys)
         self.set_marks(keys, on)
         return len(keys), on
 

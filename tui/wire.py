@@ -18,7 +18,7 @@ from rich.style import Style
 from textual._compositor import ChopsUpdate, CompositorUpdate, LayoutUpdate
 from textual.strip import SGR_STYLES, Strip
 
-from ffnscope.tui.shift import find_shift
+from ffnscope.tui.shift import Cell, Look, find_shift
 
 # Equal cells further apart than this are never sent again; nearer ones where that is shorter than a move.
 GAP = 8
@@ -27,8 +27,6 @@ SHIFT_FROM = 200  # characters from which it is worth looking whether rows only 
 _ON_SPACE = frozenset({"4", "7", "9", "21", "51", "52", "53"})
 _OFF = {"1": "22", "2": "22", "3": "23", "4": "24", "5": "25", "6": "25", "7": "27", "8": "28", "9": "29", "21": "24"}
 
-Look = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]  # SGR codes of attributes, foreground, background
-Cell = tuple[str, Look]  # the second cell of a wide character is an empty string
 _Run = tuple[int, int, Look, str, int]  # x, y, look, text, the column behind it
 PLAIN: Look = ((), (), ())
 UNKNOWN: Cell = ("\0", PLAIN)
