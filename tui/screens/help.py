@@ -33,7 +33,9 @@ class Help(Pager, inherit_bindings=True):
         super().__init__()
         self.glyphs = getattr(screen, "glyphs", UNICODE)
         acting = keys.live(screen)
-        self._here = keys.listed(binding for node, binding in acting if node is screen or node is screen.app)
+        here = keys.listed(binding for node, binding in acting if node is screen or node is screen.app)
+        shared = keys.listed(keys.bindings_of(Pager, screen.app._keymap)) if isinstance(screen, Pager) else []
+        self._here = sorted(here, key=shared.__contains__)  # what only this screen has comes first
         line_of_text = [binding for node, binding in acting if node is not screen and node is not screen.app]
         self._typing = keys.listed(line_of_text)
         self._asked_from = type(screen)

@@ -41,7 +41,9 @@ class SortPicker(Helped, ModalScreen[str | None], inherit_bindings=False):
             yield Pane(self._draw, classes="tall")
 
     def _draw(self, width: int, height: int) -> list[Line]:
-        out = [rule([("sort by: press a key, s for the next one, S turns it round", "dim")], width, self.glyphs)]
+        out = [
+            rule([("sort by: press a key, s for the next one, S turns it round", "dim")], width, self.glyphs, "? keys")
+        ]
         across = -(-len(self.choices) // ROWS)
         cells = width // across
         for row in range(min(ROWS, len(self.choices))):

@@ -82,7 +82,7 @@ class Prompt(Helped, ModalScreen[str | None], inherit_bindings=False):
         if len(said) >= height:
             last = (*said[height - 2].parts, (self.glyphs.ellipsis + " " * width, "dim"))
             said[height - 2] = Line(clip(last, width - 1, self.glyphs))
-        return [rule((), width, self.glyphs), *said[: height - 1]]
+        return [rule((), width, self.glyphs, "ctrl+o keys"), *said[: height - 1]]
 
     def on_mount(self) -> None:
         """Ready to type."""

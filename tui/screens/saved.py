@@ -45,7 +45,7 @@ class SavedFilters(Helped, ModalScreen[str | None], inherit_bindings=False):
             yield Pane(self._draw, classes="tall")
 
     def _draw(self, width: int, height: int) -> list[Line]:
-        out = [rule([("saved filters", "dim")], width, self.glyphs, "enter use, d forget, q back")]
+        out = [rule([("saved filters", "dim")], width, self.glyphs, "enter use, d forget, q back, ? keys")]
         if self._wrong:
             out.append(line((visible(self._wrong, self.glyphs, spaces=False), "error")))
         elif not self.filters:

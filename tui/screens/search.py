@@ -151,7 +151,7 @@ class Search(Prompt, inherit_bindings=False):
         text, way, _ = self._found
         if not text or way != self.way:
             hint = "part of a token, or a whole one in quotes; the strongest come first"
-            return [rule(self._head(), width, self.glyphs), line((" " + hint, "dim"))]
+            return [rule(self._head(), width, self.glyphs, "ctrl+o keys"), line((" " + hint, "dim"))]
         if not self.hits:
             none = "detector" if way == "detects" else "neuron that " + way
             found: list[Part] = [
