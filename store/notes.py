@@ -158,9 +158,9 @@ def _state_folder(store_path: Path) -> Path:
     return state / "ffnscope" / "notes" / name
 
 
-def _text(value: bytes) -> str:
+def _text(value: bytes | memoryview) -> str:
     try:
-        return value.decode("utf-8", "surrogatepass")
+        return str(value, "utf-8", "surrogatepass")
     except UnicodeDecodeError:
         # Not written by this class, or damaged: what can be read of it.
-        return value.decode("utf-8", "replace")
+        return str(value, "utf-8", "replace")
