@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,8 +129,9 @@ class Sweep:
                 for recorder in recorders.values():
                     recorder.hands = hands
                 pending: list[Future[None]] = []
-                for first, last in self.team.share(self.batches):
-                    hidden = self._run_batch(group, first, last, recorders, entering)
+                batches = self.team.share(self.batches)
+                for (first, last), entered in zip(batches, self._read_ahead(entering, batches), strict=True):
+                    hidden = self._run_batch(group, first, last, recorders, entered)
                     records = [each.strongest.batch for each in recorded]
                     pending.append(writer.submit(self._write, first, recorded, records, leaving, hidden))
                     if len(pending) > PENDING:
@@ -157,7 +158,7 @@ class Sweep:
         return recorded, None if group.final else self._leaving_file(group.last, fresh)
 
     def _run_batch(
-        self, group: Group, first: int, last: int, recorders: dict[int, Recorder], entering: ScratchFile | None
+        self, group: Group, first: int, last: int, recorders: dict[int, Recorder], entered: torch.Tensor | None
     ) -> torch.Tensor | None:
         length = self.tokens.shape[1]
         counted = max(0, min(last, self.counted) - first)
@@ -165,8 +166,8 @@ class Sweep:
             recorder.expect(first, last - first, length, counted)
         tokens = torch.from_numpy(self.tokens[first:last].astype(np.int64)).to(self.model.device, non_blocking=True)
         hidden, calls = self.model.frame(tokens, group.last - 1)
-        if entering is not None:
-            hidden = self._load_hidden(entering, first, hidden)
+        if entered is not None:
+            hidden = entered.to(self.model.device, non_blocking=True)
         for layer in range(group.first, group.last):
             if group.final and layer == group.last - 1:
                 self.model.run_to_activation(layer, hidden, calls[layer])
@@ -197,7 +198,23 @@ class Sweep:
     def _hidden_bytes(self) -> int:
         return self.tokens.size * self.model.width * self._item
 
-    def _load_hidden(self, file: ScratchFile, first: int, like: torch.Tensor) -> torch.Tensor:
-        raw = np.empty(like.numel() * like.element_size(), np.uint8)
-        file.read(first * self.tokens.shape[1] * self.model.width * self._item, raw)
-        return torch.from_numpy(raw).view(like.dtype).view(like.shape).to(like.device)
+    def _read_ahead(self, file: ScratchFile | None, batches: list[tuple[int, int]]) -> Iterator[torch.Tensor | None]:
+        """The hidden states [B, T, d] that enter each batch, the next one's read while one is computed; None where they
+        are the embeddings."""
+        if file is None or not batches:
+            yield from [None] * len(batches)
+            return
+        with ThreadPoolExecutor(1) as reader:
+            ahead = [reader.submit(self._read_hidden, file, *batch) for batch in batches[:1]]
+            for batch in [*batches[1:], None]:
+                now = ahead.pop().result()
+                if batch is not None:
+                    ahead.append(reader.submit(self._read_hidden, file, *batch))
+                yield now
+
+    def _read_hidden(self, file: ScratchFile, first: int, last: int) -> torch.Tensor:
+        shape = (last - first, self.tokens.shape[1], self.model.width)
+        # From pinned memory a GPU takes them while it computes.
+        hidden = torch.empty(shape, dtype=self.model.hidden_dtype, pin_memory=self.model.device.type == "cuda")
+        file.read(first * self.tokens.shape[1] * self.model.width * self._item, hidden.view(torch.uint8).numpy())
+        return hidden
