@@ -58,6 +58,14 @@ def test_the_export_does_not_depend_on_the_number_of_processes(folder: Path) -> 
     assert two.stderr.count("complete; ffnscope view") == 1
 
 
+def test_a_process_for_which_no_batch_is_left(folder: Path) -> None:
+    stores = {"few": 1, "many": 3}
+    for store, processes in stores.items():
+        done = collect(folder, store, processes, "--batch-size", "16", "--group-layers", "1")
+        assert done.returncode == 0, done.stderr
+    assert exported(folder, "many") == exported(folder, "few")
+
+
 def test_a_mistake_is_said_once_and_no_process_waits(folder: Path) -> None:
     missing = collect(folder, "three", 2, "--data", "c=nowhere.npy")
     assert missing.returncode != 0
