@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ffnscope.core.allocation import keep_freed_memory
 from ffnscope.core.behind import Behind
 from ffnscope.core.loading import (
     ModelSource,
@@ -61,6 +62,8 @@ def collect(request: CollectRequest, report: Report = lambda event: None) -> Non
         corpus = team.in_turn(lambda _: _read_corpus(request, source, tokenizer, say))
         load = load_offloaded if request.offload else load_model
         model = team.together(lambda: load(source, device, choose_dtype(request.dtype, source, device)))
+        if device.type == "cpu":
+            keep_freed_memory()
         run = describe_run(request, source, model, corpus)
         fits = partial(_plan, request, run, model, corpus, team)
         with _open_store(request, run, fits, team, say) as (writer, complete):
