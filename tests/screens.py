@@ -1,4 +1,4 @@
-"""What a terminal would show: the screen in front and what stands behind it, as text; and walks through screens."""
+"""What tests of the browser share: pressing keys, and what is on the screen then."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from ffnscope.tui.app import FfnscopeApp
+from ffnscope.tui.screens.browser import Browser
+from ffnscope.tui.widgets.pane import Pane
 
 SMALL, LARGE = (80, 24), (160, 48)
 
@@ -29,3 +31,25 @@ async def press(pilot: Pilot[None], keys: Iterable[str], rest: float = 0.12) -> 
     await pilot.pause(rest)
     await pilot.app.workers.wait_for_complete()
     await pilot.pause(0.05)
+
+
+async def keys(pilot: Pilot[None], *pressed: str) -> None:
+    """Press keys, `text:...` typing a text, and wait until the page has settled."""
+    for key in pressed:
+        if not key.startswith("text:"):
+            await pilot.press(key)
+        elif len(key) < 12:
+            await pilot.press(*key.removeprefix("text:"))
+        else:  # as if pasted: every pressed key takes a while
+            pilot.app.screen.query_one(Input).insert_text_at_cursor(key.removeprefix("text:"))
+    await pilot.pause(0.1)
+
+
+def browser(app: FfnscopeApp) -> Browser:
+    """The main screen."""
+    return next(screen for screen in app.screen_stack if isinstance(screen, Browser))
+
+
+def shown(app: FfnscopeApp) -> str:
+    """All text on the screen in front."""
+    return "\n".join(line for pane in app.screen.query(Pane) if pane.display for line in pane.shown)

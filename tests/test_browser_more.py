@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from screens import LARGE, SMALL, browser, keys, shown
 from synthetic import make_store
-from test_browser import LARGE, SMALL, browser, keys, shown
 from textual.widgets import Input
 
 from ffnscope.tui.app import FfnscopeApp
