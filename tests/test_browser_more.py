@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from synthetic import make_store
 from textual.widgets import Input
 
 from ffnscope.tui.app import FfnscopeApp
+from ffnscope.tui.memory import keeping
 from ffnscope.tui.screens.beside import Beside
 from ffnscope.tui.screens.browser import Browser
 from ffnscope.tui.screens.prompt import Prompt
@@ -156,3 +158,13 @@ async def test_typing_keys_of_the_browser_into_the_search_types_them(app: Ffnsco
     async with app.run_test(size=LARGE) as pilot:
         await keys(pilot, "slash", "text:tFWB")
         assert app.screen.query_one(Input).value == "tFWB"
+
+
+def test_the_garbage_collector_is_on_again_after_something_big_was_read() -> None:
+    assert gc.isenabled()
+    with pytest.raises(OSError), keeping():
+        with keeping():
+            assert not gc.isenabled()
+        assert not gc.isenabled()
+        raise OSError
+    assert gc.isenabled()

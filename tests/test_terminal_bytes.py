@@ -44,7 +44,7 @@ def walk_down(store: Path, columns: int, rows: int, presses: int) -> tuple[list[
         scrolled, stayed = [], []
         for _ in range(presses):
             first = browser.screen.display[3]
-            sent = len(browser.press("j", 0.25))
+            sent = len(browser.press("j", 0.4))  # long enough for the page, also on a busy machine
             (stayed if browser.screen.display[3][40:90] == first[40:90] else scrolled).append(sent)
         return scrolled, stayed
 
