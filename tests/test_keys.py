@@ -170,7 +170,7 @@ def _config(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('zoom = "i"', "no action 'zoom' under [keys]; there are"),
+        ('zoom = "i"', "no action 'zoom' under [keys], perhaps zoom-in; `ffnscope doctor --keys` lists them"),
         ('filter = "F"', "[keys] filter takes the key F of saved-filters; give saved-filters another one"),
         ('zoom-in = "d"', "[keys] zoom-in takes the key d of domain (in the position plot); give domain another one"),
         ('overview = "ctrl+l"', "takes the key ctrl+l of redraw"),

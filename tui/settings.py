@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,8 @@ def read_config(actions: Iterable[str], path: Path | None = None) -> Config:
     known = sorted(set(actions)) if keys else []
     for action, key in keys.items():
         if action not in known:
-            raise UserError(f"{path}: no action {action!r} under [keys]; there are {', '.join(known)}")
+            near = "".join(f", perhaps {name}" for name in get_close_matches(action, known, 1))
+            raise UserError(f"{path}: no action {action!r} under [keys]{near}; `ffnscope doctor --keys` lists them")
         if not isinstance(key, str) or not key:
             raise UserError(f'{path}: [keys] {action} is to be a key, as in {action} = "x", not {key!r}')
     return Config(**values)
