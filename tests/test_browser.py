@@ -119,6 +119,8 @@ async def test_the_page_scrolls_to_the_lists_in_full(app: FfnscopeApp) -> None:
             drawn = UNICODE.space if page.text(token) == " " else ""
             assert drawn in text
         assert "drawn" in text
+        # What the first page has no room for is said further down.
+        assert f"activation max {page.neuron.max_activation:.3g}" in text
 
 
 async def test_contexts_mark_the_token_and_read_its_window(app: FfnscopeApp) -> None:
