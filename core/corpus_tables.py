@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from ffnscope.core.corpus_text import ReadNotes, decode_line, open_bytes, without_surrogates
 from ffnscope.store.errors import UserError
@@ -63,18 +64,9 @@ def parquet_documents(path: Path, notes: ReadNotes) -> Iterator[str]:
         raise UserError(f"{path}: reading Parquet needs pyarrow: pip install 'ffnscope[parquet]'") from error
     try:
         with pq.ParquetFile(path, memory_map=True, pre_buffer=False) as table:
-            schema = table.schema_arrow
-            if FIELD not in schema.names:
-                raise UserError(f"{path}: no column {FIELD!r} (it has {', '.join(schema.names)}); rename the column")
-            kind = schema.field(FIELD).type
-            kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-            if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
-                raise UserError(f"{path}: column {FIELD!r} holds {kind}, not strings; convert the column")
+            _check_text(pa, path, table.schema_arrow)
             for batch in table.iter_batches(batch_size=_BATCH_ROWS, columns=[FIELD], use_threads=False):
-                # as bytes, because pyarrow does not promise that its strings are valid UTF-8
-                for raw in batch.column(0).cast(pa.large_binary()).to_pylist():
-                    text, invalid = decode_line(raw) if raw is not None else (None, False)
-                    yield from _counted(text, invalid, notes)
+                yield from _texts(pa, batch.column(0), notes)
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path}: cannot be read as Parquet ({reason}); write the file again") from error
@@ -95,23 +87,49 @@ def refuse_dataset_dict(folder: Path) -> None:
 
 
 def dataset_documents(folder: Path, notes: ReadNotes) -> Iterator[str]:
-    """The column `text` of a dataset that `save_to_disk` wrote, memory-mapped, a batch of rows at a time.
+    """The column `text` of a dataset that `save_to_disk` wrote, a record batch in memory at a time.
 
-    Raises UserError where it cannot be loaded, has no such column of strings, or the package datasets is missing.
+    Its Arrow files are read one after the other: the package datasets would touch every batch of all of them first.
+    Raises UserError where it cannot be read, has no such column of strings, or pyarrow is missing.
     """
     try:
-        import datasets
+        import pyarrow as pa
     except ImportError as error:
         raise UserError(f"{folder}: saved datasets need a package: pip install 'ffnscope[datasets]'") from error
     try:
-        rows = datasets.load_from_disk(str(folder))
-    except Exception as error:  # datasets raises what its parts raise: Arrow, JSON, key and OS errors
+        for file in _dataset_files(folder):
+            with pa.memory_map(str(file)) as source, pa.ipc.open_stream(source) as reader:
+                _check_text(pa, folder, reader.schema)
+                for batch in reader:
+                    for start in range(0, batch.num_rows, _BATCH_ROWS):
+                        yield from _texts(pa, batch.slice(start, _BATCH_ROWS).column(FIELD), notes)
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{folder}: cannot be loaded as a saved dataset ({reason}); save it again") from error
-    if FIELD not in rows.column_names:
-        raise UserError(f"{folder}: no column {FIELD!r} (it has {', '.join(rows.column_names)}); rename the column")
-    for batch in rows.select_columns(FIELD).iter(batch_size=_BATCH_ROWS):
-        for text in batch[FIELD]:
-            if text is not None and not isinstance(text, str):
-                raise UserError(f"{folder}: column {FIELD!r} holds {type(text).__name__}, not strings; convert it")
-            yield from _counted(text, False, notes)
+
+
+def _dataset_files(folder: Path) -> list[Path]:
+    state = json.loads((folder / "state.json").read_text("utf-8"))
+    if state.get("_indices_data_files"):
+        raise ValueError("its rows are reordered by an index, as old versions of datasets wrote it")
+    names = [entry["filename"] for entry in state["_data_files"]]
+    if any(Path(name).name != name for name in names):
+        raise ValueError("it names files outside its folder")
+    return [folder / name for name in names]
+
+
+def _check_text(pa: Any, path: Path, schema: Any) -> None:
+    """Raise UserError where there is no column of strings called `text`."""
+    if FIELD not in schema.names:
+        raise UserError(f"{path}: no column {FIELD!r} (it has {', '.join(schema.names)}); rename the column")
+    kind = schema.field(FIELD).type
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
+        raise UserError(f"{path}: column {FIELD!r} holds {kind}, not strings; convert the column")
+
+
+def _texts(pa: Any, column: Any, notes: ReadNotes) -> Iterator[str]:
+    # as bytes, because pyarrow does not promise that its strings are valid UTF-8
+    for raw in column.cast(pa.large_binary()).to_pylist():
+        text, invalid = decode_line(raw) if raw is not None else (None, False)
+        yield from _counted(text, invalid, notes)

@@ -208,6 +208,26 @@ def test_parquet_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert "pip install 'ffnscope[datasets]'" in refusal(tmp_path / "saved")
 
 
+def test_saved_datasets_are_read_no_further_than_asked(tmp_path: Path) -> None:
+    texts = [f"text {i} é" for i in range(300)]
+    datasets.Dataset.from_dict({"text": texts}).shuffle(seed=1).save_to_disk(tmp_path / "saved", num_shards=3)
+    expected = datasets.load_from_disk(str(tmp_path / "saved"))["text"]
+    assert list(iter_documents(tmp_path / "saved")) == list(expected) and sorted(expected) == sorted(texts)
+    (tmp_path / "saved" / "data-00002-of-00003.arrow").write_bytes(b"junk")
+    reading = iter_documents(tmp_path / "saved")
+    assert [next(reading) for _ in range(200)] == expected[:200]
+    with pytest.raises(UserError, match="cannot be loaded as a saved dataset"):
+        next(reading)
+
+
+@pytest.mark.parametrize("named", ["../a.arrow", "/etc/passwd"])
+def test_a_saved_dataset_names_no_files_outside(named: str, tmp_path: Path) -> None:
+    datasets.Dataset.from_dict({"text": ["x"]}).save_to_disk(tmp_path / "saved")
+    state = tmp_path / "saved" / "state.json"
+    state.write_text(state.read_text().replace("data-00000-of-00001.arrow", named))
+    assert "outside its folder" in refusal(tmp_path / "saved")
+
+
 def test_saved_datasets(tmp_path: Path) -> None:
     texts = ["one", "", "two", None, *HOSTILE]
     saved = datasets.Dataset.from_dict({"text": texts, "n": list(range(len(texts)))})

@@ -107,7 +107,8 @@ def collect(
         with Reporter() as report:
             run(request, report)
     except KeyboardInterrupt:
-        print(f"ffnscope: stopped; the same command with --resume goes on ({name})", file=sys.stderr)
+        if leads():
+            print(f"ffnscope: stopped; the same command with --resume goes on ({name})", file=sys.stderr)
         raise
     if leads():
         print(f"{name}: complete; ffnscope view {name} opens it", file=sys.stderr)
