@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +16,9 @@ from ffnscope.store.errors import UserError
 _FIRST_BATCH = 1 << 16  # characters; small, so that a small --max-tokens reads little
 _LARGEST_BATCH = 1 << 20
 _FAILS = "the model's tokenizer cannot tokenise this text"
+_LONGEST_WHOLE = 1 << 22  # characters of a document tokenised in one go where its words hang together
+# ASCII letters only: in byte-level BPE others may be the last byte of a full stop, with a line's end behind it.
+_LETTER_THEN_SPACE = re.compile("[A-Za-z][ĠĊĉč▁\\s]")
 
 
 def encode_parts(
@@ -27,6 +31,8 @@ def encode_parts(
 
     Fast tokenizers spread a batch over threads by themselves; `workers=1` keeps them to one.
     """
+    if _spans_words(tokenizer):
+        parts = _joined(parts)
     own_space, continues = _puts_space_before(tokenizer), False
     batch: list[Part] = []
     characters, limit = 0, _FIRST_BATCH
@@ -41,6 +47,27 @@ def encode_parts(
             batch, characters, limit = [], 0, min(2 * limit, _LARGEST_BATCH)
     if batch:
         yield from _encode(batch, tokenizer, workers)
+
+
+def _spans_words(tokenizer: Any) -> bool:
+    """Whether a token may reach from one word into the next: then documents cannot be cut between words.
+
+    Such a vocabulary holds a letter with a space behind it, written as itself, as byte-level BPE or as SentencePiece does.
+    """
+    added = tokenizer.get_added_vocab()
+    return any(_LETTER_THEN_SPACE.search(piece) for piece in tokenizer.get_vocab() if piece not in added)
+
+
+def _joined(parts: Iterable[Part]) -> Iterator[Part]:
+    """The same documents in parts as long as memory allows."""
+    held: list[str] = []
+    characters = 0
+    for part in parts:
+        held.append(part.text)
+        characters += len(part.text)
+        if part.last or characters >= _LONGEST_WHOLE:
+            yield Part("".join(held), part.last)
+            held, characters = [], 0
 
 
 def _puts_space_before(tokenizer: Any) -> bool:

@@ -11,13 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_vocabulary import metaspace_bpe
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 import ffnscope.core
 from ffnscope.core import corpus_cache, corpus_text, corpus_tokens
+from ffnscope.core.corpus import iter_parts
 from ffnscope.core.windows import (
     Corpus,
     DomainSource,
@@ -222,6 +224,26 @@ def test_long_documents_tokenise_as_in_one_piece_with_sentencepiece_too(tmp_path
     whole = build_corpus(source, tokenizer, 16, None, len(tokenizer), 1)
     monkeypatch.setattr(corpus_text, "PART_CHARACTERS", 300)
     assert np.array_equal(build_corpus(source, tokenizer, 16, None, len(tokenizer), 1).tokens, whole.tokens)
+
+
+@pytest.mark.parametrize("longest", [1 << 22, 400])
+def test_tokens_that_reach_over_words_are_not_cut(tmp_path: Path, monkeypatch, longest: int) -> None:
+    backend = tokenizers.Tokenizer(tokenizers.models.BPE())
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    text = "of the cat in the hat and of the mat on the mat. 。\n"
+    trainer = tokenizers.trainers.BpeTrainer(vocab_size=300, special_tokens=["<s>"], show_progress=False)
+    backend.train_from_iterator([text[:9], text[9:21], text[9:]], trainer)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>")
+    assert any(tokenizer.decode([token]).startswith("of the c") for token in range(len(tokenizer)))
+    (tmp_path / "a.txt").write_text(text * 20)
+    monkeypatch.setattr(corpus_text, "PART_CHARACTERS", 100)
+    monkeypatch.setattr(corpus_tokens, "_LONGEST_WHOLE", longest)
+    encoded = list(corpus_tokens.encode_parts(iter_parts(tmp_path / "a.txt"), tokenizer))
+    assert [last for _, last in encoded] == [False] * (len(encoded) - 1) + [True]
+    if longest == 400:
+        assert len(encoded) > 1
+    else:
+        assert encoded[0][0].tolist() == tokenizer(text * 20)["input_ids"]
 
 
 def test_hostile_text_is_tokenised_as_it_is(tmp_path: Path, tokenizer) -> None:
