@@ -94,7 +94,7 @@ def save_cut_text(folder: Path, key: str, cut: CutText) -> None:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(
-            f"{folder}: tokenised windows cannot be written there ({error.strerror}); name another folder with "
+            f"{folder}: tokenised windows cannot be written there ({error.strerror or error}); name another folder with "
             "--scratch, or for the store"
         ) from error
 

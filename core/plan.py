@@ -30,7 +30,7 @@ class Plan:
 
     def __str__(self) -> str:
         groups = "1 group" if self.groups == 1 else f"{self.groups} groups of {self.group_layers} layers"
-        return f"{groups}, {self.scratch_bytes / GIB:.2f} GiB of scratch"
+        return f"{groups}, {_size(self.scratch_bytes)} of scratch"
 
 
 def parse_layers(text: str, count: int) -> tuple[int, ...]:
@@ -86,9 +86,7 @@ def make_plan(
         raise UserError(f"--scratch-gb {scratch_gb:g}: must be a size in GiB above 0")
     budget = int(scratch_gb * GIB) if scratch_gb is not None else int(free * SHARE_OF_FREE)
     if scratch_gb is not None and budget > free:
-        raise UserError(
-            f"--scratch-gb {scratch_gb:g}: {folder} has {free / GIB:.1f} GiB free; name another with --scratch"
-        )
+        raise UserError(f"--scratch-gb {scratch_gb:g}: {folder} has {_size(free)} free; name another with --scratch")
     total = layers[-1] + 1
 
     def needed(size: int) -> int:
@@ -99,7 +97,7 @@ def make_plan(
     if size is None:
         least = needed(group_layers or 1)
         raise UserError(
-            f"{folder}: {least / GIB:.1f} GiB of scratch are needed and {budget / GIB:.1f} may be used; name a larger "
+            f"{folder}: {_size(least)} of scratch are needed and {_size(budget)} may be used; name a larger "
             "disk with --scratch, raise --scratch-gb, or lower --max-tokens"
         )
     size = min(size, total)
@@ -126,6 +124,10 @@ def count_threads(processes: int = 1) -> int:
     """Threads for counting: this process's part of the cores, shared with the run's other ``processes`` on the host."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(cores // processes, MOST_THREADS))
+
+
+def _size(count: int) -> str:
+    return f"{count / GIB:.1f} GiB" if count >= GIB else f"{count / (1 << 20):.1f} MiB"
 
 
 def _existing(folder: Path) -> Path:

@@ -91,3 +91,21 @@ def test_layers_that_share_an_activation_function_are_told_apart(tmp_path: Path)
     with Store.open(run(tmp_path / "model", source, tmp_path / "run.ffn", batch_size=5)) as store:
         for layer, before in enumerate(seen):
             assert store.column(layer, "activations").tolist() == (before > 0).sum(dim=(0, 1)).tolist()
+
+
+def test_small_budgets_are_said_in_numbers_that_are_not_0(tmp_path: Path) -> None:
+    model, sources = tm.tiny("opt", tmp_path), windows(tmp_path / "data", 2000)
+    with pytest.raises(UserError, match=r"[1-9]\.\d MiB of scratch are needed and 0\.1 MiB may be used"):
+        run(model, sources, tmp_path / "run.ffn", scratch_gb=0.0001)
+
+
+def test_a_disk_that_is_full_while_windows_are_kept_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tm.tiny("opt", tmp_path, tokenizer=True)
+    (tmp_path / "text.txt").write_text(tm.random_text(np.random.default_rng(0), 200), encoding="utf-8")
+
+    def save(*_: object, **__: object) -> None:
+        raise OSError("3000 requested and 12 written")  # numpy's own, without errno
+
+    monkeypatch.setattr(np, "save", save)
+    with pytest.raises(UserError, match=r"3000 requested and 12 written.*--scratch"):
+        run(model, (DomainSource("text", tmp_path / "text.txt"),), tmp_path / "run.ffn")
