@@ -88,7 +88,7 @@ class Notes:
             return ""
         with self._transaction() as transaction:
             value = transaction.get(NEURON_KEY.pack(layer, neuron), db=self._databases["notes"])
-        return "" if value is None else _text(value)
+        return "" if value is None else _text(bytes(value))
 
     def set_note(self, layer: int, neuron: int, text: str) -> None:
         """Write the note on a neuron; an empty one deletes it. Raises UserError above MAX_NOTE characters."""
@@ -108,7 +108,7 @@ class Notes:
         if self._read() is None:
             return {}
         with self._transaction() as transaction, transaction.cursor(self._databases["notes"]) as cursor:
-            return {NEURON_KEY.unpack(key): _text(value) for key, value in cursor if len(key) == NEURON_KEY.size}
+            return {NEURON_KEY.unpack(key): _text(bytes(value)) for key, value in cursor if len(key) == NEURON_KEY.size}
 
     def _read(self) -> lmdb.Environment | None:
         """The environment; None where nothing was ever written."""
