@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Protocol
 
 import numpy as np
@@ -20,7 +20,8 @@ from ffnscope.core.windows import Corpus
 from ffnscope.store.schema import ABSENT, CONTEXTS, TOP_NGRAMS
 from ffnscope.store.words import KINDS
 
-BLOCK_BYTES = 96 << 20  # bits of one block of neurons
+BLOCK_BYTES = 128 << 20  # bits of one block of neurons: long stretches of the scratch file are read at once
+PARTS_A_THREAD = 4  # of a block: neurons take different times
 CURVE_BLOCK = 2048  # neurons whose position curves are looked at together
 ORDER_NAMES = ("unigrams", "bigrams", "trigrams")
 
@@ -195,15 +196,15 @@ def count_layer(
     counts = LayerCounts.empty(len(neurons), tables)
     bos, orders = words(tables.bos), tables.orders
     workspace = _Workspace(tables)
-    row = max(tables.bos.size, 1)
-    block = max(1, min(BLOCK_BYTES // row // threads, -(-len(neurons) // threads)))
+    size = max(1, BLOCK_BYTES // max(tables.bos.size, 1))
+    blocks = [range(first, min(first + size, neurons.stop)) for first in range(neurons.start, neurons.stop, size)]
 
-    def work(first: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        rows = slice(first - neurons.start, min(first + block, neurons.stop) - neurons.start)
+    def count(block: np.ndarray, first: int, part: range) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        rows = slice(part.start - neurons.start, part.stop - neurons.start)
         found, ids, number = kernels.count_block(
-            words(bits.block(first, min(first + block, neurons.stop))),
+            block[part.start - first : part.stop - first],
             bos,
-            layer << 32 | first,
+            layer << 32 | part.start,
             tables.seq_len,
             tables.edges,
             tables.counted,
@@ -214,13 +215,21 @@ def count_layer(
         )
         return found + rows.start, ids, number
 
-    parts = []
-    with ThreadPoolExecutor(threads) as pool:
-        starts = range(neurons.start, neurons.stop, block)
-        for first, part in zip(starts, pool.map(work, starts), strict=True):
-            parts.append(part)
-            advance(min(block, neurons.stop - first))
-    counts.detected = _by_neuron(*(_joined([part[column] for part in parts], (0,)) for column in range(3)))
+    def read(block: range) -> np.ndarray:
+        return words(bits.block(block.start, block.stop))
+
+    found = []
+    with ThreadPoolExecutor(threads) as pool, ThreadPoolExecutor(1) as reader:
+        ahead = [reader.submit(read, block) for block in blocks[:1]]
+        for index, block in enumerate(blocks):
+            held = ahead.pop().result()
+            ahead += [reader.submit(read, after) for after in blocks[index + 1 : index + 2]]
+            step = -(-len(block) // (threads * PARTS_A_THREAD))
+            parts = [block[start : start + step] for start in range(0, len(block), step)]
+            for part, each in zip(parts, pool.map(partial(count, held, block.start), parts), strict=True):
+                found.append(each)
+                advance(len(part))
+    counts.detected = _by_neuron(*(_joined([each[column] for each in found], (0,)) for column in range(3)))
     return counts
 
 
