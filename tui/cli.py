@@ -25,6 +25,14 @@ from ffnscope.tui.commands.view import view
 BAD_INPUT = 2
 INTERRUPTED = 130
 BROKEN_PIPE = 141
+# How libraries say, in exceptions of no kind of their own, that memory, address space or threads ran out.
+_NO_MEMORY = (
+    "failed to map segment",
+    "annot allocate memory",
+    "can't allocate memory",
+    "can't start new thread",
+    "bad_alloc",
+)
 
 app = typer.Typer(
     name="ffnscope",
@@ -77,6 +85,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if type(error).__name__ == "Abort":
             return INTERRUPTED
+        if any(sign in str(error) for sign in _NO_MEMORY):
+            why = " ".join(str(error).split())[:200]
+            return _fail(
+                f"not enough memory or address space ({why}); close something, or raise `ulimit -v`", BAD_INPUT
+            )
         if not _is_usage_error(error):
             raise
         return _usage(error)

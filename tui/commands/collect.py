@@ -11,6 +11,7 @@ import typer
 from ffnscope.store.errors import UserError
 from ffnscope.tui.commands.stores import leads, safe
 
+LEAST_ADDRESS_SPACE = 2 << 30
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 
 
@@ -73,6 +74,7 @@ def collect(
 ) -> None:
     """Run MODEL over a corpus and fill a store with the statistics of its neurons."""
     _check("--dtype", dtype, DTYPES)
+    check_address_space()
     from ffnscope.core.windows import parse_sources
 
     sources = parse_sources(data, count_only or ())
@@ -112,6 +114,18 @@ def collect(
         raise
     if leads():
         print(f"{name}: complete; ffnscope view {name} opens it", file=sys.stderr)
+
+
+def check_address_space() -> None:
+    """Raise UserError below what PyTorch and numba need: they abort or hang where they cannot map memory."""
+    import resource
+
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY and limit < LEAST_ADDRESS_SPACE:
+        raise UserError(
+            f"collecting needs {LEAST_ADDRESS_SPACE >> 30} GiB of address space and the model's own, "
+            f"`ulimit -v` leaves {limit / (1 << 30):.1f}; raise it"
+        )
 
 
 def _check(option: str, given: str, known: tuple[str, ...]) -> None:
