@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,11 @@ def test_bits_are_packed_as_numpy_packs_them(B: int, T: int, F: int, share: floa
 
 
 def record(
-    batches: list[np.ndarray], counted: int, module: nn.Module, outputs: list[np.ndarray] | None = None
+    batches: list[np.ndarray],
+    counted: int,
+    module: nn.Module,
+    outputs: list[np.ndarray] | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> Recorder:
     """A recorder that has seen batches of inputs [B, T, F], flattened as OPT's are, of which the first ``counted``
     windows may give contexts."""
@@ -53,7 +58,8 @@ def record(
         B, T, F = batch.shape
         recorder.expect(first, B, T, max(0, min(first + B, counted) - first))
         after = np.maximum(batch, 0) if outputs is None else outputs[index]
-        recorder(module, (torch.from_numpy(batch).reshape(B * T, F),), torch.from_numpy(after).reshape(B * T, F))
+        given_, made = (torch.from_numpy(each).to(dtype).reshape(B * T, F) for each in (batch, after))
+        recorder(module, (given_,), made)
         first += B
     return recorder
 
@@ -65,15 +71,17 @@ def record(
     levels=st.integers(0, 5),
     counted=st.integers(0, 20),
     relu=st.booleans(),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16]),
     seed=st.integers(0, 999),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_the_strongest_are_exact_with_ties_by_lower_place(
-    sizes: list[int], T: int, F: int, levels: int, counted: int, relu: bool, seed: int
+    sizes: list[int], T: int, F: int, levels: int, counted: int, relu: bool, dtype: torch.dtype, seed: int
 ) -> None:
+    """float32 on a CPU is recorded by compiled code, everything else by torch."""
     rng = np.random.default_rng(seed)
     batches = [rng.integers(-2, levels + 1, (size, T, F)).astype(np.float32) / 2 for size in sizes]
-    recorder = record(batches, counted, nn.ReLU() if relu else Identity())
+    recorder = record(batches, counted, nn.ReLU() if relu else Identity(), dtype=dtype)
     whole = np.concatenate(batches)[:counted].reshape(-1, F)
     for neuron in range(F):
         order = sorted(np.flatnonzero(whole[:, neuron] > 0), key=lambda place: (-whole[place, neuron], place))
@@ -101,6 +109,34 @@ def test_only_activated_positions_are_summed(dtype: torch.dtype) -> None:
     np.testing.assert_allclose(recorder.batch.sums, (values * active).sum(1), rtol=1e-6)
     assert torch.equal(recorder.batch.maxima, (values * active).amax(1))
     assert recorder.batch.sums.dtype == recorder.batch.maxima.dtype == torch.float32
+
+
+@given(
+    B=st.integers(1, 3),
+    T=st.integers(1, 33),
+    F=st.integers(1, 20) | st.integers(250, 600),
+    hands=st.booleans(),
+    seed=st.integers(0, 999),
+)
+@settings(max_examples=60, deadline=None)
+def test_compiled_and_torch_record_the_same(B: int, T: int, F: int, hands: bool, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    before = torch.from_numpy(rng.integers(-4, 9, (B, T, F)).astype(np.float32) / 4)
+    after = before * 2  # exact in either type
+    recorders = []
+    with ThreadPoolExecutor(2) as pool:
+        for dtype in (torch.float32, torch.bfloat16):
+            recorder = Recorder(0, F)
+            recorder.hands = pool if hands else None
+            recorder.expect(5, B, T, B)
+            recorder(nn.SiLU(), (before.to(dtype),), after.to(dtype))
+            recorders.append(recorder)
+    one, other = recorders
+    assert one.batch is not None and other.batch is not None
+    assert torch.equal(one.batch.bits, other.batch.bits)
+    assert torch.equal(one.batch.sums, other.batch.sums)
+    assert torch.equal(one.batch.maxima, other.batch.maxima)
+    assert np.array_equal(one.values, other.values) and np.array_equal(one.places, other.places)
 
 
 def test_more_candidates_than_one_chunk() -> None:

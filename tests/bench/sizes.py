@@ -2,7 +2,7 @@
 
     python tests/bench/sizes.py
 
-bits a layer    tokens * F / 8 bytes
+bits a layer    tokens * F / 8 bytes, and 8 bytes a window and neuron for sums and maxima
 hidden states   tokens * d * 2 bytes (float16)
 scratch         bits a layer * layers a group; with more than one group, twice that (one is counted while the next runs)
                 and three times the hidden states: what entered either, and what leaves the second
@@ -44,7 +44,7 @@ SHAPES = (
 
 
 def row(shape: Shape) -> str:
-    bits = TOKENS * shape.neurons / 8
+    bits = TOKENS * shape.neurons / 8 + 8 * TOKENS / SEQ_LEN * shape.neurons
     groups = shape.layers // shape.group
     hidden = TOKENS * shape.width * 2
     scratch = 2 * bits * shape.group + 3 * hidden if groups > 1 else bits * shape.group

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ffnscope.tui.commands.collect import check_address_space
 from ffnscope.tui.commands.stores import open_store, safe
 
 
@@ -21,6 +22,7 @@ def demo(
     if _complete(store):
         print(f"{safe(str(store), sys.stderr)}: collected already, opening it", file=sys.stderr)
     else:
+        check_address_space()
         from ffnscope.core.demo import run_demo
         from ffnscope.tui.progress import Reporter
 
