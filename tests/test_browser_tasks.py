@@ -52,6 +52,24 @@ async def test_search_lists_hits_as_one_types_and_walks_them(app: FfnscopeApp) -
         assert f"match 1 of {len(expected)}" in shown(app)
 
 
+async def test_a_text_that_is_answered_twice_keeps_what_was_chosen(app: FfnscopeApp) -> None:
+    async with app.run_test(size=(80, 24)) as pilot:
+        await keys(pilot, "/", "text:s")
+        await app.workers.wait_for_complete()
+        await pilot.pause(0.2)
+        screen = app.screen
+        assert isinstance(screen, Search) and len(screen.hits) > 2
+        await keys(pilot, "down")
+        screen._ask("s")
+        await app.workers.wait_for_complete()
+        await pilot.pause(0.1)
+        assert screen.chosen == 1
+        await keys(pilot, "backspace", "text:a")
+        await app.workers.wait_for_complete()
+        await pilot.pause(0.2)
+        assert len(screen.hits) > 1 and screen.chosen == 0
+
+
 async def test_search_of_nothing_says_so_and_goes_nowhere(app: FfnscopeApp) -> None:
     async with app.run_test(size=SMALL) as pilot:
         before = app.sessions[0].model.key

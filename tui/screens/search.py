@@ -96,6 +96,7 @@ class Search(Prompt, inherit_bindings=False):
         self.way = way
         self.hits: list[AnyHit] = []
         self._found: tuple[str, str, list[AnyHit]] = ("", way, [])
+        self._listed = ("", way)  # what the hits on the screen are of
         self.chosen = 0
         self._top = 0
         self._reading = ""
@@ -136,6 +137,7 @@ class Search(Prompt, inherit_bindings=False):
         self.way = WAYS[(WAYS.index(self.way) + 1) % len(WAYS)]
         self.hits, self.chosen, self._top, self._reading = [], 0, 0, ""
         self._found = ("", self.way, [])
+        self._listed = ("", self.way)
         self._begin()
         self.pane.redraw()
         if text := self.query_one(Input).value:
@@ -187,8 +189,10 @@ class Search(Prompt, inherit_bindings=False):
         """Show the hits of the text that stands there."""
         event.prevent_default()
         if (event.text, self.way) == (self.query_one(Input).value, self._found[1]) and event.text == self._found[0]:
-            if not self._reading:
+            # A text may be answered twice: what was chosen in between stays chosen.
+            if self._listed != self._found[:2]:
                 self.chosen = self._top = 0
+            self._listed = self._found[:2]
             self.hits = self._found[2]
             self.chosen = min(self.chosen, max(len(self.hits) - 1, 0))
             self.pane.redraw()
