@@ -56,7 +56,8 @@ def measured(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
         return
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("COVERAGE_PROCESS_START", raising=False)
+        for name in ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG"):
+            patch.delenv(name, raising=False)
         running.stop()  # type: ignore[union-attr]
         yield
         running.start()  # type: ignore[union-attr]
