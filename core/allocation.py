@@ -1,4 +1,4 @@
-"""Memory that a CPU run frees is kept for its next layer, not given back to the system and faulted in anew."""
+"""Memory that a CPU run frees is kept for its next layer, not given back to the system and faulted in anew for each."""
 
 from __future__ import annotations
 
@@ -7,17 +7,25 @@ import sys
 
 # Parameters of glibc's mallopt(3); a larger mmap threshold than this is refused.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
-_KEPT, _STEP, _LARGEST_OF_THE_HEAP = 1 << 30, 64 << 20, 32 << 20
+_KEPT, _STEP, _LARGEST_OF_THE_HEAP = 256 << 20, 64 << 20, 32 << 20
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep up to 1 GiB of memory that it freed: a forward pass allocates and frees the same hidden states in
+    """Let this process keep up to 256 MiB of memory that it freed: a forward pass allocates and frees the same hidden states in
     every layer. Does nothing where the C library is not glibc."""
+    for parameter, value in ((_MMAP_THRESHOLD, _LARGEST_OF_THE_HEAP), (_TRIM_THRESHOLD, _KEPT), (_TOP_PAD, _STEP)):
+        _glibc("mallopt", parameter, value)
+
+
+def give_back_freed_memory() -> None:
+    """Give back what was kept: the model rests now, and something else wants the memory."""
+    _glibc("malloc_trim", 0)
+
+
+def _glibc(name: str, *arguments: int) -> None:
     if not sys.platform.startswith("linux"):
         return
     try:
-        mallopt = ctypes.CDLL(None).mallopt
+        getattr(ctypes.CDLL(None), name)(*arguments)
     except (OSError, AttributeError):
         return
-    for parameter, value in ((_MMAP_THRESHOLD, _LARGEST_OF_THE_HEAP), (_TRIM_THRESHOLD, _KEPT), (_TOP_PAD, _STEP)):
-        mallopt(parameter, value)

@@ -20,7 +20,7 @@ from ffnscope.core.windows import Corpus
 from ffnscope.store.schema import ABSENT, CONTEXTS, TOP_NGRAMS
 from ffnscope.store.words import KINDS
 
-BLOCK_BYTES = 128 << 20  # bits of one block of neurons: long stretches of the scratch file are read at once
+BLOCK_BYTES = 96 << 20  # bits of one block of neurons: long stretches of the scratch file are read at once
 PARTS_A_THREAD = 4  # of a block: neurons take different times
 CURVE_BLOCK = 2048  # neurons whose position curves are looked at together
 ORDER_NAMES = ("unigrams", "bigrams", "trigrams")
