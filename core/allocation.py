@@ -18,7 +18,7 @@ def keep_freed_memory() -> None:
 
 
 def give_back_freed_memory() -> None:
-    """Give back what was kept: the model rests now, and something else wants the memory."""
+    """Give back what was kept, once a batch: what lies free between arrays in use would add up over a long run."""
     _glibc("malloc_trim", 0)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ffnscope.core.allocation import give_back_freed_memory, keep_freed_memory
+from ffnscope.core.allocation import keep_freed_memory
 from ffnscope.core.behind import Behind
 from ffnscope.core.loading import (
     ModelSource,
@@ -169,8 +169,6 @@ class _Run:
             raise
 
     def _finish_group(self, recorded: list[RecordedLayer], entered: Path, proceed: Callable[[], None]) -> None:
-        if self.model.device.type == "cpu":
-            give_back_freed_memory()
         for each in recorded:
             self.team.together(partial(self._finish_layer, each, proceed))
         if self.team.leads:

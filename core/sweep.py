@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ffnscope.core.allocation import give_back_freed_memory
 from ffnscope.core.model import LayeredModel
 from ffnscope.core.recorder import BatchRecord, Recorder
 from ffnscope.core.scratch import LayerScratch, ScratchFile
@@ -136,6 +137,8 @@ class Sweep:
                     pending.append(writer.submit(self._write, first, recorded, records, leaving, hidden))
                     if len(pending) > PENDING:
                         pending.pop(0).result()
+                    if self.model.device.type == "cpu":
+                        give_back_freed_memory()
                     work = (last - first) * self.tokens.shape[1] * (group.last - group.first)
                     advance(work * self.team.size)
                 for future in pending:
