@@ -211,9 +211,18 @@ def _cover(starts: np.ndarray, length: int, positions: int) -> np.ndarray:
     return np.cumsum(edges[:-1]) > 0
 
 
-def _smoothed_sums(values: np.ndarray, width: int) -> np.ndarray:
-    """int64 [len(values)]: sums over `width` (odd) positions around each, mirrored at the ends."""
-    return _window_sums(np.pad(values, width // 2, mode="symmetric"), width)
+class _Smoothed:
+    """Sums of `values` int64 [N] over neighbours, mirrored at the ends; `reach` to either side at most."""
+
+    def __init__(self, values: np.ndarray, reach: int):
+        mirrored = np.concatenate((values[:reach][::-1], values, values[: -reach - 1 : -1]))
+        self._before = np.concatenate(([0], np.cumsum(mirrored)))
+        self._reach, self._size = reach, len(values)
+
+    def sums(self, width: int) -> np.ndarray:
+        """int64 [N]: the sum of the `width` (odd) positions around each."""
+        first, last = self._reach - width // 2, self._reach + width // 2 + 1
+        return self._before[last : last + self._size] - self._before[first : first + self._size]
 
 
 def _stretches(curve: np.ndarray, windows: int) -> list[_Stretch]:
@@ -226,13 +235,14 @@ def _stretches(curve: np.ndarray, windows: int) -> list[_Stretch]:
         return []
     # Over n_windows - 1 (not n_windows: few windows show too little of it), the variance of a position's count.
     scatter = inner * (windows - inner)
+    smoothed, scattered = (_Smoothed(values, positions // 8) for values in (inner, scatter))
     width = 1
     while width == 1 or width <= positions // 8:
-        sums = _smoothed_sums(inner, width)
+        sums = smoothed.sums(width)
         ordered = np.partition(sums, (shortest - 1, len(sums) - shortest))
         # Levels that at least an interval's positions reach, so that no single outlier sets the range.
         low, high = int(ordered[shortest - 1]), int(ordered[-shortest])
-        variance = int(_smoothed_sums(scatter, width).max()) / (windows - 1)
+        variance = int(scattered.sums(width).max()) / (windows - 1)
         if high > low and (high - low) / 3 >= GAP_ERRORS * np.sqrt(variance):
             return _hysteresis(inner, sums, low, high, shortest, width)
         width = 2 * width + 1

@@ -1,12 +1,13 @@
 """How fast is collecting, against the bare forward pass? Ratios within one run, on an OPT-125m shape.
 
     python tests/bench/speed.py [--seq-len 512] [--tokens 32768] [--layers 12]
-    python tests/bench/speed.py --tokens 1048576 --passes collect --rounds 1     (its peak memory)
+    python tests/bench/speed.py --tokens 1048576 --passes collect     (its peak memory)
 
 `collect` (everything on: three n, projections, contexts, store) is timed from its first batch to its finished store.
-Each pass runs in a process of its own, in turn, the best of --rounds counts; on a busy machine trust the ratio of CPU
-seconds. What looks at weights (vocabulary projection, cosines of output rows) costs the same for any number of tokens: the
-last lines say what the ratio becomes for 1M tokens when everything else grows with the tokens.
+Each pass runs in a process of its own, and they take turns of some seconds, the others stopped: a machine that becomes
+slower becomes so for all of them. On a busy one trust the ratio of CPU seconds. What looks at weights (vocabulary
+projection, cosines of output rows) costs the same for any number of tokens: the last lines say what the ratio becomes
+for 1M tokens when everything else grows with the tokens.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import argparse
 import itertools
 import json
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -24,6 +26,46 @@ from pathlib import Path
 import numpy as np
 import torch
 from transformers import OPTConfig, OPTForCausalLM
+
+TURN = 15.0  # seconds that a pass runs while the others are stopped
+
+
+def clock(stopped: Path) -> float:
+    """Seconds, those not counted that the file ``stopped`` says this process was stopped."""
+    return time.perf_counter() - float(stopped.read_text())
+
+
+def take_turns(commands: dict[str, list[str]], folder: Path) -> dict[str, dict]:
+    """Run processes in turns and return what each printed last, as JSON; the file stopped-NAME in ``folder`` tells each
+    how long it was stopped."""
+    running, since, stopped = {}, {}, dict.fromkeys(commands, 0.0)
+    for name, command in commands.items():
+        (folder / f"stopped-{name}").write_text("0")
+        running[name] = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        running[name].send_signal(signal.SIGSTOP)
+        since[name] = time.perf_counter()
+    out: dict[str, dict] = {}
+    try:
+        while running:
+            for name, process in list(running.items()):
+                stopped[name] += time.perf_counter() - since[name]
+                (folder / "part").write_text(str(stopped[name]))
+                (folder / "part").replace(folder / f"stopped-{name}")
+                process.send_signal(signal.SIGCONT)
+                try:
+                    process.wait(TURN if len(running) > 1 else None)
+                except subprocess.TimeoutExpired:
+                    process.send_signal(signal.SIGSTOP)
+                    since[name] = time.perf_counter()
+                    continue
+                said = running.pop(name).communicate()[0]
+                if process.returncode:
+                    sys.exit(f"{name} failed")
+                out[name] = json.loads(said.splitlines()[-1])
+    finally:
+        for process in running.values():
+            process.kill()
+    return {name: out[name] for name in commands}
 
 
 def make_model(folder: Path, layers: int, positions: int) -> None:
@@ -52,20 +94,22 @@ def make_windows(path: Path, windows: int, seq_len: int, vocabulary: int) -> np.
     return tokens
 
 
-def bare_seconds(folder: Path, tokens: np.ndarray, batch: int, logits: bool) -> tuple[float, float]:
+def bare_seconds(folder: Path, tokens: np.ndarray, batch: int, logits: bool, stopped: Path) -> tuple[float, float]:
     """Seconds, and CPU seconds, that Hugging Face's forward pass takes over all windows, with or without the unembedding."""
     model = OPTForCausalLM.from_pretrained(folder).eval()
     run = model if logits else model.model
     with torch.inference_mode():
         run(torch.from_numpy(tokens[:batch]), use_cache=False)
-        begun = time.perf_counter(), time.process_time()
+        begun = clock(stopped), time.process_time()
         for first in range(0, len(tokens), batch):
             run(torch.from_numpy(tokens[first : first + batch]), use_cache=False)
-        return time.perf_counter() - begun[0], time.process_time() - begun[1]
+        return clock(stopped) - begun[0], time.process_time() - begun[1]
 
 
-def collect_seconds(folder: Path, data: Path, batch: int, store: Path) -> tuple[float, float, dict[str, float]]:
-    """Seconds and CPU seconds from the first batch to the finished store, and where the CPU seconds went."""
+def collect_seconds(
+    folder: Path, data: Path, batch: int, store: Path, stopped: Path
+) -> tuple[float, float, dict[str, list[float]]]:
+    """Seconds and CPU seconds from the first batch to the finished store, and where they went."""
     from ffnscope.core.collect import CollectRequest, collect
     from ffnscope.core.windows import DomainSource
     from ffnscope.store.records import Progress
@@ -74,13 +118,15 @@ def collect_seconds(folder: Path, data: Path, batch: int, store: Path) -> tuple[
 
     def report(event: Progress | str) -> None:
         if isinstance(event, Progress) and not event.phase.startswith("reading"):
-            marks.append((time.perf_counter(), time.process_time(), event.phase.split(" layer")[0] or "finishing"))
+            marks.append((clock(stopped), time.process_time(), event.phase.split(" layer")[0] or "finishing"))
 
     sources = (DomainSource("zipf", data),)
     collect(CollectRequest(str(folder), sources, store, batch_size=batch, bos_id=2, dtype="float32"), report)
-    parts: dict[str, float] = {}
-    for (_, before, phase), (_, after, _) in itertools.pairwise(marks):
-        parts[phase] = parts.get(phase, 0.0) + after - before
+    parts: dict[str, list[float]] = {}
+    for (before, cpu_before, phase), (after, cpu_after, _) in itertools.pairwise(marks):
+        part = parts.setdefault(phase, [0.0, 0.0])
+        part[0] += after - before
+        part[1] += cpu_after - cpu_before
     return marks[-1][0] - marks[0][0], marks[-1][1] - marks[0][1], parts
 
 
@@ -88,11 +134,12 @@ def child(arguments: argparse.Namespace) -> None:
     """One measured pass in a process of its own."""
     folder, data = Path(arguments.folder) / "model", Path(arguments.folder) / "windows.npy"
     tokens = np.load(data).astype(np.int64)
-    parts: dict[str, float] = {}
+    parts: dict[str, list[float]] = {}
+    stopped = Path(arguments.folder) / f"stopped-{arguments.child}"
     if arguments.child == "collect":
-        seconds, cpu, parts = collect_seconds(folder, data, arguments.batch, Path(arguments.folder) / "store")
+        seconds, cpu, parts = collect_seconds(folder, data, arguments.batch, Path(arguments.folder) / "store", stopped)
     else:
-        seconds, cpu = bare_seconds(folder, tokens, arguments.batch, arguments.child == "logits")
+        seconds, cpu = bare_seconds(folder, tokens, arguments.batch, arguments.child == "logits", stopped)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(json.dumps({"seconds": seconds, "cpu": cpu, "peak_gib": peak, "parts": parts}))
 
@@ -102,7 +149,6 @@ def main() -> None:
     parser.add_argument("--seq-len", type=int, default=512)
     parser.add_argument("--tokens", type=int, default=32768)
     parser.add_argument("--layers", type=int, default=12)
-    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--batch", type=int)
     parser.add_argument("--passes", default="bare,collect,logits", help="which of them to time")
     parser.add_argument("--child", choices=("bare", "logits", "collect"))
@@ -116,48 +162,32 @@ def main() -> None:
         make_model(Path(folder) / "model", arguments.layers, max(2048, arguments.seq_len))
         windows = arguments.tokens // arguments.seq_len
         make_windows(Path(folder) / "windows.npy", windows, arguments.seq_len, 50272)
-        best: dict[str, dict] = {}
-        for _ in range(arguments.rounds):
-            for kind in arguments.passes.split(","):
-                subprocess.run(["rm", "-rf", f"{folder}/store"], check=True)
-                command = [
-                    sys.executable,
-                    __file__,
-                    "--child",
-                    kind,
-                    "--folder",
-                    folder,
-                    "--batch",
-                    str(arguments.batch),
-                ]
-                result = json.loads(
-                    subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
-                )
-                if kind not in best or result["seconds"] < best[kind]["seconds"]:
-                    best[kind] = result
+        command = [sys.executable, __file__, "--folder", folder, "--batch", str(arguments.batch), "--child"]
+        measured = take_turns({kind: [*command, kind] for kind in arguments.passes.split(",")}, Path(folder))
         weights = (Path(folder) / "model" / "model.safetensors").stat().st_size / 2**30
-        show(best, windows * arguments.seq_len, weights)
+        show(measured, windows * arguments.seq_len, weights)
 
 
-def show(best: dict[str, dict], total: int, weights: float) -> None:
+def show(measured: dict[str, dict], total: int, weights: float) -> None:
     """Print seconds, peak memory and the ratios that are wanted, ``weights`` in GiB."""
     print(f"{total:,} tokens; weights {weights:.2f} GiB")
-    for kind, result in best.items():
+    for kind, result in measured.items():
         speed = total / result["seconds"]
         print(f"{kind:8} {result['seconds']:8.2f} s  {speed:8.0f} tokens/s  CPU {result['cpu']:8.2f} s", end="")
         print(f"  peak {result['peak_gib']:.2f} GiB, {result['peak_gib'] - weights:.2f} beside the weights")
-    if "collect" not in best:
+    if "collect" not in measured:
         return
-    parts = best["collect"]["parts"]
-    print("CPU seconds of collect:", {name: round(value, 2) for name, value in parts.items()})
-    fixed = parts.get("projecting", 0.0) + parts.get("comparing output rows of", 0.0)
-    long_run = (best["collect"]["cpu"] - fixed) * 1e6 / total + fixed
+    parts = measured["collect"]["parts"]
+    for name, (seconds, cpu) in parts.items():
+        print(f"  of collect, {name:25} {seconds:8.2f} s  CPU {cpu:8.2f} s")
+    fixed = sum(parts[name][1] for name in ("projecting", "comparing output rows of"))
+    long_run = (measured["collect"]["cpu"] - fixed) * 1e6 / total + fixed
     for name, other, wanted in (("bare forward", "bare", 0.9), ("forward with logits", "logits", 1.2)):
-        if other not in best:
+        if other not in measured:
             continue
-        wall = best[other]["seconds"] / best["collect"]["seconds"]
-        cpu = best[other]["cpu"] / best["collect"]["cpu"]
-        million = best[other]["cpu"] * 1e6 / total / long_run
+        wall = measured[other]["seconds"] / measured["collect"]["seconds"]
+        cpu = measured[other]["cpu"] / measured["collect"]["cpu"]
+        million = measured[other]["cpu"] * 1e6 / total / long_run
         print(f"speed of collect / {name:20} wall {wall:.3f}  CPU {cpu:.3f}  CPU at 1M tokens {million:.3f}", end="")
         print(f"  (wanted >= {wanted})")
 
