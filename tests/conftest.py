@@ -26,6 +26,17 @@ UNMEASURED = (
     "test_wire",
 )
 
+# Files that take longest, mostly waiting: they begin first, so that no process ends with one of them.
+LONGEST = (
+    "test_terminal_bytes",
+    "test_browser_screens",
+    "test_long_windows",
+    "test_processes",
+    "test_walks",
+    "test_overview",
+    "test_prompt",
+)
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """``--slow`` runs the tests that take minutes too."""
@@ -38,7 +49,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip what is slow unless asked for."""
+    """Skip what is slow unless asked for, and put the longest files first."""
+    names = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: names.get(item.path.stem, len(names)))
     if not config.getoption("--slow"):
         for item in items:
             if "slow" in item.keywords:
