@@ -197,9 +197,14 @@ def _runs_of(flags: np.ndarray, length: int) -> np.ndarray:
     return _cover(np.flatnonzero(_window_sums(flags, length) == length), length, len(flags))
 
 
+def _sums_before(values: np.ndarray) -> np.ndarray:
+    """int64 [len(values) + 1]: the sum of all values before each."""
+    return np.concatenate(([0], np.cumsum(values, dtype=np.int64)))
+
+
 def _window_sums(values: np.ndarray, length: int) -> np.ndarray:
     """int64 [len(values) - length + 1]: the sum of each `length` neighbours."""
-    sums = np.concatenate(([0], np.cumsum(values, dtype=np.int64)))
+    sums = _sums_before(values)
     return sums[length:] - sums[:-length]
 
 
@@ -212,11 +217,10 @@ def _cover(starts: np.ndarray, length: int, positions: int) -> np.ndarray:
 
 
 class _Smoothed:
-    """Sums of `values` int64 [N] over neighbours, mirrored at the ends; `reach` to either side at most."""
+    """Sums of `values` int64 [N] over neighbours, mirrored at the ends; `reach` (N or less) to either side at most."""
 
     def __init__(self, values: np.ndarray, reach: int):
-        mirrored = np.concatenate((values[:reach][::-1], values, values[: -reach - 1 : -1]))
-        self._before = np.concatenate(([0], np.cumsum(mirrored)))
+        self._before = _sums_before(np.concatenate((values[:reach][::-1], values, values[: -reach - 1 : -1])))
         self._reach, self._size = reach, len(values)
 
     def sums(self, width: int) -> np.ndarray:
