@@ -29,7 +29,8 @@ class Plan:
     scratch_bytes: int  # most that lies in the scratch folder at a time
 
     def __str__(self) -> str:
-        groups = "1 group" if self.groups == 1 else f"{self.groups} groups of {self.group_layers} layers"
+        layers = "1 layer" if self.group_layers == 1 else f"{self.group_layers} layers"
+        groups = "1 group" if self.groups == 1 else f"{self.groups} groups of {layers}"
         return f"{groups}, {_size(self.scratch_bytes)} of scratch"
 
 

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import gc
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from screens import LARGE, SMALL, browser, keys, shown
 from synthetic import make_store
 from textual.widgets import Input
 
+from ffnscope.store.pushed import PushedIndex
 from ffnscope.tui.app import FfnscopeApp
 from ffnscope.tui.memory import keeping
+from ffnscope.tui.screens import overview
 from ffnscope.tui.screens.beside import Beside
 from ffnscope.tui.screens.browser import Browser
 from ffnscope.tui.screens.prompt import Prompt
 from ffnscope.tui.screens.saved import SavedFilters
 from ffnscope.tui.screens.search import Search
+from ffnscope.tui.session import Session
 from ffnscope.tui.settings import filters_path, read_filters
 from ffnscope.tui.text import UNICODE, signed
 
@@ -158,6 +163,44 @@ async def test_typing_keys_of_the_browser_into_the_search_types_them(app: Ffnsco
     async with app.run_test(size=LARGE) as pilot:
         await keys(pilot, "slash", "text:tFWB")
         assert app.screen.query_one(Input).value == "tFWB"
+
+
+async def test_no_key_waits_for_what_is_read_of_whole_layers(app: FfnscopeApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate, met = threading.Event(), set()
+
+    def behind_the_gate(owner: Any, name: str) -> None:
+        real = getattr(owner, name)
+
+        def waiting(*arguments: Any) -> Any:
+            assert threading.current_thread() is not threading.main_thread(), f"{name} holds the interface up"
+            met.add((owner, name))
+            assert gate.wait(60)
+            return real(*arguments)
+
+        monkeypatch.setattr(owner, name, waiting)
+
+    figures = [(Session, "read_figures"), (overview, "read_figures")]
+    readers = [*figures, (Session, "read_index"), (PushedIndex, "refresh")]
+    for owner, name in readers:
+        behind_the_gate(owner, name)
+    session = app.sessions[0]
+    async with app.run_test(size=LARGE) as pilot:
+        first = session.model.key
+        await keys(pilot, "j", "j")
+        moved = session.model.key
+        assert moved != first and moved is not None and f"L{moved[0]}N{moved[1]}" in shown(app)
+        await keys(pilot, "o", "j")
+        await pilot.pause(0.2)
+        assert isinstance(app.screen, overview.Overview)
+        await keys(pilot, "escape", "t", "text:e")
+        assert app.screen.query_one(Input).value == "e"
+        await keys(pilot, "escape", "j")
+        assert session.model.key not in (first, moved)
+        assert met == set(readers) and not session.figures
+        gate.set()
+        await app.workers.wait_for_complete()
+        await pilot.pause(0.2)
+        assert set(session.figures) == {0, 1}
 
 
 def test_the_garbage_collector_is_on_again_after_something_big_was_read() -> None:

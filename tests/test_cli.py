@@ -180,7 +180,7 @@ def test_verify_lists_what_is_wrong_and_exits_1(capsys, store, tmp_path):
     path = make_store(tmp_path / "s.ffn", neurons=16)
     change(path, "columns", LAYER_KEY.pack(1) + b"kind", flip)
     code, out, err = run(capsys, "verify", path)
-    assert code == 1 and "kind of layer 1: checksum differs" in out and "1 things are wrong" in one_line(err)
+    assert code == 1 and "kind of layer 1: checksum differs" in out and "1 thing is wrong" in one_line(err)
     change(path, "meta", b"run", flip)
     code, out, err = run(capsys, "verify", path)
     assert code == 1 and "damaged" in out

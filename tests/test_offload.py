@@ -169,7 +169,7 @@ def test_quantised_weights_are_refused(tmp_path: Path) -> None:
 def test_a_cpu_takes_one_layer_at_a_time_unless_told_otherwise(windows: np.ndarray, tmp_path: Path) -> None:
     folder = tm.tiny("llama", tmp_path)
     sources = sources_of(tmp_path / "data", {"one": windows})
-    for size, said in ((None, "3 groups of 1 "), (2, "2 groups of 2 ")):
+    for size, said in ((None, "3 groups of 1 layer, "), (2, "2 groups of 2 layers, ")):
         heard: list[object] = []
         run(folder, sources, tmp_path / f"store-{size}", heard.append, offload=True, group_layers=size)
         assert any(str(line).startswith(said) for line in heard)

@@ -42,9 +42,10 @@ def verify(store: StorePath, model: Model = None, neurons: Neurons = 256, trust_
                 wrong += 1
                 status.print_result(safe(line))
     if wrong:
-        print(f"ffnscope: {safe(str(store), sys.stderr)}: {wrong} things are wrong", file=sys.stderr)
+        things = "1 thing is" if wrong == 1 else f"{wrong} things are"
+        print(f"ffnscope: {safe(str(store), sys.stderr)}: {things} wrong", file=sys.stderr)
         raise typer.Exit(1)
-    print(f"{safe(str(store))}: {layers} layers, nothing wrong")
+    print(f"{safe(str(store))}: {layers} layer{'s' * (layers != 1)}, nothing wrong")
 
 
 def _against(path: Path, model: str, neurons: int, trust_remote_code: bool, status: Status) -> Iterator[str]:

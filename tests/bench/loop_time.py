@@ -1,4 +1,5 @@
-"""How long the interface's thread is busy at a time: `python tests/loop_time.py STORE [COLUMNSxROWS]` walks and reports.
+"""How long the interface's thread is busy at a time: `python tests/bench/loop_time.py STORE [COLUMNSxROWS]`
+walks and reports.
 
 Counted in CPU time of the thread, so that other work on the machine does not show; what waits for a disk or a lock is
 counted by the clock beside it.
@@ -13,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from screens import press
 
