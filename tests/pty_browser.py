@@ -11,12 +11,15 @@ import sys
 import tempfile
 import termios
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
 import pyte
 
 RUN = "import sys; from pathlib import Path; from ffnscope.tui.app import run; run([Path(p) for p in sys.argv[1:]])"
+SAMPLE = 0.02  # seconds
+LAG = 5.0  # seconds that it may lack a processor for
 
 
 class PtyBrowser:
@@ -59,20 +62,32 @@ class PtyBrowser:
         raise AssertionError("ctrl+c did not end the browser")
 
     def read(self, quiet: float, most: float = 30.0) -> bytes:
-        """What it sends until it has been quiet for so many seconds."""
-        out = b""
-        deadline = time.monotonic() + most
-        while time.monotonic() < deadline and select.select([self._terminal], [], [], quiet)[0]:
-            try:
-                part = os.read(self._terminal, 1 << 16)
-            except OSError:
-                break
-            if not part:
-                break
-            self._stream.feed(part)
-            out += part
+        """What it sends until it has been quiet for so many seconds. Only those count in which it had nothing to do: one
+        that waits for a processor on a busy machine has not come to rest."""
+        out, rested, deadline = b"", 0.0, time.monotonic() + most
+        spoken = time.monotonic()
+        while rested < quiet and time.monotonic() < min(deadline, spoken + quiet + LAG):
+            if select.select([self._terminal], [], [], SAMPLE)[0]:
+                try:
+                    part = os.read(self._terminal, 1 << 16)
+                except OSError:
+                    break
+                if not part:
+                    break
+                self._stream.feed(part)
+                out, rested, spoken = out + part, 0.0, time.monotonic()
+            elif self._at_rest():
+                rested += SAMPLE
         self.raw += out
         return out
+
+    def _at_rest(self) -> bool:
+        """Whether all its threads sleep."""
+        states = []
+        for thread in Path(f"/proc/{self.process}/task").glob("*/stat"):
+            with suppress(OSError):  # it has just ended
+                states.append(thread.read_text().rpartition(")")[2].split()[0])
+        return not {"R", "D"} & set(states)
 
     def wait_for(self, text: str, most: float = 30.0) -> None:
         """Read until the screen holds a text, then until it rests. Raises AssertionError."""
