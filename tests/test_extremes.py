@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ffnscope.core.extremes import CHUNK, _by_chunks, extremes
+from ffnscope.core.extremes import CHUNK, ROWS_A_THREAD, _by_chunks, extremes
 
 
 def sorted_out(row: np.ndarray, kept: int, sign: int) -> list[tuple[float, int]]:
@@ -43,3 +43,16 @@ def test_against_a_plain_sort(way, rows: int, columns: int, kept: int, levels: i
         for row in range(rows):
             listed = list(zip(best[row].tolist(), which[row].tolist(), strict=True))
             assert repr(listed) == repr(sorted_out(values[row], kept, sign))
+
+
+@pytest.mark.parametrize("rows", [ROWS_A_THREAD, ROWS_A_THREAD + 1, 5 * ROWS_A_THREAD])
+def test_rows_are_shared_among_threads(rows: int) -> None:
+    values = torch.from_numpy(np.random.default_rng(rows).integers(-9, 10, (rows, 200)).astype(np.float32))
+    alone = extremes(values, 7)
+    try:
+        torch.set_num_threads(3)
+        together = extremes(values, 7)
+    finally:
+        torch.set_num_threads(1)
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(one, other)
