@@ -368,7 +368,8 @@ def _make_folder(folder: Path) -> None:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """SIGTERM and SIGHUP stop a run as Ctrl-C does: cleanly, with what was finished kept."""
+    """SIGTERM and SIGHUP stop a run as Ctrl-C does: cleanly, with what was finished kept. One that is ignored, as `nohup`
+    does with SIGHUP, stays so."""
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
@@ -376,7 +377,8 @@ def _interruptible() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {each: signal.signal(each, stop) for each in (signal.SIGTERM, signal.SIGHUP)}
+    heard = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) != signal.SIG_IGN]
+    before = {each: signal.signal(each, stop) for each in heard}
     try:
         yield
     finally:

@@ -6,6 +6,7 @@ import fcntl
 import os
 import pty
 import select
+import signal
 import struct
 import sys
 import tempfile
@@ -32,6 +33,8 @@ class PtyBrowser:
         self._home = tempfile.TemporaryDirectory()
         self.process, self._terminal = pty.fork()
         if self.process == 0:
+            for each in (signal.SIGINT, signal.SIGHUP):
+                signal.signal(each, signal.SIG_DFL)  # tests run in the background have them ignored
             kept = {"XDG_STATE_HOME": self._home.name, "XDG_CONFIG_HOME": self._home.name}
             kept |= {name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH") if name in os.environ}
             given = {

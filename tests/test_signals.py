@@ -118,7 +118,9 @@ def whole(model: Path, sources: tuple[DomainSource, ...], tmp_path_factory: pyte
     return run(model, sources, tmp_path_factory.mktemp("whole") / "run.ffn", **OPTIONS)
 
 
-def collecting(model: Path, sources: tuple[DomainSource, ...], store: Path) -> tuple[int, int]:
+def collecting(
+    model: Path, sources: tuple[DomainSource, ...], store: Path, hangup: Any = signal.SIG_DFL
+) -> tuple[int, int]:
     """``ffnscope collect`` on a terminal of its own, slowed down: its process and the terminal."""
     arguments = ["collect", str(model), "--store", str(store), "--bos-id", str(tm.BOS_ID), "--batch-size", "4"]
     arguments += ["--min-occurrences", "2", "--device", "cpu", "--group-layers", "1"]
@@ -139,8 +141,8 @@ def collecting(model: Path, sources: tuple[DomainSource, ...], store: Path) -> t
                 time.sleep(0.1)
 
         progress.Reporter.__call__ = slowly  # type: ignore[method-assign]
-        for each in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(each, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGHUP, hangup)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         os.environ["TERM"] = "xterm-256color"
         for number, mode in enumerate("rww"):
@@ -188,4 +190,17 @@ def test_collect_leaves_the_terminal_as_it_was_and_goes_on(
         assert not opened.complete and len(opened.layers()) >= 2
         assert list(verify(opened)) == []
     run(model, sources, store, resume=True, **OPTIONS)
+    assert contents(store) == contents(whole)
+
+
+def test_a_run_that_ignores_hang_ups_outlives_its_terminal(
+    model: Path, sources: tuple[DomainSource, ...], whole: Path, tmp_path: Path
+) -> None:
+    store = tmp_path / "run.ffn"
+    process, terminal = collecting(model, sources, store, hangup=signal.SIG_IGN)  # as nohup and disown leave it
+    read_until(terminal, b"2 of 5 layers")
+    os.kill(process, signal.SIGHUP)
+    os.close(terminal)
+    code, _ = ended(process, None)
+    assert code == 0
     assert contents(store) == contents(whole)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from ffnscope.tui.text import choose_glyphs, count, duration, percent, visible
@@ -41,17 +44,19 @@ class Reporter:
 
     def __exit__(self, *_: object) -> None:
         if self._bar is not None and self._task is not None:
-            self._bar.stop()
+            with unheard():
+                self._bar.stop()
 
     def __call__(self, event: Progress | str) -> None:
         """Show progress, or log a line."""
-        if isinstance(event, str):
-            self._log(visible(event, self._glyphs, spaces=False))
-        elif self._bar is not None:
-            self._draw(event)
-        elif event.state != "collecting" or time.monotonic() - self._said >= LINE_SECONDS:
-            self._said = time.monotonic()
-            self._log(f"{self._phase(event)}: {_numbers(event)}")
+        with unheard():
+            if isinstance(event, str):
+                self._log(visible(event, self._glyphs, spaces=False))
+            elif self._bar is not None:
+                self._draw(event)
+            elif event.state != "collecting" or time.monotonic() - self._said >= LINE_SECONDS:
+                self._said = time.monotonic()
+                self._log(f"{self._phase(event)}: {_numbers(event)}")
 
     def _log(self, line: str) -> None:
         if self._bar is not None and self._task is not None:
@@ -72,6 +77,17 @@ class Reporter:
 
     def _phase(self, event: Progress) -> str:
         return visible(event.phase or event.state, self._glyphs, spaces=False)
+
+
+@contextmanager
+def unheard() -> Iterator[None]:
+    """Where the terminal or the reader of a pipe is gone, what is still said goes nowhere: the run is worth more."""
+    try:
+        yield
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
 
 
 def _numbers(event: Progress) -> str:

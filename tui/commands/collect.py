@@ -83,7 +83,7 @@ def collect(
         # Inside, because the imports alone take seconds in which someone may press Ctrl-C.
         from ffnscope.core.collect import collect as run
         from ffnscope.core.request import CollectRequest
-        from ffnscope.tui.progress import Reporter
+        from ffnscope.tui.progress import Reporter, unheard
 
         request = CollectRequest(
             model=model,
@@ -108,12 +108,13 @@ def collect(
         )
         with Reporter() as report:
             run(request, report)
+        if leads():
+            with unheard():
+                print(f"{name}: complete; ffnscope view {name} opens it", file=sys.stderr)
     except KeyboardInterrupt:
         if leads():
             print(f"ffnscope: stopped; the same command with --resume goes on ({name})", file=sys.stderr)
         raise
-    if leads():
-        print(f"{name}: complete; ffnscope view {name} opens it", file=sys.stderr)
 
 
 def check_address_space() -> None:
