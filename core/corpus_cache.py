@@ -14,7 +14,7 @@ import numpy as np
 from ffnscope.core.corpus import ReadNotes, corpus_files
 from ffnscope.store.errors import UserError
 
-_VERSION = 2  # of what is cached and of how documents are read and cut
+_VERSION = 3  # of what is cached and of how documents are read and cut
 
 
 @dataclass(frozen=True)

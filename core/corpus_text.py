@@ -54,10 +54,12 @@ class ReadNotes:
 
 
 class Part(NamedTuple):
-    """A document, or a piece of a long one; `last` ends the document. `text` is never empty."""
+    """A document, or a piece of a long one; `last` ends the document. `text` is never empty; its first `anchored` tokens
+    are not the document's."""
 
     text: str
     last: bool
+    anchored: int = 0
 
 
 @contextmanager
@@ -152,7 +154,7 @@ def cut_parts(chunks: Iterable[str]) -> Iterator[Part]:
 def _cut_point(text: str, start: int) -> int | None:
     """Where to cut text[start:]: at a space between letters, else between a letter and other white space.
 
-    Every byte-level BPE in use splits there anyway, so the tokens of the parts are the tokens of the whole.
+    Every tokenizer in use splits there anyway: the tokens of the whole are those of the parts, each behind a letter.
     """
     end = start + PART_CHARACTERS
     for reach, place in itertools.product((1 << 12, PART_CHARACTERS), (_SPACE_IN_WORDS, _LETTER_THEN_SPACE)):

@@ -16,6 +16,7 @@ from ffnscope.store.errors import UserError
 _FIRST_BATCH = 1 << 16  # characters; small, so that a small --max-tokens reads little
 _LARGEST_BATCH = 1 << 20
 _FAILS = "the model's tokenizer cannot tokenise this text"
+ANCHOR = "a"  # a letter put before a later part of a document
 _LONGEST_WHOLE = 1 << 22  # characters of a document tokenised in one go where its words hang together
 # ASCII letters only: in byte-level BPE others may be the last byte of a full stop, with a line's end behind it.
 _LETTER_THEN_SPACE = re.compile("[A-Za-z][ĠĊĉč▁\\s]")
@@ -31,14 +32,14 @@ def encode_parts(
 
     Fast tokenizers spread a batch over threads by themselves; `workers=1` keeps them to one.
     """
-    if _spans_words(tokenizer):
-        parts = _joined(parts)
-    own_space, continues = _puts_space_before(tokenizer), False
+    anchor = _anchor(tokenizer)
+    if anchor is None or _spans_words(tokenizer):
+        anchor, parts = None, _joined(parts)
     batch: list[Part] = []
-    characters, limit = 0, _FIRST_BATCH
+    characters, limit, continues = 0, _FIRST_BATCH, False
     for part in parts:
-        if continues and own_space:
-            part = Part(part.text.removeprefix(" "), part.last)
+        if continues and anchor and part.text[0].isspace():
+            part = Part(ANCHOR + part.text, part.last, anchor)
         continues = not part.last
         batch.append(part)
         characters += len(part.text)
@@ -70,15 +71,22 @@ def _joined(parts: Iterable[Part]) -> Iterator[Part]:
             held, characters = [], 0
 
 
-def _puts_space_before(tokenizer: Any) -> bool:
-    """Whether a text that starts with a word is tokenised as if a space stood before it (SentencePiece's habit).
+def _anchor(tokenizer: Any) -> int | None:
+    """How many tokens the letter ANCHOR is before white space; None where the tokens of a text are not those of its parts.
 
-    A document's later parts then go without the space they were cut at, or it would count twice.
+    SentencePiece and its like treat the start of a text as if a space stood before it. A document's later parts begin
+    with white space in the middle of the document: behind a letter, whose tokens are then left out, they are tokenised
+    as they are there.
     """
-    texts = ["the words the words", "the words", " the words"]
+    spaces = (" ", "\n", "\t", "\r\n", "  ", "\n\n", " \n ")
+    words = "the words"
+    texts = [ANCHOR, words, *(text + space + words for space in spaces for text in (ANCHOR, words))]
     with tokenizer_failures(_FAILS):
-        whole, bare, spaced = tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
-    return [*bare, *bare] == whole != [*bare, *spaced]
+        ids = tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
+    (alone, before), pairs = ids[:2], zip(ids[2::2], ids[3::2], strict=True)
+    size = len(alone)
+    same = all(anchored[:size] == alone and before + anchored[size:] == whole for anchored, whole in pairs)
+    return size if same else None
 
 
 @contextmanager
@@ -103,7 +111,7 @@ def _encode(batch: list[Part], tokenizer: Any, workers: int | None) -> Iterator[
         # verbose=False: a document longer than the model's positions is nothing to warn of, it is cut into windows
         ids = tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
     for part, document in zip(batch, ids, strict=True):
-        yield np.array(document, dtype=np.int64), part.last
+        yield np.array(document[part.anchored :], dtype=np.int64), part.last
 
 
 @contextmanager

@@ -226,6 +226,31 @@ def test_long_documents_tokenise_as_in_one_piece_with_sentencepiece_too(tmp_path
     assert np.array_equal(build_corpus(source, tokenizer, 16, None, len(tokenizer), 1).tokens, whole.tokens)
 
 
+@pytest.mark.parametrize("between", ["\n", "\t", "\r\n", "  ", "\n\n"])
+@pytest.mark.parametrize("kind", ["always", "first", "prepended", "bytes"])
+def test_a_document_cut_at_any_white_space_tokenises_as_in_one_piece(kind: str, between: str, monkeypatch) -> None:
+    pieces = {"<unk>": 0, "▁": 1}
+    for char in ["\n", "\t", "\r", *"abcdefghij"]:
+        pieces[char] = len(pieces)
+    if kind == "bytes":
+        pieces |= {char: len(pieces) + i for i, char in enumerate(tokenizers.pre_tokenizers.ByteLevel.alphabet())}
+    backend = tokenizers.Tokenizer(tokenizers.models.BPE(vocab=pieces, merges=[], unk_token="<unk>"))
+    if kind == "bytes":
+        backend.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=True)
+    elif kind == "prepended":
+        normal = tokenizers.normalizers
+        backend.normalizer = normal.Sequence([normal.Prepend("▁"), normal.Replace(" ", "▁")])
+    else:
+        backend.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace(prepend_scheme=kind, split=False)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>")
+    text = between.join(["abcd", "jig", "cab", "bad"] * 200)
+    monkeypatch.setattr(corpus_text, "PART_CHARACTERS", 100)
+    parts = list(corpus_text.cut_parts([text]))
+    assert len(parts) > 20 and not parts[1].text.startswith(" a")
+    cut = np.concatenate([ids for ids, _ in corpus_tokens.encode_parts(parts, tokenizer)])
+    assert cut.tolist() == tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
 @pytest.mark.parametrize("longest", [1 << 22, 400])
 def test_tokens_that_reach_over_words_are_not_cut(tmp_path: Path, monkeypatch, longest: int) -> None:
     backend = tokenizers.Tokenizer(tokenizers.models.BPE())
