@@ -66,8 +66,9 @@ class ModelSource:
     @property
     def positions(self) -> int | None:
         """The model's own limit of positions, None where it has none."""
-        value = getattr(self.text_config, "max_position_embeddings", None)
-        return int(value) if isinstance(value, int) and value > 0 else None
+        # MPT has a name of its own.
+        values = (getattr(self.text_config, name, None) for name in ("max_position_embeddings", "max_seq_len"))
+        return next((int(value) for value in values if isinstance(value, int) and value > 0), None)
 
     @property
     def vocabulary(self) -> int:

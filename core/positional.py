@@ -17,7 +17,8 @@ themselves hardly tell 0.02 from 0, so weak may read as strong.
 range, low in the lower third, and undecided between, and a high or low stretch counts from `shortest_interval(T)`
 positions on (hysteresis: what stays in the middle third switches nothing). Two full periods are two rises and two
 falls. Three switches suffice where the window's ends cut the outer stretches (high, low, high, low), provided that
-the period, from one switch to the next of its direction, fits twice into the window. Two guards:
+the period, from one switch to the next of its direction, fits twice into the window, or a tenth more: noise and
+smoothing move a switch. Two guards:
 - neighbouring positions of a window share their text, so a topic makes a curve wander further than independent draws
   would: the range must be 5 standard errors of a single position;
 - high against low must account for half of the curve's variance (of a sine's, 81%): a ragged curve is no wave.

@@ -31,7 +31,9 @@ def project(
     values = {name: np.empty((count, kept), np.float32) for name in ids}
     projections, ranks = np.zeros(len(tokens), np.float32), np.zeros(len(tokens), np.uint32)
     unembedding, outputs = unembedding.float(), outputs.float()
-    block = max(1, BLOCK_CELLS // vocabulary)
+    # Blocks of one size: of a block of very few rows, kernels sum the columns in orders that differ, and ties break.
+    blocks = max(1, -(-count // max(1, BLOCK_CELLS // vocabulary)))
+    block = max(1, -(-count // blocks))
     buffer = torch.empty(min(block, count), vocabulary, device=outputs.device)
     for first in range(0, count, block):
         last = min(first + block, count)

@@ -11,6 +11,7 @@ import torch
 import transformers as hf
 from exact import run, sources_of
 
+from ffnscope.core.loading import open_model
 from ffnscope.core.windows import DomainSource
 from ffnscope.store.errors import UserError
 from ffnscope.store.reader import Store
@@ -91,6 +92,12 @@ def test_layers_that_share_an_activation_function_are_told_apart(tmp_path: Path)
     with Store.open(run(tmp_path / "model", source, tmp_path / "run.ffn", batch_size=5)) as store:
         for layer, before in enumerate(seen):
             assert store.column(layer, "activations").tolist() == (before > 0).sum(dim=(0, 1)).tolist()
+
+
+def test_the_default_of_the_windows_length_is_the_limit_of_models_that_call_it_otherwise(tmp_path: Path) -> None:
+    config = hf.MptConfig(d_model=16, n_heads=2, n_layers=2, vocab_size=tm.VOCAB, max_seq_len=tm.SEQ_LEN)
+    hf.MptForCausalLM(config).save_pretrained(tmp_path)
+    assert open_model(str(tmp_path)).positions == tm.SEQ_LEN
 
 
 def test_small_budgets_are_said_in_numbers_that_are_not_0(tmp_path: Path) -> None:
