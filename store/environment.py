@@ -36,6 +36,18 @@ def is_store(path: Path) -> bool:
     return (path / "data.mdb").is_file()
 
 
+def require_store(path: Path) -> None:
+    """Raise UserError where the folder is not there, cannot be, or holds no LMDB environment."""
+    try:
+        there = path.exists()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be a store ({error.strerror or error})") from error
+    if not there:
+        raise UserError(f"{path}: no such store; `ffnscope collect MODEL --data NAME=PATH --store {path}` makes one")
+    if not is_store(path):
+        raise UserError(f"{path}: not an ffnscope store (no data.mdb in it); give the folder named by --store")
+
+
 def open_environment(path: Path, *, write: bool, locked: bool = True, databases: int = 8) -> lmdb.Environment:
     """The LMDB environment in the folder ``path``, with the largest map that the address space allows.
 
@@ -55,7 +67,7 @@ def open_environment(path: Path, *, write: bool, locked: bool = True, databases:
     while True:
         try:
             return lmdb.open(
-                str(path),
+                os.fsencode(path),
                 map_size=size,
                 readonly=not write,
                 create=write,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
@@ -16,6 +15,7 @@ from ffnscope.store.errors import UserError
 from ffnscope.store.filters import Filter
 from ffnscope.store.numerals import json_text
 from ffnscope.store.reader import Store
+from ffnscope.store.whole import write_whole
 
 COLUMNS = (
     "layer",
@@ -84,7 +84,7 @@ def select(
     """[N, 2] int64 (layer, neuron) of the neurons that a filter holds for.
 
     By layer, then neuron; with ``sort`` by that column, descending with a ``-`` before its name, neurons without a
-    value last, ties by layer and neuron. Raises UserError for an unknown column.
+    number last, ties by layer and neuron; words in the order of words.py. Raises UserError for an unknown column.
     """
     name = None if sort is None else registry.resolve(sort.removeprefix("-"), registry.domain_names(store))
     layers = store.layers()
@@ -145,35 +145,11 @@ def write_file(
     """``write`` into a file that appears whole or not at all. Raises UserError where the file is there already
     (unless ``overwrite``) or its folder cannot be written to."""
     path = Path(path)
-    if path.is_dir():
-        raise UserError(f"{path}: is a folder; give a file to write")
-    if path.exists() and not overwrite:
-        raise UserError(f"{path}: is there already; choose another file, or delete it first")
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with unfinished.open("w", encoding="utf-8", errors="backslashreplace", newline="") as out:
-            written = write(store, out, selection, columns, format, token_ids)
-            out.flush()
-            os.fsync(out.fileno())
-        _move(unfinished, path, overwrite)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return written
 
+    def rows(out: TextIO) -> int:
+        return write(store, out, selection, columns, format, token_ids)
 
-def _move(unfinished: Path, path: Path, overwrite: bool) -> None:
-    if not overwrite:
-        try:
-            # Unlike a rename, a link never replaces a file that has come in the meantime.
-            path.hardlink_to(unfinished)
-            return
-        except FileExistsError:
-            raise UserError(f"{path}: is there already; choose another file, or delete it first") from None
-        except OSError:
-            pass  # a file system without hard links
-    unfinished.replace(path)
+    return int(write_whole({path: rows}, overwrite)[0])
 
 
 def _csv(name: str, cells: list[str]) -> list[str]:

@@ -147,6 +147,11 @@ def _positive(word: Word, whole: Word, domains: Sequence[str]) -> Term:
             return _column(column, word, value, whole)
     sign = _SIGNS.search(word.plain)
     if sign is None:
+        column = columns.find(key, domains)
+        if column is not None:
+            example = columns.words(column)[-1:] or ("5" if columns.is_whole(column) else "0.05",)
+            mark = ":" if columns.words(column) else "<"
+            raise whole.bad(f"{column} wants a value with no space before it, as in {key}{mark}{example[0]}")
         raise whole.bad(f"known are {_known(domains)}")
     name = _value(word, 0, sign.start())
     column = columns.find(name, domains)

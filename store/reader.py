@@ -13,7 +13,7 @@ import lmdb
 import numpy as np
 
 from ffnscope.store import rows, schema
-from ffnscope.store.environment import DATABASES, LOCK_NAME, is_store, open_environment
+from ffnscope.store.environment import DATABASES, LOCK_NAME, open_environment, require_store
 from ffnscope.store.errors import DamagedStoreError, UserError
 from ffnscope.store.layers import finished_layers
 from ffnscope.store.plausible import check_chunk, check_column, check_run
@@ -25,6 +25,7 @@ from ffnscope.store.words import KINDS, POSITION_STRENGTHS, POSITION_TYPES
 LAYER_KEY = struct.Struct(">H")
 NEURON_KEY = struct.Struct(">HI")
 INDEX_KEY = struct.Struct(">I")
+MOST_LAYERS = 0xFFFF  # the highest number that LAYER_KEY holds
 _Read = TypeVar("_Read")
 
 
@@ -46,12 +47,7 @@ class Store:
     def open(cls, path: str | os.PathLike[str]) -> Self:
         """Open the store in the folder ``path``. Raises UserError where it is none, or of a newer format."""
         folder = Path(path)
-        if not folder.exists():
-            raise UserError(
-                f"{folder}: no such store; `ffnscope collect MODEL --data NAME=PATH --store {folder}` makes one"
-            )
-        if not is_store(folder):
-            raise UserError(f"{folder}: not an ffnscope store (no data.mdb in it); give the folder named by --store")
+        require_store(folder)
         lock = folder / "lock.mdb"
         locked = os.access(lock, os.W_OK) if lock.exists() else os.access(folder, os.W_OK)
         environment = open_environment(folder, write=False, locked=locked)
@@ -160,7 +156,7 @@ class Store:
         if name not in schema.LAYER_ARRAYS:
             raise UserError(f"no array {name!r} in a store; there are {', '.join(schema.LAYER_ARRAYS)}")
         try:
-            array = self._value("columns", LAYER_KEY.pack(layer) + name.encode(), rows.copied)
+            array = self._value("columns", self._key(layer) + name.encode(), rows.copied)
             if array is not None:
                 owners = self._shape("columns", LAYER_KEY.pack(layer) + b"detected_neuron")
                 check_column(name, array, self.run, owners)
@@ -184,7 +180,7 @@ class Store:
     def neurons(self, layer: int) -> int:
         """F: how many neurons a layer has."""
         try:
-            shape = self._shape("columns", LAYER_KEY.pack(layer) + b"kind")
+            shape = self._shape("columns", self._key(layer) + b"kind")
         except DamagedValueError as error:
             raise self._damaged(f"kind of layer {layer}: {error}") from error
         if shape is None:
@@ -195,6 +191,8 @@ class Store:
 
     def curves(self, layer: int, neuron: int) -> np.ndarray:
         """[D, T] int64: activated windows at every position, a row a counted domain."""
+        if not 0 <= neuron < self.neurons(layer):
+            raise self._no_neuron(layer, neuron)
         try:
             with self._environment.begin(buffers=True) as transaction:
                 return self._curve(transaction, layer, neuron)
@@ -209,6 +207,8 @@ class Store:
 
     def window(self, index: int) -> np.ndarray:
         """[T] token ids of a window of the counted domains."""
+        if not 0 <= index < self.run.corpus.counted_windows:
+            raise UserError(f"{self.path}: no window {index} in it")
         try:
             window = self._value("windows", INDEX_KEY.pack(index), rows.copied)
             if window is not None and (window.shape != (self.run.corpus.seq_len,) or window.dtype.kind != "u"):
@@ -243,7 +243,7 @@ class Store:
                 yield self.neuron(number, neuron)
 
     def _neuron(self, transaction: lmdb.Transaction, layer: int, neuron: int) -> Neuron:
-        prefix, columns = LAYER_KEY.pack(layer), self._database("columns")
+        prefix, columns = self._key(layer), self._database("columns")
 
         def raw(name: str) -> memoryview:
             value = transaction.get(prefix + name.encode(), db=columns)
@@ -258,7 +258,7 @@ class Store:
         try:
             total = array_header(raw("kind"))[2][0]
             if not 0 <= neuron < total:
-                raise UserError(f"no neuron {neuron} in layer {layer}; it has 0 to {total - 1}")
+                raise self._no_neuron(layer, neuron)
             order, activations = int(row("order")), int(row("activations"))
             sizes = [max(domain.windows * corpus.seq_len, 1) for domain in corpus.domains]
             names = [domain.name for domain in corpus.domains]
@@ -379,6 +379,14 @@ class Store:
     def _absent(self, layer: int, name: str) -> UserError:
         there = layer in self.layers()
         return self._damaged(f"{name} of layer {layer} is missing") if there else UserError(self._no_layer(layer))
+
+    def _key(self, layer: int) -> bytes:
+        if not 0 <= layer <= MOST_LAYERS:
+            raise UserError(self._no_layer(layer))
+        return LAYER_KEY.pack(layer)
+
+    def _no_neuron(self, layer: int, neuron: int) -> UserError:
+        return UserError(f"no neuron {neuron} in layer {layer}; it has 0 to {self.run.model.neurons - 1}")
 
     def _no_layer(self, layer: int) -> str:
         there = self.layers()

@@ -11,6 +11,7 @@ from screens import LARGE, SMALL, browser, keys, shown
 from synthetic import make_store
 from textual.widgets import Input
 
+from ffnscope.store.errors import UserError
 from ffnscope.store.notes import Notes
 from ffnscope.tui.app import FfnscopeApp
 from ffnscope.tui.screens.prompt import Prompt
@@ -209,20 +210,56 @@ async def test_export_asks_before_it_replaces_and_says_where_and_how_many(app: F
         await keys(pilot, "e", "ctrl+u", f"text:{path}", "enter")
         assert path.read_text() == "mine" and "is there already" in shown(app)
         await keys(pilot, "enter")
-        await pilot.pause(0.5)
+        await app.workers.wait_for_complete()
+        await pilot.pause(0.2)
         assert f"{len(listed)} neurons written to" in shown(app)
         with path.open(newline="") as file:
             rows = list(csv.DictReader(file))
         assert [int(row["neuron"]) for row in rows] == listed
         await keys(pilot, "f", "ctrl+u", "enter", "space", "e", "ctrl+u", f"text:{tmp_path / 'marked.csv'}", "enter")
-        await pilot.pause(0.5)
+        await app.workers.wait_for_complete()
         with (tmp_path / "marked.csv").open(newline="") as file:
             assert len(list(csv.DictReader(file))) == 1
 
 
-@pytest.mark.parametrize("name", ["", "/no/such/folder/x.csv", "/tmp"])
+@pytest.mark.parametrize("name", ["", "/no/such/folder/x.csv", "/tmp", "/tmp/" + "x" * 300])
 async def test_export_names_what_is_wrong_with_a_file(app: FfnscopeApp, name: str) -> None:
     async with app.run_test(size=SMALL) as pilot:
         await keys(pilot, "enter", "e", "ctrl+u", f"text:{name}", "enter")
         assert isinstance(app.screen, Prompt)
-        assert any(said in shown(app) for said in ("give a file name", "no such folder"))
+        assert any(said in shown(app) for said in ("give a file", "no such folder", "File name too long"))
+
+
+@pytest.mark.parametrize("text", ["L70000", "L65536N1", "L" + "9" * 5000, "L9", "N99999"])
+async def test_goto_what_no_store_can_hold_is_said(app: FfnscopeApp, text: str) -> None:
+    async with app.run_test(size=LARGE) as pilot:
+        await keys(pilot, "colon", f"text:{text}", "enter")
+        assert isinstance(app.screen, Prompt)
+        assert any(said in shown(app) for said in ("no layer", "no neuron", "is no neuron"))
+
+
+async def test_a_store_without_a_layer_refuses_in_words(tmp_path: Path) -> None:
+    app = FfnscopeApp([make_store(tmp_path / "new.ffn", layers=2, neurons=60, written=0, complete=False)], UNICODE)
+    async with app.run_test(size=LARGE) as pilot:
+        await keys(pilot, "f", "text:foo", "enter")
+        assert isinstance(app.screen, Prompt) and "known are" in shown(app)
+        await keys(pilot, "ctrl+u", "text:kind:token")
+        await pilot.pause(0.3)
+        assert "no layer is finished yet" in shown(app)
+        await keys(pilot, "enter", "colon", "text:N5", "enter")
+        assert isinstance(app.screen, Prompt) and "no layer is finished yet" in shown(app)
+        await keys(pilot, "escape", "s", "a", "e", "a", "space", "n", "j", "G")
+    app.close()
+
+
+async def test_a_note_that_cannot_be_kept_is_said(app: FfnscopeApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise UserError("the disk is full")
+
+    async with app.run_test(size=LARGE) as pilot:
+        await keys(pilot, "a", "text:" + "x" * 10_001, "enter")
+        assert isinstance(app.screen, Prompt) and "at most 10,000 characters" in shown(app)
+        monkeypatch.setattr(Notes, "set_note", fail)
+        await keys(pilot, "ctrl+u", "text:a note", "enter")
+        await pilot.pause(0.2)
+        assert "the disk is full" in shown(app)

@@ -214,8 +214,8 @@ def choose_theme(name: str | None, environ: dict[str, str] | os._Environ[str] = 
     return "ffnscope" if many else "ansi-dark"
 
 
-def run(stores: Sequence[Path], *, mouse: bool | None = None, ascii: bool = False, theme: str | None = None) -> None:
-    """Open the browser on one or more stores; returns when the user quits.
+def run(stores: Sequence[Path], *, mouse: bool | None = None, ascii: bool = False, theme: str | None = None) -> int:
+    """Open the browser on one or more stores; returns when the user quits: 0, or 1 where the browser failed.
 
     `mouse` None: off over SSH, where every motion would be sent. Raises UserError where there is no terminal to draw
     on, and for a store that cannot be opened.
@@ -242,3 +242,4 @@ def run(stores: Sequence[Path], *, mouse: bool | None = None, ascii: bool = Fals
         write_places(state_path(), read_places(state_path()) | places)
     if failures:
         raise UserError(failures[-1])
+    return app.return_code or 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
@@ -65,34 +66,58 @@ def options(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit code. Says in one line on stderr what a user can mend."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    _open_streams()
+    code, said = _run(given)
+    # Of processes that a launcher started together, the first speaks; only collect is started so.
+    if said and (given[:1] != ["collect"] or leads()):
+        _say(said)
+    return code
+
+
+def _run(arguments: list[str]) -> tuple[int, str]:
+    """The exit code of a command, and what to say of its failing."""
     try:
-        code = app(None if arguments is None else list(arguments), prog_name="ffnscope", standalone_mode=False)
+        code = app(arguments, prog_name="ffnscope", standalone_mode=False)
         sys.stdout.flush()
-        return code if isinstance(code, int) else 0
+        return (code if isinstance(code, int) else 0), ""
     except UserError as error:
-        return _fail(str(error), BAD_INPUT)
+        return BAD_INPUT, str(error)
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return INTERRUPTED, ""
     except (BrokenPipeError, SystemExit) as stop:
         # typer turns a broken pipe into an exit of its own, and nothing else.
         if isinstance(stop, SystemExit) and type(sys.stdout).__name__ != "PacifyFlushWrapper":
             raise
-        # What is left in the buffers has no reader: let the exit flush it nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return BROKEN_PIPE
+        _discard_stdout()
+        return BROKEN_PIPE, ""
     except MemoryError:
-        return _fail("out of memory; close something, or give a smaller --batch-size", BAD_INPUT)
+        return BAD_INPUT, "out of memory; close something, or give a smaller --batch-size"
     except Exception as error:
         if type(error).__name__ == "Abort":
-            return INTERRUPTED
+            return INTERRUPTED, ""
         if any(sign in str(error) for sign in _NO_MEMORY):
             why = " ".join(str(error).split())[:200]
-            return _fail(
-                f"not enough memory or address space ({why}); close something, or raise `ulimit -v`", BAD_INPUT
-            )
+            return BAD_INPUT, f"not enough memory or address space ({why}); close something, or raise `ulimit -v`"
+        if isinstance(error, OSError):
+            _discard_stdout()
+            where = "standard output" if error.filename is None else os.fsdecode(error.filename)
+            return BAD_INPUT, f"{where}: cannot be read or written ({error.strerror or error})"
         if not _is_usage_error(error):
             raise
-        return _usage(error)
+        return BAD_INPUT, _usage(error)
+
+
+def _open_streams() -> None:
+    """A closed standard stream is None in Python: put one there that refuses results, and one that takes any message."""
+    for name, how in (("stdout", os.O_RDONLY), ("stderr", os.O_WRONLY)):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, how), "w"))
+
+
+def _discard_stdout() -> None:
+    """What is left in the buffers has no reader: let the exit flush it nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _is_usage_error(error: Any) -> bool:
@@ -100,20 +125,18 @@ def _is_usage_error(error: Any) -> bool:
     return hasattr(error, "format_message") and hasattr(error, "exit_code")
 
 
-def _usage(error: Any) -> int:
+def _usage(error: Any) -> str:
     if type(error).__name__ == "NoArgsIsHelpError":
         error.show()
-        return BAD_INPUT
+        return ""
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "ffnscope"
-    return _fail(f"{error.format_message().rstrip('.')}; see `{path} --help`", BAD_INPUT)
+    return f"{error.format_message().rstrip('.')}; see `{path} --help`"
 
 
-def _fail(message: str, code: int) -> int:
-    if not leads():
-        return code
+def _say(message: str) -> None:
     from ffnscope.tui.text import choose_glyphs, visible
 
     glyphs = choose_glyphs(getattr(sys.stderr, "encoding", None))
-    print(f"ffnscope: {visible(message, glyphs, spaces=False)}", file=sys.stderr)
-    return code
+    with suppress(OSError):
+        print(f"ffnscope: {visible(message, glyphs, spaces=False)}", file=sys.stderr, flush=True)

@@ -44,7 +44,7 @@ class Session:
         self._indexing = Lock()
         self.pushed = {name: PushedIndex(self.store, name) for name in ("promoted", "suppressed")}
         self.filters: list[str] = []  # used before, oldest first
-        self.failed: Callable[[str], None] = lambda message: None
+        self.failed: Callable[[str], object] = lambda message: None  # called in any thread
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="notes")
 
     def close(self) -> list[str]:

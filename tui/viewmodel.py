@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from ffnscope.store.notes import Notes
 
 Key = tuple[int, int]  # (layer, neuron)
-_GOTO = re.compile(r"\s*L?(?P<layer>\d+)(?:\s*[N/,: ]\s*(?P<neuron>\d+))?\s*", re.IGNORECASE)
-_NEURON = re.compile(r"\s*N\s*(?P<neuron>\d+)\s*", re.IGNORECASE)
+_GOTO = re.compile(r"\s*L?(?P<layer>\d{1,9})(?:\s*[N/,: ]\s*(?P<neuron>\d{1,9}))?\s*", re.IGNORECASE)
+_NEURON = re.compile(r"\s*N\s*(?P<neuron>\d{1,9})\s*", re.IGNORECASE)
 # Numbers are read from the largest down; these are not.
 ASCENDING = frozenset({"neuron", "layer", "kind", "unigrams_95", "bigrams_95", "trigrams_95", "trigger_projection"})
 
@@ -190,10 +190,12 @@ class ViewModel:
     def parse_goto(self, text: str) -> tuple[int, int | None]:
         """(layer, neuron or None) of `L5N123`, `5 123`, `L5`, `N123`. Raises UserError."""
         if found := _NEURON.fullmatch(text):
+            if self.layer < 0:
+                raise UserError("no layer is finished yet")
             return self.layer, int(found["neuron"])
         if found := _GOTO.fullmatch(text):
             return int(found["layer"]), int(found["neuron"]) if found["neuron"] else None
-        raise UserError(f"{text!r} is no neuron; write L5N123, L5 or N123")
+        raise UserError(f"{text[:40]!r} is no neuron; write L5N123, L5 or N123")
 
     # Marks and notes
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ffnscope.tui.commands.stores import StorePath, open_store
+from ffnscope.tui.commands.stores import StorePath, open_store, prepare_stdout, safe
 
 # All that acts on a terminal, but the end of a line.
 _CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
@@ -45,9 +45,9 @@ def export(
         selection = writing.select(opened, parsed, sort, marks, notes)
         if output is not None:
             written = writing.write_file(output, opened, selection, names, format, token_ids, overwrite)
-            print(f"{written:,} neurons written to {output}", file=sys.stderr)
+            print(f"{written:,} neurons written to {safe(str(output), sys.stderr)}", file=sys.stderr)
             return
-        _prepare_stdout()
+        prepare_stdout()
         out: Any = _Harmless(sys.stdout) if sys.stdout.isatty() else sys.stdout
         writing.write(opened, out, selection, names, format, token_ids)
 
@@ -60,16 +60,6 @@ def _own(path: Path, where: str) -> tuple[Any, Any]:
 
     with Notes.open(path) as notes:
         return notes.marks(), notes.notes()
-
-
-def _prepare_stdout() -> None:
-    """The same bytes everywhere: UTF-8 and ``\\n``; a terminal keeps its own encoding."""
-    stdout: Any = sys.stdout
-    if hasattr(stdout, "reconfigure"):
-        if stdout.isatty():
-            stdout.reconfigure(errors="backslashreplace")
-        else:
-            stdout.reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 class _Harmless:

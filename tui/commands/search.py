@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ffnscope.tui.commands.stores import StorePath, open_store, quote
+from ffnscope.tui.commands.stores import StorePath, open_store, prepare_stdout, quote
 
 
 def search(
@@ -27,6 +27,7 @@ def search(
     from ffnscope.store.words import ORDERS
     from ffnscope.tui.text import percent
 
+    prepare_stdout()
     with open_store(store) as opened:
         hits = TokenIndex(opened).search(text, limit)
         vocabulary = opened.vocabulary

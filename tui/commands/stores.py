@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
@@ -43,6 +43,16 @@ def quote(text: str) -> str:
     from ffnscope.store.numerals import json_text
 
     return json_text(text)
+
+
+def prepare_stdout() -> None:
+    """The same bytes everywhere: UTF-8 and ``\\n``; a terminal keeps its own encoding."""
+    stdout: Any = sys.stdout
+    if hasattr(stdout, "reconfigure"):
+        if stdout.isatty():
+            stdout.reconfigure(errors="backslashreplace")
+        else:
+            stdout.reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 def console(stderr: bool = False) -> Console:

@@ -43,7 +43,8 @@ def check_terminal() -> None:
 
 
 def browse(stores: Sequence[Path], mouse: bool | None = None, ascii: bool = False, theme: str | None = None) -> None:
-    """Open the browser and stay until the user leaves it; ``mouse`` None: off over SSH."""
+    """Open the browser and stay until the user leaves it; ``mouse`` None: off over SSH. Raises typer.Exit where it fails."""
     from ffnscope.tui.app import run
 
-    run(stores, mouse=mouse, ascii=ascii, theme=theme)
+    if code := run(stores, mouse=mouse, ascii=ascii, theme=theme):
+        raise typer.Exit(code)

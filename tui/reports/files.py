@@ -6,12 +6,12 @@ import csv
 import io
 import json
 import math
-import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from ffnscope.store.errors import UserError
+from ffnscope.store.whole import check_writable, write_whole
 from ffnscope.tui.reports.document import Document, Table, Value
 from ffnscope.tui.reports.values import exact
 
@@ -74,43 +74,21 @@ def _plain(value: Value) -> Any:
 def write_folder(folder: Path, files: Mapping[str, str], overwrite: bool = False) -> None:
     """Write files into a folder, made where it is not there. Each appears whole or not at all, none before all are
     written. Raises UserError where one is there already (unless ``overwrite``) or the folder cannot be written to."""
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder}: is a file; give a folder to write")
-    _refuse([folder / name for name in files], overwrite)
     try:
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"{folder}: is a file; give a folder to write")
+        for name in files:
+            check_writable(folder / name, overwrite)
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror or error})") from error
-    _write({folder / name: text for name, text in files.items()})
+    write_whole({folder / name: _writing(text) for name, text in files.items()}, overwrite)
 
 
 def write_file(path: Path, text: str, overwrite: bool = False) -> None:
     """Write one file that appears whole or not at all. Raises UserError as ``write_folder`` does."""
-    if path.is_dir():
-        raise UserError(f"{path}: is a folder; give a file to write")
-    _refuse([path], overwrite)
-    _write({path: text})
+    write_whole({path: _writing(text)}, overwrite)
 
 
-def _refuse(paths: list[Path], overwrite: bool) -> None:
-    there = [path for path in paths if path.exists()]
-    if there and not overwrite:
-        raise UserError(f"{there[0]}: is there already; give another place, or --overwrite")
-
-
-def _write(files: Mapping[Path, str]) -> None:
-    unfinished = {path: path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in files}
-    path = next(iter(files))
-    try:
-        for path, text in files.items():
-            with unfinished[path].open("w", encoding="utf-8", errors="backslashreplace", newline="") as out:
-                out.write(text)
-                out.flush()
-                os.fsync(out.fileno())
-        for path in files:
-            unfinished[path].replace(path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        for each in unfinished.values():
-            each.unlink(missing_ok=True)
+def _writing(text: str) -> Callable[[TextIO], Any]:
+    return lambda out: out.write(text)

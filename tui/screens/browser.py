@@ -83,6 +83,13 @@ class Browser(MoveActions, TaskActions, Helped, Screen[None], inherit_bindings=F
     class PlotReady(Message):
         """The plot library is loaded."""
 
+    class NotKept(Message):
+        """Why a mark or a note could not be written."""
+
+        def __init__(self, text: str):
+            super().__init__()
+            self.text = text
+
     class RelatedRead(Message):
         """The neurons that have to do with one."""
 
@@ -115,7 +122,7 @@ class Browser(MoveActions, TaskActions, Helped, Screen[None], inherit_bindings=F
 
     def on_mount(self) -> None:
         """Draw the first layer at once; the figures of all layers and the plots follow."""
-        self.session.failed = lambda message: self.app.call_from_thread(self.say, message, "error")
+        self.session.failed = lambda message: self.post_message(self.NotKept(message))
         self.frame.sync_layers()
         self._arrange(self.app.size.width, self.app.size.height, start=True)
         self.show_page()
@@ -248,6 +255,10 @@ class Browser(MoveActions, TaskActions, Helped, Screen[None], inherit_bindings=F
             import plotext  # noqa: F401
 
         self.post_message(self.PlotReady())
+
+    def on_browser_not_kept(self, event: NotKept) -> None:
+        """Say so."""
+        self.say(event.text, "error")
 
     def on_browser_figures_read(self, event: FiguresRead) -> None:
         """Another layer has its bar."""

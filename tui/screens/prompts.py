@@ -8,7 +8,9 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from ffnscope.store.errors import UserError
-from ffnscope.store.filters import complete
+from ffnscope.store.filters import complete, parse_filter
+from ffnscope.store.notes import MAX_NOTE
+from ffnscope.store.whole import check_writable
 from ffnscope.tui.lines import Line, line
 from ffnscope.tui.screens.prompt import Prompt
 from ffnscope.tui.session import Session
@@ -27,13 +29,17 @@ def filter_prompt(session: Session) -> Prompt:
     def answer(text: str) -> list[Line]:
         if not text.strip():
             return [line((FILTER_HINT, "dim"))]
-        here = model.matches(text) if model.layer >= 0 else 0
+        if model.layer < 0:
+            parse_filter(text, model.domains)
+            return [line(("no layer is finished yet", "dim"))]
+        here = model.matches(text)
         found = [line((f"{here:,}", "bright"), (f" of {model.total:,} neurons in layer {model.layer}", "text"))]
         everywhere = session.matches_everywhere(text)
         rest = (f", {everywhere:,} in {len(session.layers)} layers", "text")
         return [Line((*found[0].parts, rest))]
 
     def accept(text: str) -> str | None:
+        parse_filter(text, model.domains)
         if model.layer >= 0:
             model.matches(text)
         return None
@@ -86,11 +92,17 @@ def goto_prompt(session: Session, jump: Callable[[int, int | None], None]) -> Pr
 
 def note_prompt(session: Session, key: Key) -> Prompt:
     """Asks for the note on a neuron."""
+
+    def accept(text: str) -> str | None:
+        long = len(text.strip())
+        return f"a note holds at most {MAX_NOTE:,} characters, this has {long:,}" if long > MAX_NOTE else None
+
     return Prompt(
         f"note on L{key[0]}N{key[1]}",
         session.model.note(key),
         glyphs=session.glyphs,
         hint="enter keeps it, an empty note is deleted, esc changes nothing",
+        accept=accept,
     )
 
 
@@ -105,11 +117,15 @@ def export_prompt(session: Session, how_many: int, what: str) -> Prompt:
 
     def accept(text: str) -> str | None:
         path = export_path(text)
-        if not text.strip() or path.is_dir():
-            return "give a file name" if not text.strip() else f"{path} is a folder; give a file name"
+        if not text.strip():
+            return "give a file name"
+        try:
+            check_writable(path, overwrite=True)
+        except UserError as error:
+            return str(error).removeprefix(f"{path}: ")
         if not path.parent.is_dir():
             return f"{path.parent}: no such folder"
-        if path.exists() and path not in warned:
+        if path.is_file() and path not in warned:
             warned.append(path)
             return f"{path} is there already; enter again to replace it"
         return None

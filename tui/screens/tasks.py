@@ -178,7 +178,7 @@ class TaskActions:
     def _export(self: Any, name: str, selection: Any) -> None:
         try:
             path = prompts.export_path(name)
-            written = self.session.export(path, selection, overwrite=path.exists())
+            written = self.session.export(path, selection, overwrite=path.is_file())
         except UserError as error:
             self.app.call_from_thread(self.say, str(error), "error")
         else:
