@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,7 +80,16 @@ def measured(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def demo_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store of the demo model over the first 25 windows of each domain of the demo corpus."""
+    """A store of the demo model over the first 25 windows of each domain of the demo corpus. It is read only, and made by
+    the first process that asks for it."""
     from exact import collect_demo
 
-    return collect_demo(tmp_path_factory.mktemp("demo") / "demo.ffn", windows=25)
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    with (shared / "demo.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        path, made = shared / "demo.ffn", shared / "demo.made"
+        if not made.exists():
+            collect_demo(path, windows=25)
+            made.touch()
+    return path

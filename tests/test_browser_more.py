@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from textual.widgets import Input
 
 from ffnscope.store.pushed import PushedIndex
 from ffnscope.tui.app import FfnscopeApp
+from ffnscope.tui.facts import _mostly
 from ffnscope.tui.memory import keeping
 from ffnscope.tui.screens import overview
 from ffnscope.tui.screens.beside import Beside
@@ -163,6 +165,17 @@ async def test_typing_keys_of_the_browser_into_the_search_types_them(app: Ffnsco
     async with app.run_test(size=LARGE) as pilot:
         await keys(pilot, "slash", "text:tFWB")
         assert app.screen.query_one(Input).value == "tFWB"
+
+
+@pytest.mark.parametrize(
+    ("bos", "said"), [(5, "at BOS only"), (2, "at BOS and in count-only domains"), (0, "in count-only domains only")]
+)
+def test_activations_where_no_ngram_stands_are_placed(stores: tuple[Path, Path, Path], bos: int, said: str) -> None:
+    session = Session(stores[0], UNICODE)
+    page = session.page((0, 0))
+    neuron = replace(page.neuron, activations=5, bos_activations=bos, ngram_activations=(0, 0, 0))
+    assert "".join(text for text, _ in _mostly(replace(page, neuron=neuron))) == f"activated {said}"
+    session.close()
 
 
 async def test_no_key_waits_for_what_is_read_of_whole_layers(app: FfnscopeApp, monkeypatch: pytest.MonkeyPatch) -> None:

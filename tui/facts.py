@@ -150,7 +150,9 @@ def _mostly(page: PageData) -> list[Part]:
     neuron = page.neuron
     whole = neuron.ngram_activations[0]
     if not whole:
-        return [("activated at BOS only", "text")]
+        bos = neuron.bos_activations
+        where = "at BOS only" if bos == neuron.activations else "at BOS and in count-only domains"
+        return [(f"activated {where if bos else 'in count-only domains only'}", "text")]
     most = neuron.top_ngrams[0][:4]
     share = sum(ngram.count for ngram in most) / whole
     parts: list[Part] = [(f"{percent(share)} of its activations at ", "text")]

@@ -22,7 +22,7 @@ ORDER_STYLES = ("token", "trigger", "mark")
 _BIN_STYLES = ("token", "token", "token", "trigger", "trigger", "trigger", "position", "position", "dim", "dim")
 BINS = tuple(
     Category(letter, label, style)
-    for letter, label, style in zip(BIN_LETTERS, (*COVERING_LABELS, "at BOS only"), (*_BIN_STYLES, "dim"), strict=True)
+    for letter, label, style in zip(BIN_LETTERS, (*COVERING_LABELS, "no n-gram"), (*_BIN_STYLES, "dim"), strict=True)
 )
 ORDER_CATEGORIES = tuple(
     Category(str(number), word, style)
