@@ -205,7 +205,7 @@ def test_an_interrupt_is_quiet(capsys, store, monkeypatch):
     assert run(capsys, "export", store) == (130, "", "")
 
 
-def on_a_terminal(*arguments):
+def on_a_terminal(*arguments, **environment):
     """What a command sends to a terminal, and its exit code."""
     ours, theirs = pty.openpty()
     with subprocess.Popen(
@@ -213,7 +213,7 @@ def on_a_terminal(*arguments):
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
-        env=os.environ | {"TERM": "xterm-256color", "PYTHONIOENCODING": "utf-8", "COLUMNS": "100"},
+        env=os.environ | {"TERM": "xterm-256color", "PYTHONIOENCODING": "utf-8", "COLUMNS": "100"} | environment,
     ) as process:
         os.close(theirs)
         sent = b""
@@ -276,6 +276,11 @@ def test_collect_passes_every_option_on(capsys, monkeypatch, tmp_path):
         "bos_id": 4,
         "trust_remote_code": True,
     }
+
+
+def test_demo_says_how_to_go_on_where_no_browser_can_run(store):
+    code, sent = on_a_terminal("demo", "--store", store, TERM="dumb")
+    assert code == 0 and "opens the browser" in sent
 
 
 def test_demo_opens_what_was_collected_before(capsys, monkeypatch, store):

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ffnscope.store.errors import UserError
 from ffnscope.tui.commands.collect import check_address_space
 from ffnscope.tui.commands.stores import open_store, safe
 
@@ -32,13 +33,22 @@ def demo(
 
     with open_store(store) as opened:
         print_layers(opened)
-    if view and sys.stdout.isatty() and sys.stdin.isatty():
-        from ffnscope.tui.commands.view import browse, check_terminal
+    if view and _can_browse():
+        from ffnscope.tui.commands.view import browse
 
-        check_terminal()
         browse([store])
     else:
         print(f"\nffnscope view {safe(str(store))}   opens the browser")
+
+
+def _can_browse() -> bool:
+    from ffnscope.tui.commands.view import check_terminal
+
+    try:
+        check_terminal()
+    except UserError:
+        return False
+    return True
 
 
 def _complete(path: Path) -> bool:
