@@ -83,8 +83,10 @@ class ProgressMeter:
 
     def _say(self, state: str, store: bool = False) -> None:
         elapsed = max(time.monotonic() - self._begun, 1e-9)
-        speed = (self._done - self._skipped) / elapsed
-        fraction = min(self._done / self._work, 1.0)
+        # Parts that add up to the whole miss it by a rounding, either way: a reader takes nothing below 0.
+        done = min(self._done, self._work)
+        speed = max(done - self._skipped, 0.0) / elapsed
+        fraction = done / self._work
         progress = Progress(
             state,
             phase=self.phase if state == "collecting" else "",
@@ -92,7 +94,7 @@ class ProgressMeter:
             layers_total=self._recorded,
             fraction=fraction,
             tokens_per_second=speed / (self._work / self._positions),
-            seconds_left=(self._work - self._done) / speed if speed > 0 and state == "collecting" else None,
+            seconds_left=(self._work - done) / speed if speed > 0 and state == "collecting" else None,
             updated=time.time(),
         )
         self._report(progress)

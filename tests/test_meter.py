@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from synthetic import make_store
 
 from ffnscope.core import meter as module
@@ -44,3 +46,26 @@ def test_the_time_left_is_what_it_then_takes(done: int, run_info: RunInfo, monke
         assert event.seconds_left == pytest.approx(now[0] - at, abs=1e-3 * (now[0] - 1000.0))
     meter.finish()
     assert (said[-1][1].state, said[-1][1].fraction, said[-1][1].layers_done) == ("complete", 1.0, layers)
+
+
+@given(pieces=st.lists(st.integers(1, 7), min_size=1, max_size=12), batches=st.integers(3, 41), whole=st.booleans())
+def test_what_is_said_can_be_read_at_any_moment(
+    pieces: list[int], batches: int, whole: bool, run_info: RunInfo
+) -> None:
+    said: list[Progress] = []
+    meter = ProgressMeter(run_info, None, said.append)  # type: ignore[arg-type]
+    neurons, positions = run_info.model.neurons, run_info.corpus.positions
+    meter.begin(0, 0)
+    for _ in run_info.layers:
+        for part in range(batches):
+            meter.forward(positions * (part + 1) // batches - positions * part // batches)
+        left = neurons
+        for piece in pieces:
+            meter.count(min(piece, left))
+            left -= min(piece, left)
+        meter.count(left)
+        meter.layer_done()
+    if whole:
+        meter.finish()
+    for each in said:
+        assert Progress.from_json(each.to_json()) == each
