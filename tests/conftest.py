@@ -10,8 +10,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 torch.set_num_threads(1)
+
+# The same examples every time, however slow the machine is; `pytest --hypothesis-profile=search` looks for others.
+unhurried = settings(
+    deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture], print_blob=True
+)
+settings.register_profile("same", unhurried, derandomize=True)
+settings.register_profile("search", unhurried)
+settings.load_profile("same")
 
 # What they use of core/ and store/ has tests of its own: they run code of tui/, which is not measured, or all of it again.
 UNMEASURED = (

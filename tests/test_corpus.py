@@ -69,7 +69,7 @@ def test_invalid_utf8_is_replaced_and_counted_once_a_document(tmp_path: Path) ->
     assert notes.summary() == "1 document with invalid UTF-8 replaced"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(raw=st.binary(max_size=60), chunk=st.integers(3, 9))
 def test_chunked_decoding_is_decoding(tmp_path_factory, raw: bytes, chunk: int) -> None:
     path = tmp_path_factory.mktemp("chunks") / "a.txt"
@@ -344,7 +344,7 @@ def test_other_files_named_npy_are_refused(tmp_path: Path) -> None:
         load_windows_npy(path)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(at=st.integers(0, 127), byte=st.integers(0, 255))
 def test_damaged_npy_headers_are_read_or_refused(tmp_path_factory, at: int, byte: int) -> None:
     path = tmp_path_factory.mktemp("npy") / "a.npy"

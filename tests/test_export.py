@@ -249,7 +249,7 @@ def _umask():
 
 
 @given(arrays.arrays(np.uint32, st.integers(0, 200), elements=st.integers(0, 2**32 - 1)))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_floats_read_back_and_are_shortest(bits):
     values = bits.view(np.float32)
     for value, text in zip(values, float_texts(values), strict=True):
@@ -262,13 +262,13 @@ def test_floats_read_back_and_are_shortest(bits):
 
 
 @given(arrays.arrays(np.float32, 50, elements=st.floats(-10, 10, width=32)))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_ordinary_floats_print_as_numpy_prints_them(values):
     assert float_texts(values) == [str(value) for value in values] or any(0 < abs(v) < 1e-3 for v in values)
 
 
 @given(st.text(alphabet=st.characters(), max_size=30))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_texts_read_back_and_hold_nothing_unprintable(text):
     written = json_text(text)
     assert json.loads(written) == text and written.isprintable()

@@ -32,7 +32,7 @@ def chunked(values: torch.Tensor, kept: int) -> tuple[np.ndarray, ...]:
     missing=st.sampled_from([0.0, 0.2, 1.0]),
     seed=st.integers(0, 999),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_against_a_plain_sort(way, rows: int, columns: int, kept: int, levels: int, missing: float, seed: int) -> None:  # type: ignore[no-untyped-def]
     rng = np.random.default_rng(seed)
     values = rng.integers(-levels, levels + 1, (rows, columns)).astype(np.float32)

@@ -132,7 +132,7 @@ def test_the_cases_tell_neurons_apart(store):
     minus=st.booleans(),
     gap=st.sampled_from([" ", "\t ", "\n"]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_terms_must_all_hold(store, terms, minus, gap):
     terms = [term for text in terms for term in ([text] if " " in text and '"' in text else text.split())]
     expected = set(range(SIZE))
@@ -147,7 +147,7 @@ SIGNS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.g
 
 
 @given(sign=st.sampled_from(sorted(SIGNS)), number=st.floats(width=32, allow_nan=False, allow_infinity=False))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_numbers_compare_as_the_float32_that_they_mean(store, sign, number):
     kept = [n.position_mi for n in store.list[0]]
     for value in (number, kept[int(abs(number)) % len(kept)]):
@@ -158,7 +158,7 @@ def test_numbers_compare_as_the_float32_that_they_mean(store, sign, number):
 
 
 @given(st.text(alphabet=st.sampled_from(list('kindfreq:<>=!|"-,. 01\\\x1b\néß[]')), max_size=30))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_text_is_a_filter_or_one_clear_line(text):
     try:
         parse_filter(text, DOMAINS)
@@ -169,7 +169,7 @@ def test_any_text_is_a_filter_or_one_clear_line(text):
 
 
 @given(st.text(max_size=40).filter(lambda text: text))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_every_text_can_be_quoted(text):
     quoted = text.replace("\\", "\\\\").replace('"', '\\"')
     assert parse_filter(f'detects:="{quoted}"').terms[0].patterns[0].text == text

@@ -13,7 +13,7 @@ from pathlib import Path
 import lmdb
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from synthetic import make_store
@@ -87,7 +87,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @given(terms)
-@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=400)
 @example("layer:" + "9" * 5000)
 @example("freq<" + "1" * 5000)
 @example("-" * 3000 + "marked")
@@ -159,7 +159,7 @@ def test_the_order_of_keys_is_the_order_of_numbers(neurons: list[tuple[int, int]
 
 
 @given(neurons=st.lists(pairs, min_size=1, max_size=40, unique=True))
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=20)
 def test_lmdb_gives_keys_in_that_order(
     tmp_path_factory: pytest.TempPathFactory, neurons: list[tuple[int, int]]
 ) -> None:
@@ -181,7 +181,7 @@ any_array = st.sampled_from(sorted(DTYPES)).flatmap(
 
 
 @given(any_array, st.booleans(), st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_mutated_array_is_refused_or_the_same(array: np.ndarray, compress: bool, data: st.DataObject) -> None:
     value = bytearray(encode_array(array, compress))
     for _ in range(data.draw(st.integers(1, 4))):
@@ -230,7 +230,7 @@ def test_any_json_is_a_record_or_refused(value: object) -> None:
 
 
 @given(st.binary(max_size=300), st.binary(max_size=300))
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=150)
 def test_any_file_in_place_of_the_data_is_refused(tmp_path_factory: pytest.TempPathFactory, a: bytes, b: bytes) -> None:
     file = tmp_path_factory.getbasetemp() / "any.mdb"
     magic = struct.pack("=QHHHHII", 0, 0, 8, 0, 0, 0xBEEFC0DE, 1)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tiny_models as tm
 from exact import compare, run
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
@@ -71,7 +71,7 @@ def check(path: Path, tokenizer: Any, documents: list[str], refused: str | None)
 
 
 @given(any_bytes)
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=100)
 @example(b"")
 @example(BOS_MARK)
 @example(BOS_MARK + BOS_MARK + b"the school of the water and paper")
@@ -114,7 +114,7 @@ JUNK = [b"{", b"[]", b"null", b'{"text": 5}', b'{"other": "x"}', b"\0", b"\xff\x
 
 
 @given(lines, st.booleans(), st.none() | st.tuples(st.integers(0, 8), st.sampled_from(JUNK)))
-@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=120)
 @example([("the water of the school " * 60_000, True, b"\n"), ("", False, b"\r\n"), (None, True, b"\n")], True, None)
 def test_json_lines_of_any_texts(
     tmp_path_factory: pytest.TempPathFactory,

@@ -29,7 +29,7 @@ shapes = st.tuples(
 
 
 @given(shapes, st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_scan_finds_what_is_set(shape: tuple[int, int, float, np.random.Generator], data: st.DataObject) -> None:
     S, T, share, rng = shape
     bits, bos = rng.random((S, T)) < share, rng.random((S, T)) < 0.3
@@ -71,7 +71,7 @@ corpora = st.tuples(st.integers(1, 80), st.integers(1, 40), st.sampled_from([0.0
 
 
 @given(corpora, st.integers(1, 25), st.integers(1, 6))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_ngrams_are_counted_as_by_hand(
     corpus: tuple[int, int, float, np.random.Generator], size: int, least: int
 ) -> None:
@@ -153,7 +153,7 @@ def test_the_limit_of_few(kinds: int, order: int, detects: bool) -> None:
 
 
 @given(st.integers(0, 30), st.integers(0, 2**40))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_draws_are_distinct_and_repeatable(number: int, seed: int) -> None:
     positions = np.arange(number, dtype=np.int32) * 3
     drawn = [np.full(8, -1, np.int64) for _ in range(2)]

@@ -19,7 +19,7 @@ from ffnscope.core.ngrams import NONE, ngram_tables
     seed=st.integers(0, 999),
     dtype=st.sampled_from([np.int32, np.int64, np.uint16]),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_every_position_has_its_ngram(S: int, T: int, V: int, bos: bool, seed: int, dtype: type) -> None:
     rng = np.random.default_rng(seed)
     tokens, bos_id = rng.integers(0, V, (S, T)).astype(dtype), int(rng.integers(0, V)) if bos else None

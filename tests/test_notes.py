@@ -46,7 +46,7 @@ def test_what_was_written_is_there_the_next_time(folder):
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9), st.booleans()), max_size=30))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_marks_are_a_set(tmp_path_factory, steps):
     folder, expected = tmp_path_factory.mktemp("marks"), set()
     with Notes.open(folder) as notes:

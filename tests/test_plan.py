@@ -129,7 +129,7 @@ def test_a_group_size_that_is_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_pat
     size=st.integers(1, 25),
     first=st.integers(0, 19),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_groups_run_every_layer_once_and_record_what_is_wanted(layers: list[int], size: int, first: int) -> None:
     first = min(first, layers[-1])
     groups = make_groups(layers, size, first)

@@ -18,7 +18,7 @@ from rich.cells import cell_len
 
 from ffnscope.tui.plots import bars, curve, dots, lines_plot, plain, pool, ranges, stacked_bars
 
-few = settings(max_examples=40, deadline=None)
+few = settings(max_examples=40)
 VALUES = hnp.arrays(np.float32, st.integers(1, 2048), elements=st.floats(-1, 2, width=32) | st.just(float("nan")))
 ODD = st.floats(allow_nan=True, allow_infinity=True)
 SPOT = st.integers(-9, 3000)

@@ -187,7 +187,7 @@ def test_noise_has_no_active_ranges(windows: int, frequency: float) -> None:
     st.sampled_from([1, 2, 3, 10, 50, 1_000]),
     st.floats(0.0, 1.0),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_noise_alone_never_oscillates(seed: int, T: int, windows: int, frequency: float) -> None:
     counts = np.random.default_rng(seed).binomial(windows, frequency, T)
     assert not label(counts, windows).startswith("oscillatory")
@@ -236,7 +236,6 @@ curves = st.integers(1, 40).flatmap(
 
 
 @given(curves)
-@settings(deadline=None)
 def test_information_agrees_with_the_reference(drawn: tuple[int, np.ndarray]) -> None:
     windows, counts = drawn
     mi, bias = mutual_information(counts, windows), mi_bias(counts, windows)
@@ -248,7 +247,6 @@ def test_information_agrees_with_the_reference(drawn: tuple[int, np.ndarray]) ->
 
 
 @given(curves, st.randoms(use_true_random=False))
-@settings(deadline=None)
 def test_invariances(drawn: tuple[int, np.ndarray], random) -> None:  # type: ignore[no-untyped-def]
     windows, counts = drawn
     order = list(range(counts.shape[1]))

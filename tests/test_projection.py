@@ -29,7 +29,7 @@ def quantised(rng: np.random.Generator, shape: tuple[int, int], levels: int) -> 
     seed=st.integers(0, 999),
     cells=st.integers(1, 200),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_lists_are_exact_with_ties_by_lower_token(
     F: int, V: int, d: int, levels: int, top_k: int, seed: int, cells: int
 ) -> None:

@@ -32,7 +32,7 @@ class Identity(nn.Module):
     seed=st.integers(0, 999),
     transposed=st.booleans(),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_bits_are_packed_as_numpy_packs_them(B: int, T: int, F: int, share: float, seed: int, transposed: bool) -> None:
     active = np.random.default_rng(seed).random((B, T, F)) < share
     given_ = torch.from_numpy(active)
@@ -74,7 +74,7 @@ def record(
     dtype=st.sampled_from([torch.float32, torch.bfloat16]),
     seed=st.integers(0, 999),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_the_strongest_are_exact_with_ties_by_lower_place(
     sizes: list[int], T: int, F: int, levels: int, counted: int, relu: bool, dtype: torch.dtype, seed: int
 ) -> None:
@@ -118,7 +118,7 @@ def test_only_activated_positions_are_summed(dtype: torch.dtype) -> None:
     hands=st.booleans(),
     seed=st.integers(0, 999),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_compiled_and_torch_record_the_same(B: int, T: int, F: int, hands: bool, seed: int) -> None:
     rng = np.random.default_rng(seed)
     before = torch.from_numpy(rng.integers(-4, 9, (B, T, F)).astype(np.float32) / 4)
@@ -220,7 +220,7 @@ def test_an_activation_function_that_several_layers_share_is_refused() -> None:
 
 
 @given(cut=st.integers(0, 9), counted=st.integers(0, 9), levels=st.integers(0, 4), seed=st.integers(0, 999))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_recorders_of_several_processes_are_one(cut: int, counted: int, levels: int, seed: int) -> None:
     whole = np.random.default_rng(seed).integers(-1, levels + 1, (9, 7, 3)).astype(np.float32)
     alone = record([whole], counted, nn.ReLU())

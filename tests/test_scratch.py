@@ -31,7 +31,7 @@ def record_of(active: np.ndarray, values: np.ndarray) -> BatchRecord:
     batch=st.integers(1, 5),
     seed=st.integers(0, 999),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_layer_is_read_as_it_was_written(
     tmp_path_factory: pytest.TempPathFactory, S: int, T: int, F: int, batch: int, seed: int
 ) -> None:

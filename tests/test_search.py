@@ -81,7 +81,7 @@ def test_a_text_that_spans_the_tokens_of_an_ngram(store, index):
 
 
 @given(st.text(alphabet='abcdefgst [/]\x1b漢"\\ş', max_size=3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_text_can_be_searched(store, index, text):
     pattern = parse_search(text)
     if pattern.text:

@@ -36,7 +36,7 @@ def cosines(rows: np.ndarray) -> np.ndarray:
     cells=st.integers(1, 20_000),
     zeros=st.integers(0, 3),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_against_a_plain_sort(F: int, d: int, seed: int, cells: int, zeros: int) -> None:
     rng = np.random.default_rng(seed)
     rows = rng.normal(size=(F, d)).astype(np.float32)

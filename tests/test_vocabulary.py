@@ -97,7 +97,7 @@ BYTE_LEVEL = byte_level()
 BYTE_LEVEL_VOCABULARY = build_vocabulary(BYTE_LEVEL, len(BYTE_LEVEL))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=30).filter(lambda text: "</s>" not in text))
 def test_byte_level_tokens_spell_any_text(text: str) -> None:
     assert joined_bytes(BYTE_LEVEL, BYTE_LEVEL_VOCABULARY, text) == text.encode()

@@ -48,8 +48,11 @@ def terminal(sent: list[str], height: int = HEIGHT) -> list[list[tuple[object, .
 
 
 def _shown(cell: pyte.screens.Char) -> tuple[object, ...]:
-    shows_foreground = cell.data.strip() or cell.underscore or cell.reverse
-    look = (cell.fg, cell.bold, cell.italics) if shows_foreground else ()
+    look: tuple[object, ...] = ()
+    if cell.data.strip():
+        look = cell.fg, cell.bold, cell.italics
+    elif cell.underscore or cell.reverse:
+        look = (cell.fg,)  # a space has no strokes to be bold or slanted
     return cell.data, cell.bg, cell.reverse, cell.underscore, look
 
 
