@@ -38,7 +38,7 @@ def encode_parts(
     batch: list[Part] = []
     characters, limit, continues = 0, _FIRST_BATCH, False
     for part in parts:
-        if continues and anchor and part.text[0].isspace():
+        if continues and anchor is not None and part.text[0].isspace():
             part = Part(ANCHOR + part.text, part.last, anchor)
         continues = not part.last
         batch.append(part)

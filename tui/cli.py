@@ -101,7 +101,9 @@ def _run(arguments: list[str]) -> tuple[int, str]:
             return BAD_INPUT, f"not enough memory or address space ({why}); close something, or raise `ulimit -v`"
         if isinstance(error, OSError):
             _discard_stdout()
-            where = "standard output" if error.filename is None else os.fsdecode(error.filename)
+            # Only what writes to a stream names no file; collect has results in its store alone.
+            unnamed = "a file" if arguments[:1] == ["collect"] else "standard output"
+            where = unnamed if error.filename is None else os.fsdecode(error.filename)
             return BAD_INPUT, f"{where}: cannot be read or written ({error.strerror or error})"
         if not _is_usage_error(error):
             raise
