@@ -24,6 +24,7 @@ from ffnscope.core.loading import (
     choose_dtype,
     load_model,
     load_tokenizer,
+    model_files,
     open_model,
 )
 from ffnscope.core.meter import ProgressMeter, Report
@@ -32,10 +33,12 @@ from ffnscope.core.offload import load_offloaded
 from ffnscope.core.plan import GIB, Plan, check_memory, count_threads, make_plan, parse_layers
 from ffnscope.core.projection import project
 from ffnscope.core.request import CollectRequest, check_request, check_same_run, describe_run
+from ffnscope.core.run_folder import held
 from ffnscope.core.similar import similar_rows
 from ffnscope.core.statistics import LayerCounts, count_layer, counting_bytes, layer_arrays, make_tables
 from ffnscope.core.sweep import RecordedLayer, Sweep, make_groups
 from ffnscope.core.team import Team, join_team
+from ffnscope.core.unchanged import Unchanged
 from ffnscope.core.vocabulary import build_vocabulary
 from ffnscope.core.windows import Corpus, build_corpus, resolve_seq_len
 from ffnscope.store.environment import is_store, remote_file_system
@@ -58,6 +61,7 @@ def collect(request: CollectRequest, report: Report = lambda event: None) -> Non
         team.together(lambda: check_request(request) if team.leads else None)
         device = team.together(lambda: choose_device(request.device, team.local_rank))
         source, tokenizer = team.together(lambda: _open_source(request))
+        weights = team.together(lambda: Unchanged.now(model_files(source)))
         # One process reads and tokenises; the others find the windows in the cache.
         corpus = team.in_turn(lambda _: _read_corpus(request, source, tokenizer, say))
         load = load_offloaded if request.offload else load_model
@@ -68,7 +72,9 @@ def collect(request: CollectRequest, report: Report = lambda event: None) -> Non
         fits = partial(_plan, request, run, model, corpus, team)
         with _open_store(request, run, fits, team, say) as (writer, complete):
             if not complete:
-                _Run(request, run, model, corpus, tokenizer, writer, team, say).go()
+                _Run(request, run, model, weights, corpus, tokenizer, writer, team, say).go()
+            elif team.leads and not request.scratch:
+                shutil.rmtree(scratch_folder(request), ignore_errors=True)
 
 
 def _open_source(request: CollectRequest) -> tuple[ModelSource, Any]:
@@ -105,6 +111,7 @@ class _Run:
         request: CollectRequest,
         run: RunInfo,
         model: LayeredModel,
+        weights: Unchanged,
         corpus: Corpus,
         tokenizer: Any,
         writer: StoreWriter | None,
@@ -114,6 +121,7 @@ class _Run:
         self.request = request
         self.run = run
         self.model = model
+        self.weights = weights
         self.corpus = corpus
         self.tokenizer = tokenizer
         self.writer = writer
@@ -126,7 +134,8 @@ class _Run:
     def go(self) -> None:
         done = self.team.gather(self.team.together(self._done))[0]
         if set(self.run.layers) - done:
-            self._sweep(done)
+            with held(self.folder, self.team):
+                self._sweep(done)
         self.team.wait()
         if self.team.leads:
             self.progress.finish()
@@ -147,7 +156,7 @@ class _Run:
     def _sweep(self, done: set[int]) -> None:
         plan = self.team.gather(self.team.together(self._plan))[0]
         memory = counting_bytes(self.tables, self.model.neurons, count_threads(self.team.local_size))
-        self.team.together(lambda: check_memory(memory))
+        self.team.together(lambda: check_memory(memory * self.team.local_size))
         self.report(f"{plan} in {self.folder}; {memory / GIB:.2f} GiB of memory for counting, beside the model")
         batch_size = int(self.run.settings["batch_size"])
         counted = self.tables.counted_windows
@@ -163,9 +172,18 @@ class _Run:
                 for group in make_groups(self.run.layers, plan.group_layers, start):
                     missing = tuple(layer for layer in group.recorded if layer not in done)
                     recorded = sweep.run_group(replace(group, recorded=missing), self.progress.forward)
+                    self.team.together(partial(self._check_weights, sweep.hidden_path(group.last)))
                     behind.do(partial(self._finish_group, recorded, sweep.hidden_path(group.first), behind.proceed))
         except KeyboardInterrupt:
             self.progress.interrupt()
+            raise
+
+    def _check_weights(self, left: Path) -> None:
+        """Raise UserError where the model has been changed, without what the group left for the next one."""
+        try:
+            self.weights.check()
+        except UserError:
+            left.unlink(missing_ok=True)
             raise
 
     def _finish_group(self, recorded: list[RecordedLayer], entered: Path, proceed: Callable[[], None]) -> None:
@@ -177,7 +195,6 @@ class _Run:
     def _plan(self) -> Plan | None:
         if not self.team.leads:
             return None
-        _make_folder(self.folder)
         return _plan(self.request, self.run, self.model, self.corpus, self.team)
 
     def _finish_layer(self, recorded: RecordedLayer, proceed: Callable[[], None]) -> None:
@@ -357,13 +374,6 @@ def scratch_folder(request: CollectRequest) -> Path:
 def run_folder(request: CollectRequest, run: RunInfo) -> Path:
     """Where the scratch files of this very run lie."""
     return scratch_folder(request) / f"run-{run.run_id[:16]}"
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be made ({error.strerror}); name another folder with --scratch") from error
 
 
 @contextmanager

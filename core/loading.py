@@ -24,8 +24,7 @@ from ffnscope.store.errors import UserError
 TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model",
 )  # fmt: skip
-SAMPLE_BYTES = 1 << 20
-WHOLE_BYTES = 1 << 28  # checkpoints up to this size are hashed whole
+PART_BYTES = 1 << 20  # read at a time
 
 
 @dataclass(frozen=True)
@@ -228,29 +227,24 @@ def choose_dtype(name: str, source: ModelSource, device: torch.device) -> torch.
 
 
 def fingerprint(source: ModelSource) -> str:
-    """sha256 (hex) over configuration and weights.
-
-    Checkpoints above 256 MiB are sampled: each file's name, size, first and last MiB, and a MiB of every 64.
-    """
+    """sha256 (hex) over configuration and weights, every byte of them: an edit may touch a single row of one matrix."""
     digest = hashlib.sha256()
     config = source.config.to_dict()
     for noise in ("_name_or_path", "transformers_version"):
         config.pop(noise, None)
     digest.update(json.dumps(config, sort_keys=True, default=str).encode())
-    files = _files(source)
-    whole = sum(file.stat().st_size for file in files) <= WHOLE_BYTES
-    for file in files:
+    for file in model_files(source):
         size = file.stat().st_size
         digest.update(f"{file.name}:{size}".encode())
-        step = SAMPLE_BYTES if whole else 64 * SAMPLE_BYTES
         with file.open("rb") as stream:
-            for offset in [*range(0, size, step), max(size - SAMPLE_BYTES, 0)]:
+            for offset in [*range(0, size, PART_BYTES), max(size - PART_BYTES, 0)]:
                 stream.seek(offset)
-                digest.update(stream.read(SAMPLE_BYTES))
+                digest.update(stream.read(PART_BYTES))
     return digest.hexdigest()
 
 
-def _files(source: ModelSource) -> list[Path]:
+def model_files(source: ModelSource) -> list[Path]:
+    """The files that hold the model's weights."""
     if source.gguf_file is not None:
         return [Path(source.name)]
     folder = Path(source.location) if Path(source.location).is_dir() else snapshot(source.name)

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from ffnscope.store.errors import UserError
 from ffnscope.store.records import Progress, RunInfo
 from ffnscope.store.writer import StoreWriter
 
@@ -100,4 +101,9 @@ class ProgressMeter:
         self._report(progress)
         if self._writer is not None and (store or time.monotonic() - self._stored > STORE_SECONDS):
             self._stored = time.monotonic()
-            self._writer.write_progress(progress)
+            try:
+                self._writer.write_progress(progress)
+            except UserError:
+                # A disk that is full for a moment ends a run when a layer is to be kept, not for a note on it.
+                if state == "complete":
+                    raise

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from ffnscope.core.run_folder import bytes_held
 from ffnscope.core.scratch import LayerScratch
 from ffnscope.store.errors import UserError
 
@@ -82,7 +83,7 @@ def make_plan(
     """
     per_layer = LayerScratch.bytes_needed(windows, neurons, seq_len)
     hidden = (1 + at_once) * windows * seq_len * width * itemsize
-    free = shutil.disk_usage(_existing(folder)).free
+    free = shutil.disk_usage(_existing(folder)).free + bytes_held(folder)
     if scratch_gb is not None and not 0 < scratch_gb < math.inf:
         raise UserError(f"--scratch-gb {scratch_gb:g}: must be a size in GiB above 0")
     budget = int(scratch_gb * GIB) if scratch_gb is not None else int(free * SHARE_OF_FREE)

@@ -15,7 +15,7 @@ from ffnscope.core.model import LayeredModel
 from ffnscope.core.plan import choose_batch_size, parse_layers
 from ffnscope.core.windows import Corpus, DomainSource
 from ffnscope.store.environment import is_store
-from ffnscope.store.errors import UserError
+from ffnscope.store.errors import DamagedStoreError, UserError
 from ffnscope.store.reader import Store
 from ffnscope.store.records import CorpusInfo, DomainInfo, ModelInfo, RunInfo
 from ffnscope.store.writer import LOCK_NAME, is_begun
@@ -58,7 +58,9 @@ def check_request(request: CollectRequest) -> None:
         raise UserError(f"--top-k {request.top_k}: must be at least 1")
     if request.store.exists() and not request.store.is_dir():
         raise UserError(f"{request.store}: is a file; --store names a folder")
-    if is_begun(request.store):
+    if request.scratch is not None and request.scratch.resolve() == request.store.resolve():
+        raise UserError(f"--scratch {request.scratch}: is the store's own folder; leave it out, or name another")
+    if _holds_run(request):
         if not request.resume and not request.overwrite:
             with Store.open(request.store) as store:
                 progress, layers = store.progress(), len(store.layers())
@@ -72,6 +74,15 @@ def check_request(request: CollectRequest) -> None:
         raise UserError(f"{request.store}: holds an LMDB environment of something else; --store names a new folder")
     elif request.store.is_dir() and any(each.name not in OWN_FILES for each in request.store.iterdir()):
         raise UserError(f"{request.store}: is a folder with other things in it; --store names a new one")
+
+
+def _holds_run(request: CollectRequest) -> bool:
+    try:
+        return is_begun(request.store)
+    except DamagedStoreError:
+        if not request.overwrite:
+            raise
+        return True
 
 
 def describe_run(request: CollectRequest, source: ModelSource, model: LayeredModel, corpus: Corpus) -> RunInfo:

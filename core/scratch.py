@@ -26,9 +26,12 @@ class ScratchFile:
         self.path = path
         self.size = size
         try:
-            self._handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            self._handle = os.open(path, os.O_RDWR | (os.O_CREAT if fresh else 0), 0o666)
             if fresh:
                 _reserve(self._handle, size)
+            elif os.fstat(self._handle).st_size != size:
+                os.close(self._handle)
+                raise self._unreadable("shorter than it was written")
         except OSError as error:
             raise scratch_error(path, error) from error
 
@@ -67,8 +70,7 @@ class ScratchFile:
             raise scratch_error(self.path, error) from error
 
     def reopen(self) -> None:
-        """Close and open it: on a network file system that is when hosts see each other's writes."""
-        os.close(self._handle)
+        """Open it again once it is closed everywhere: on a network file system that is when hosts see each other's writes."""
         self._handle = os.open(self.path, os.O_RDWR)
 
     def close(self) -> None:
@@ -127,8 +129,8 @@ class LayerScratch:
             file.read(first * self.neurons * 4, part)
             yield part
 
-    def flush(self) -> None:
-        """Wait until other hosts can read what was written here, and read anew what they wrote."""
+    def reopen(self) -> None:
+        """Read anew what others wrote, once all have closed it."""
         for file in (self._bits, self._sums, self._maxima):
             file.reopen()
 

@@ -103,7 +103,10 @@ class Sweep:
             if entering is not None:
                 entering.close()
         for each in recorded:
-            each.scratch.flush()
+            each.scratch.close()
+        self.team.wait()
+        for each in recorded:
+            each.scratch.reopen()
             each.strongest.merge(self.team.gather((each.strongest.values, each.strongest.places)))
         if leaving is not None:
             leaving.flush()

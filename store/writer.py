@@ -14,9 +14,18 @@ import lmdb
 import numpy as np
 
 from ffnscope.store import schema
-from ffnscope.store.environment import DATABASES, LOCK_NAME, disk_error, is_disk_error, is_store, open_environment
-from ffnscope.store.errors import UserError
+from ffnscope.store.environment import (
+    DATABASES,
+    LOCK_NAME,
+    check_length,
+    disk_error,
+    is_disk_error,
+    is_store,
+    open_environment,
+)
+from ffnscope.store.errors import DamagedStoreError, UserError
 from ffnscope.store.layers import finished_layers
+from ffnscope.store.pages import least_bytes
 from ffnscope.store.reader import INDEX_KEY, LAYER_KEY, NEURON_KEY
 from ffnscope.store.records import Progress, RunInfo
 from ffnscope.store.values import DamagedValueError, encode_array, encode_json
@@ -24,6 +33,7 @@ from ffnscope.store.vocabulary import pack_chunks
 
 WINDOW_BATCH = 4096  # windows a transaction
 _TWO_PAGES = 2 * 4096  # what LMDB begins a data file with
+_EMPTY_BYTES = 1 << 16  # more than databases without a value take
 
 
 class StoreWriter:
@@ -173,7 +183,8 @@ def _take_lock(path: Path) -> int:
 def is_begun(path: Path) -> bool:
     """Whether the folder holds a store that a reader can open: its run entry is there, finished or not.
 
-    Raises UserError where its data file is no LMDB environment.
+    Raises UserError where its data file is no LMDB environment, and DamagedStoreError for a store whose run entry cannot
+    be read: what it holds is somebody's run.
     """
     if not is_store(path) or (path / "data.mdb").stat().st_size < _TWO_PAGES:
         return False
@@ -181,11 +192,23 @@ def is_begun(path: Path) -> bool:
     try:
         meta = environment.open_db(b"meta", create=False)
         with environment.begin() as transaction:
-            return transaction.get(b"format", db=meta) is not None
-    except lmdb.Error:
+            begun = transaction.get(b"format", db=meta) is not None
+            if not begun and transaction.stat(meta)["entries"]:
+                raise _damaged(path, "its run entry is missing")
+            return begun
+    except lmdb.NotFoundError as error:
+        # The databases are made first of all: a file that holds more than that had them.
+        if (metas := check_length(path / "data.mdb")) is not None and least_bytes(metas) > _EMPTY_BYTES:
+            raise _damaged(path, str(error)) from error
         return False
+    except lmdb.Error as error:
+        raise _damaged(path, str(error)) from error
     finally:
         environment.close()
+
+
+def _damaged(path: Path, why: str) -> DamagedStoreError:
+    return DamagedStoreError(f"{path}: damaged ({why}); copy it again, or start anew with --overwrite")
 
 
 def remove_store(path: Path) -> None:

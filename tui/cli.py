@@ -96,6 +96,12 @@ def _run(arguments: list[str]) -> tuple[int, str]:
     except Exception as error:
         if type(error).__name__ == "Abort":
             return INTERRUPTED, ""
+        if "out of memory" in str(error).lower():
+            why = " ".join(str(error).split())[:120]
+            return BAD_INPUT, (
+                f"the device is out of memory ({why}); what was finished is kept: give a smaller --batch-size or "
+                "--offload, then --resume"
+            )
         if any(sign in str(error) for sign in _NO_MEMORY):
             why = " ".join(str(error).split())[:200]
             return BAD_INPUT, f"not enough memory or address space ({why}); close something, or raise `ulimit -v`"

@@ -1,0 +1,37 @@
+"""Files of the model that must stay as they are while a run reads them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ffnscope.store.errors import UserError
+
+
+@dataclass(frozen=True)
+class Unchanged:
+    """Files as they were: (path, size in bytes, time of the last change in ns) of each."""
+
+    files: tuple[tuple[Path, int, int], ...]
+
+    @classmethod
+    def now(cls, paths: list[Path]) -> Unchanged:
+        """The files as they are now; one that is still to be fetched is not among them."""
+        return cls(tuple((path, *_state(path)) for path in paths if path.exists()))
+
+    def check(self) -> None:
+        """Raise UserError where one has been written to or replaced since."""
+        for path, size, changed in self.files:
+            if _state(path) != (size, changed):
+                raise UserError(
+                    f"{path}: was changed while the run read it; the layers finished before are kept. Put the weights back "
+                    "and run with --resume, or collect into another --store"
+                )
+
+
+def _state(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); fetch the model again") from error
+    return found.st_size, found.st_mtime_ns
