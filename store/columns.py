@@ -40,7 +40,7 @@ _COLUMNS = (
     Column("trigrams_95", ("tri",), "trigrams that cover 95%"),
     Column("order", (), "order of the detector, 0 for none"),
     Column("detected", ("det",), "detected n-grams"),
-    Column("covered", ("cov",), "share of the activations on the detected n-grams", whole=False),
+    Column("covered", ("cov",), "share on detected n-grams of activations that have one", whole=False),
     Column("trigger_projection", ("proj",), "mean projection of a detector's triggers", whole=False),
     Column("suppresses_triggers", ("sup",), "whether a detector's projection is below 0", ("", "false", "true")),
     Column("position_mi", ("mi",), "mutual information with position, nats", whole=False),

@@ -35,24 +35,40 @@ def parse_search(text: str) -> Pattern:
     return Pattern(text)
 
 
+@dataclass(frozen=True)
+class _Arrays:
+    """What is searched: D detectors with M postings on G different n-grams."""
+
+    layer: np.ndarray  # [D]
+    neuron: np.ndarray  # [D]
+    order: np.ndarray  # [D]
+    activations: np.ndarray  # [D] int64
+    whole: np.ndarray  # [D] int64, at least 1: activations that have an n-gram of its order
+    covered: np.ndarray  # [D] share of them on all its n-grams
+    first: np.ndarray  # [D + 1] its postings are first[d] .. first[d + 1]
+    detector: np.ndarray  # [M]
+    ngram: np.ndarray  # [M]
+    count: np.ndarray  # [M] int64
+    total: np.ndarray  # [M] int64
+    ngrams: np.ndarray  # [G, 3]
+
+
 class TokenIndex:
-    """The detected n-grams of every layer of a store, in memory (about 60 bytes each)."""
+    """The detected n-grams of every layer of a store, in memory (about 60 bytes each).
+
+    One thread may search while another refreshes: a search takes the arrays once, and they are replaced together.
+    """
 
     def __init__(self, store: Store):
         self._store = store
         self._read: dict[int, dict[str, np.ndarray]] = {}
-        self._detector = np.zeros(0, np.int64)  # of each posting
-        self._ngram = np.zeros(0, np.int64)
-        self._count = np.zeros(0, np.int64)
-        self._total = np.zeros(0, np.int64)
-        self._ngrams = np.zeros((0, 3), np.uint32)  # every different n-gram
-        self._detectors: dict[str, np.ndarray] = {}
+        self._arrays: _Arrays | None = None  # None without a layer
         self.refresh()
 
     @property
     def detectors(self) -> int:
         """How many detectors there are."""
-        return len(self._detectors["layer"]) if self._detectors else 0
+        return len(self._arrays.layer) if self._arrays else 0
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -87,66 +103,82 @@ class TokenIndex:
         parts = [self._read[layer] for layer in layers]
         sizes = [len(part["neurons"]) for part in parts]
         offsets = np.cumsum([0, *sizes])
-        self._detector = np.concatenate([part["at"] + offset for part, offset in zip(parts, offsets, strict=False)])
-        self._count = np.concatenate([part["count"] for part in parts]).astype(np.int64)
-        self._total = np.concatenate([part["total"] for part in parts]).astype(np.int64)
-        tokens = np.concatenate([part["tokens"] for part in parts])
-        self._ngrams, self._ngram = _distinct(tokens)
-        self._detectors = {
-            "layer": np.repeat(layers, sizes),
-            **{name: np.concatenate([part[name] for part in parts]) for name in ("neurons", "order", "activations")},
-            "whole": np.maximum(np.concatenate([part["whole"] for part in parts]).astype(np.int64), 1),
-            "first": np.searchsorted(self._detector, np.arange(offsets[-1] + 1)),
-        }
-        self._detectors["covered"] = (
-            np.bincount(self._detector, self._count, minlength=offsets[-1]) / self._detectors["whole"]
+
+        def joined(name: str, dtype: type = np.int64) -> np.ndarray:
+            return np.concatenate([part[name] for part in parts]).astype(dtype)
+
+        detector = np.concatenate([part["at"] + offset for part, offset in zip(parts, offsets, strict=False)])
+        count, whole = joined("count"), np.maximum(joined("whole"), 1)
+        ngrams, ngram = _distinct(joined("tokens", np.uint32))
+        self._arrays = _Arrays(
+            layer=np.repeat(layers, sizes),
+            neuron=joined("neurons"),
+            order=joined("order"),
+            activations=joined("activations"),
+            whole=whole,
+            covered=np.bincount(detector, count, minlength=offsets[-1]) / whole,
+            first=np.searchsorted(detector, np.arange(offsets[-1] + 1)),
+            detector=detector,
+            ngram=ngram,
+            count=count,
+            total=joined("total"),
+            ngrams=ngrams,
         )
 
-    def search(self, text: str, limit: int | None = None) -> list[Hit]:
+    def search(self, text: str, limit: int | None = None, order: int | None = None) -> list[Hit]:
         """The detectors of tokens that a text fits (see ``parse_search``), strongest first: by the share of their
-        activations on the matching n-grams, then by activations, then by layer and neuron. At most ``limit``."""
-        found, matched = self._find(text)
-        return [self._hit(int(detector), found, float(matched[detector])) for detector in self._ranked(matched, limit)]
+        activations on the matching n-grams, then by activations, then by layer and neuron. At most ``limit``, with
+        ``order`` of those of that order only."""
+        arrays = self._arrays
+        if arrays is None:
+            return []
+        found, matched = self._find(arrays, text)
+        if order is not None:
+            matched = np.where(arrays.order == order, matched, 0.0)
+        ranked = _ranked(arrays, matched)[:limit].tolist()
+        return [self._hit(arrays, detector, found, float(matched[detector])) for detector in ranked]
 
     def count(self, text: str) -> int:
         """How many detectors a search finds."""
-        return int(np.count_nonzero(self._find(text)[1]))
+        arrays = self._arrays
+        return int(np.count_nonzero(self._find(arrays, text)[1])) if arrays else 0
 
-    def _find(self, text: str) -> tuple[np.ndarray, np.ndarray]:
+    def _find(self, arrays: _Arrays, text: str) -> tuple[np.ndarray, np.ndarray]:
         """Which distinct n-grams match [G] bool, and every detector's share on them."""
         pattern = parse_search(text)
-        if not pattern.text or not self.detectors:
-            return np.zeros(len(self._ngrams), np.bool_), np.zeros(self.detectors)
-        found = matching_ngrams(self._store.vocabulary, pattern, self._ngrams)
-        hit = np.flatnonzero(found[self._ngram])
-        counts = np.bincount(self._detector[hit], self._count[hit], minlength=self.detectors)
-        return found, counts / self._detectors["whole"]
+        detectors = len(arrays.layer)
+        if not pattern.text or not detectors:
+            return np.zeros(len(arrays.ngrams), np.bool_), np.zeros(detectors)
+        found = matching_ngrams(self._store.vocabulary, pattern, arrays.ngrams)
+        hit = np.flatnonzero(found[arrays.ngram])
+        counts = np.bincount(arrays.detector[hit], arrays.count[hit], minlength=detectors)
+        return found, counts / arrays.whole
 
-    def _ranked(self, matched: np.ndarray, limit: int | None) -> np.ndarray:
-        kept = np.flatnonzero(matched)
-        activations = self._detectors["activations"][kept].astype(np.int64) if len(kept) else kept
-        return kept[np.lexsort((kept, -activations, -matched[kept]))][:limit]
-
-    def _hit(self, detector: int, found: np.ndarray, matched: float) -> Hit:
-        facts, vocabulary = self._detectors, self._store.vocabulary
-        order = int(facts["order"][detector])
-        first, last = facts["first"][detector], facts["first"][detector + 1]
-        ids = self._ngram[first:last]
-        rows = self._ngrams[ids][:, :order].tolist()
+    def _hit(self, arrays: _Arrays, detector: int, found: np.ndarray, matched: float) -> Hit:
+        vocabulary = self._store.vocabulary
+        order = int(arrays.order[detector])
+        first, last = arrays.first[detector], arrays.first[detector + 1]
+        ids = arrays.ngram[first:last]
+        rows = arrays.ngrams[ids][:, :order].tolist()
         ngrams = [
             Ngram(tuple(row), int(count), int(total))
-            for row, count, total in zip(rows, self._count[first:last], self._total[first:last], strict=True)
+            for row, count, total in zip(rows, arrays.count[first:last], arrays.total[first:last], strict=True)
         ]
         return Hit(
-            layer=int(facts["layer"][detector]),
-            neuron=int(facts["neurons"][detector]),
+            layer=int(arrays.layer[detector]),
+            neuron=int(arrays.neuron[detector]),
             order=order,
             tokens=tuple(ngram for ngram, hit in zip(ngrams, found[ids], strict=True) if hit),
             detected=tuple("".join(vocabulary.texts(row)) for row in rows),
-            covered=float(facts["covered"][detector]),
+            covered=float(arrays.covered[detector]),
             matched=matched,
-            activations=int(facts["activations"][detector]),
+            activations=int(arrays.activations[detector]),
         )
+
+
+def _ranked(arrays: _Arrays, matched: np.ndarray) -> np.ndarray:
+    kept = np.flatnonzero(matched)
+    return kept[np.lexsort((kept, -arrays.activations[kept], -matched[kept]))]
 
 
 def _distinct(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -92,6 +95,47 @@ def test_any_text_can_be_searched(store, index, text):
 
 def test_a_limit_keeps_the_strongest(index):
     assert index.search("e", limit=5) == index.search("e")[:5]
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_a_limit_is_of_the_detectors_of_an_order(index, order):
+    every = [hit for hit in index.search("e") if hit.order == order]
+    assert every and index.search("e", order=order) == every
+    for limit in (0, 1, 3):
+        assert index.search("e", limit, order) == every[:limit]
+    assert index.search("", order=order) == []
+
+
+def test_a_search_while_layers_land_finds_those_before_or_after(store):
+    index = TokenIndex(store)
+    landed = index._read[2]
+    after = index.search("e")
+    before = [hit for hit in after if hit.layer < 2]
+    ended = threading.Event()
+    failed: list[BaseException] = []
+
+    def land() -> None:
+        try:
+            while not ended.is_set():
+                index._read.pop(2)
+                index._build()
+                index._read[2] = landed
+                index._build()
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=land)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    thread.start()
+    try:
+        for _ in range(100):
+            assert index.search("e") in (before, after) and index.count("e") in (len(before), len(after))
+    finally:
+        ended.set()
+        thread.join()
+        sys.setswitchinterval(interval)
+    assert not failed and len(before) < len(after)
 
 
 def test_one_quote_is_a_text_and_two_are_exact():

@@ -180,7 +180,7 @@ class FfnscopeApp(App[None], inherit_bindings=False):
                 other.session.model.select(*key)
             except UserError:
                 pass
-        other.frame.at = at
+        other.arrive(at)
         self.switch_screen(f"store-{self._at}")
 
     def get_system_commands(self, screen: Screen) -> Iterable[SystemCommand]:

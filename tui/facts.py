@@ -125,8 +125,14 @@ def _coverage(page: PageData, dot: str) -> list[Part]:
         (percent(hits / max(there, 1), 1), "bright"),
         (f" of {them}{dot}{they} {part} ", "text"),
         (percent(neuron.covered, 1), "bright"),
-        (" of its activations", "text"),
+        (_base(neuron, neuron.order), "text"),
     ]
+
+
+def _base(neuron: Neuron, order: int) -> str:
+    """What a share of n-grams is of: at BOS, at a window's first positions and in count-only domains there is none."""
+    whole = neuron.ngram_activations[order - 1]
+    return " of its activations" if whole == neuron.activations else f" of {count(whole, compact=True)} activations"
 
 
 def _suppression(page: PageData, dot: str) -> list[Part]:
@@ -155,7 +161,7 @@ def _mostly(page: PageData) -> list[Part]:
         return [(f"activated {where if bos else 'in count-only domains only'}", "text")]
     most = neuron.top_ngrams[0][:4]
     share = sum(ngram.count for ngram in most) / whole
-    parts: list[Part] = [(f"{percent(share)} of its activations at ", "text")]
+    parts: list[Part] = [(f"{percent(share)}{_base(neuron, 1)} at ", "text")]
     for ngram in most:
         parts += [*page.ngram(ngram.tokens, "bright").parts, (" ", "text")]
     return parts

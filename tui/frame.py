@@ -11,7 +11,7 @@ from ffnscope.tui.page import Plot, page_lines, peek_lines, title
 from ffnscope.tui.related import Related, related_lines
 from ffnscope.tui.session import Session
 from ffnscope.tui.table import LayerList, NeuronTable
-from ffnscope.tui.text import Glyphs, count, duration
+from ffnscope.tui.text import Glyphs, count, duration, percent
 
 STALE = 60.0  # seconds without a word from the collector before we say so
 PANES = ("layers", "neurons", "neuron")
@@ -22,7 +22,7 @@ def progress_words(progress: Progress, glyphs: Glyphs, now: float | None = None)
     if progress.state != "collecting":
         return progress.state
     dot = f" {glyphs.dot} "
-    words = f"collecting {100 * progress.fraction:.0f}%"
+    words = f"collecting {percent(progress.fraction)}"
     quiet = (time.time() if now is None else now) - progress.updated
     if progress.updated and quiet > STALE:
         return f"{words}{dot}no word from the collector for {duration(quiet)}"
@@ -50,14 +50,14 @@ class Frame:
         self.page_height = 1
         self.plot: Plot | None = None
         self.message: tuple[str, str] | None = None  # (text, style)
-        self.order = 1
+        self.order: int | None = None  # the n-grams chosen for the page, else those of the neuron
         self.related: tuple[str, Related] | None = None  # of the neuron named
         self._kept: tuple[tuple[object, ...], tuple[int, int], list[Line]] = ((None, None, None), (0, 0), [])
         self.number, self.stores = 1, 1  # which of the opened stores this is
 
-    def sync_layers(self) -> None:
-        """Show the run's layers, also those not collected yet; the cursor stays on its layer."""
-        kept = self.layer_list.layer
+    def sync_layers(self, follow: bool = False) -> None:
+        """Show the run's layers, also those not collected yet; the cursor stays on its layer, or goes to the open one."""
+        kept = None if follow else self.layer_list.layer
         collected = self.session.layers
         every = tuple(sorted({*self.session.store.run.layers, *collected}))
         self.layer_list.layers = every
@@ -214,6 +214,7 @@ class Frame:
             return
         if self.page is None or (self.page.neuron.layer, self.page.neuron.neuron) != key:
             self.scrolled = 0
-        self.page = self.session.page(key, self.order, contexts)
-        if self.page.neuron.order > 1 and self.order == 1:
+            self.order = None if self.order == 1 else self.order
+        self.page = self.session.page(key, self.order or 1, contexts)
+        if self.page.neuron.order > 1 and self.order is None:
             self.page = self.session.page(key, self.page.neuron.order, contexts)

@@ -32,7 +32,7 @@ def quoted(text: str) -> str:
 
 def detectors_of(index: TokenIndex, text: str, limit: int | None = None) -> list[Hit]:
     """The token detectors of exactly one token, strongest first."""
-    return [hit for hit in index.search(quoted(text), limit) if hit.order == 1]
+    return index.search(quoted(text), limit, order=1)
 
 
 def same_tokens(index: TokenIndex, page: PageData, limit: int = MOST) -> Shared:
@@ -42,7 +42,7 @@ def same_tokens(index: TokenIndex, page: PageData, limit: int = MOST) -> Shared:
     if page.neuron.order != 1:
         return []
     for ngram in page.neuron.detected:
-        for hit in detectors_of(index, page.text(ngram.tokens[0]), 200):
+        for hit in detectors_of(index, page.text(ngram.tokens[0])):
             key = (hit.layer, hit.neuron)
             if key != own:
                 found[key] = (hit, found[key][1] + 1 if key in found else 1)

@@ -37,8 +37,9 @@ class Session:
         self.glyphs = glyphs
         self.notes = Notes.open(path)
         self.model = ViewModel(self.store, self.notes, self._write)
-        self.layers: tuple[int, ...] = self.store.layers()
+        # In this order: what lands in between is seen at the next look.
         self.progress: Progress = self.store.progress()
+        self.layers: tuple[int, ...] = self.store.layers()
         self.figures: dict[int, LayerFigures] = {}
         self.index: TokenIndex | None = None
         self._indexing = Lock()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,8 +14,42 @@ from ffnscope.tui.text import Glyphs, bar, count, fit, freq, percent, signed, vi
 from ffnscope.tui.viewmodel import LayerFigures, ViewModel
 
 
-def _mean(value: float) -> str:
-    return f"{value:.3g}"
+def _whole(cells: int) -> Callable[[float], str]:
+    """A whole number in so many cells, rounded where its digits do not fit: a number that is cut reads as another."""
+
+    def cell(value: float) -> str:
+        n = int(value)
+        tried = [count(n), *([str(n)] if n < 1_000_000 else []), count(n, compact=True), _short(n, 2), _short(n, 1)]
+        return next((text for text in tried if len(text) <= cells), tried[-1])
+
+    return cell
+
+
+def _short(n: int, digits: int) -> str:
+    rounded = int(float(f"{n:.{digits}g}"))
+    power = min((len(str(rounded)) - 1) // 3, 5)
+    return f"{rounded / 1000**power:g}{('', *'kMGTP')[power]}"
+
+
+def _real(cells: int) -> Callable[[float], str]:
+    """A number in so many cells with 3 digits, or as many as fit; all digits of a large one where they fit."""
+
+    def cell(value: float) -> str:
+        if not math.isfinite(value):
+            return f"{value:g}"
+        tried = [f"{value:.0f}"] if abs(value) >= 999 else []
+        for digits in (3, 2, 1):
+            mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+            plain = f"{value:.{digits}g}"
+            tried += [plain] * ("e" not in plain) + [f"{float(mantissa):g}e{int(exponent)}"]
+        return next((text for text in tried if len(text) <= cells), tried[-1])
+
+    return cell
+
+
+def _signed(value: float) -> str:
+    text = signed(value)
+    return text if len(text) <= 5 else _real(5)(value)
 
 
 @dataclass(frozen=True)
@@ -29,28 +64,29 @@ class TableColumn:
 
 
 _NUMBERS = (
-    TableColumn("activations", "acts", 7, lambda v: count(int(v), compact=v >= 1e7), "a"),
+    TableColumn("activations", "acts", 7, _whole(7), "a"),
     TableColumn("frequency", "freq", 5, freq, "f"),
-    TableColumn("unigrams_95", "uni", 5, lambda v: count(int(v)), "u"),
+    TableColumn("unigrams_95", "uni", 5, _whole(5), "u"),
     TableColumn("position_mi", "mi", 5, freq, "m"),
-    TableColumn("bigrams_95", "bi", 6, lambda v: count(int(v)), "b"),
-    TableColumn("trigrams_95", "tri", 6, lambda v: count(int(v)), "t"),
-    TableColumn("detected", "det", 4, lambda v: count(int(v)), "d"),
+    TableColumn("bigrams_95", "bi", 6, _whole(6), "b"),
+    TableColumn("trigrams_95", "tri", 6, _whole(6), "t"),
+    TableColumn("detected", "det", 4, _whole(4), "d"),
     TableColumn("covered", "cov", 5, freq, "c"),
-    TableColumn("trigger_projection", "proj", 5, signed, "p"),
-    TableColumn("max_activation", "max", 6, _mean, "x"),
-    TableColumn("mean_activation", "mean", 6, _mean, "e"),
-    TableColumn("bos_activations", "bos", 7, lambda v: count(int(v)), "o"),
+    TableColumn("trigger_projection", "proj", 5, _signed, "p"),
+    TableColumn("max_activation", "max", 6, _real(6), "x"),
+    TableColumn("mean_activation", "mean", 6, _real(6), "e"),
+    TableColumn("bos_activations", "bos", 7, _whole(7), "o"),
     TableColumn("position_bias", "bias", 5, freq, "i"),
 )
 _OTHER_KEYS = {"neuron": "n", "kind": "k", "order": "r", "position_type": "y", "position_strength": "g"}
+_DIGITS = "1234567890"  # keys of the first domains
 DETECTS_LEAST = 18
 
 
 def number_columns(domains: tuple[str, ...]) -> tuple[TableColumn, ...]:
     """Every column of numbers, the domains' frequencies last."""
     own = (
-        TableColumn(columns.DOMAIN_PREFIX + name, name[:6], max(5, min(len(name), 6)), freq, str(i + 1)[-1])
+        TableColumn(columns.DOMAIN_PREFIX + name, name[:6], max(5, min(len(name), 6)), freq, _DIGITS[i : i + 1])
         for i, name in enumerate(domains)
     )
     return (*_NUMBERS, *own)

@@ -238,9 +238,12 @@ class ViewModel:
         (self.marks.update if on else self.marks.difference_update)(keys)
 
     def selection(self) -> tuple[np.ndarray, str]:
-        """[N, 2] (layer, neuron) to export: the marked ones, else the rows shown; and what that is, in words."""
+        """[N, 2] (layer, neuron) to export: the marked ones, else the rows shown; and what that is, in words. Marks
+        outlive a store that is collected anew: those of neurons that are not there are left out."""
         if self.marks:
-            return np.array(sorted(self.marks), np.int64).reshape(-1, 2), "marked"
+            read, neurons = set(self.store.layers()), self.store.run.model.neurons
+            there = sorted(key for key in self.marks if key[0] in read and key[1] < neurons)
+            return np.array(there, np.int64).reshape(-1, 2), "marked"
         layers = np.full(len(self.rows), self.layer, np.int64)
         return np.column_stack([layers, self.rows.astype(np.int64)]), "listed"
 

@@ -175,7 +175,7 @@ def examples(read: Gathered) -> Section:
     columns = (
         Column("neuron", "layer and neuron", "text"),
         Column("activations", "activated positions"),
-        Column("covered", "share of them on the detected tokens", "share"),
+        Column("covered", "share on the detected tokens, of those with a unigram", "share"),
         Column("detects", "detected tokens", "tokens"),
         Column("projection", "mean projection of the detected tokens", "number"),
         Column("promotes", "tokens with the largest projection", "tokens"),

@@ -212,7 +212,7 @@ def examples(stores: Sequence[Gathered]) -> Table:
         Column("layer", "layer, from 0", "layer"),
         Column("neuron", "neuron in its layer, from 0", "layer"),
         Column("activations", "activated positions"),
-        Column("covered", "share of the activations on the detected tokens", "share"),
+        Column("covered", "share on the detected tokens of the activations that have a unigram", "share"),
         Column("detected", "detected tokens, a JSON array", "text"),
         Column("trigger_projection", "mean projection of the detected tokens", "number"),
         Column("promoted", "tokens with the largest projection, a JSON array", "text"),

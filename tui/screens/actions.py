@@ -48,6 +48,10 @@ class MoveActions:
         self.refresh_list()
         return True
 
+    def chosen(self: Any) -> bool:
+        """Open the layer under the cursor where the layers have the keys, which may not have been; whether it is there."""
+        return self.frame.at != "layers" or self.open_chosen_layer()
+
     def action_page(self: Any, by: int) -> None:
         """A page less two lines."""
         heights = {
@@ -115,7 +119,7 @@ class MoveActions:
 
     def action_neighbour(self: Any, by: int) -> None:
         """The next or previous neuron of the list."""
-        if self.session.model.move(by):
+        if self.chosen() and self.session.model.move(by):
             self.moved()
             self.show_page()
 
@@ -140,26 +144,28 @@ class MoveActions:
         """Where the neuron is active."""
         from ffnscope.tui.screens.contexts import Contexts
 
-        if self.session.model.key:
+        if self.chosen() and self.session.model.key:
             self.app.push_screen(Contexts(self.session, self.session.model.key))
 
     def action_position(self: Any) -> None:
         """The position plot at full size."""
         from ffnscope.tui.screens.position import Position
 
-        if self.session.model.key:
+        if self.chosen() and self.session.model.key:
             self.app.push_screen(Position(self.session, self.session.model.key))
 
     def action_overview(self: Any) -> None:
         """Every layer's figures."""
         from ffnscope.tui.screens.overview import Overview
 
+        self.chosen()
         self.app.push_screen(Overview(self.session, lambda layer: self.jump(layer, None)))
 
     def action_prompt(self: Any) -> None:
         """A text of one's own through the store's model."""
         from ffnscope.tui.screens.prompt_run import ask
 
+        self.chosen()
         ask(self)
 
     def action_beside(self: Any) -> None:
@@ -171,9 +177,10 @@ class MoveActions:
             self.say("one store is open; `ffnscope view A B` opens two", "dim")
         elif wrong := fits(self.session, other):
             self.say(wrong, "dim")
-        elif self.session.model.key:
+        elif self.chosen() and self.session.model.key:
             self.app.push_screen(Beside(self.session, other, self.session.model.key))
 
     def action_store(self: Any) -> None:
         """The next store, the same neuron in it."""
+        self.chosen()
         self.app.next_store()

@@ -104,6 +104,7 @@ class Browser(MoveActions, TaskActions, Helped, Screen[None], inherit_bindings=F
         self.frame = Frame(session)
         self._settle: Timer | None = None
         self._saying: Timer | None = None
+        self._arriving = False
 
     def compose(self) -> ComposeResult:
         """Head line, panes, peek, line of keys; of fixed size all of them."""
@@ -115,6 +116,19 @@ class Browser(MoveActions, TaskActions, Helped, Screen[None], inherit_bindings=F
             yield Pane(frame.neuron, id="neuron")
         yield Pane(frame.peek, id="peek")
         yield Pane(frame.hints, id="hints", classes="line")
+
+    def arrive(self, at: str) -> None:
+        """It is about to be shown, with this pane in front; its model may have been moved meanwhile."""
+        self.frame.at = at
+        self._arriving = True
+
+    def on_screen_resume(self) -> None:
+        """Draw what has moved since it was last shown."""
+        if self._arriving:
+            self._arriving = False
+            self.frame.sync_layers(follow=True)
+            self._place()
+            self.refresh_list()
 
     def pane(self, name: str) -> Pane:
         """A pane by its id."""
@@ -135,7 +149,7 @@ class Browser(MoveActions, TaskActions, Helped, Screen[None], inherit_bindings=F
 
     def _arrange(self, width: int, height: int, start: bool = False) -> None:
         wide = width >= WIDE
-        if start and not wide:
+        if start and not wide and not self._arriving:
             self.frame.at = "layers"
         if wide != self.frame.wide or start:
             self.frame.wide = wide

@@ -20,6 +20,8 @@ from ffnscope.tui.text import count
 from ffnscope.tui.viewmodel import Key
 from ffnscope.tui.widgets.pane import Pane
 
+OTHERS = 6  # detectors of a context's token that are named
+
 
 class Contexts(Pager, inherit_bindings=True):
     """The strongest and the drawn contexts as a list; `enter` reads the chosen one's window, j/k scroll it then."""
@@ -46,6 +48,7 @@ class Contexts(Pager, inherit_bindings=True):
         self.scrolled = 0
         self._others: dict[str, tuple[str, ...]] = {}
         self._windows: dict[int, tuple[str, ...]] = {}
+        self._seen = range(0)  # the contexts in view
 
     def title_parts(self) -> list[Part]:
         """The neuron, and what it is."""
@@ -65,11 +68,16 @@ class Contexts(Pager, inherit_bindings=True):
         contexts = self.page.contexts
         self.top = 0
         if not contexts:
-            return [BLANK, line(("  This neuron is dead: it was never activated.", "dim"))]
+            said = "This neuron is dead: it was never activated."
+            if self.page.neuron.activations:
+                said = "Activated in count-only domains only, of which no contexts are kept."
+            return [BLANK, line((f"  {said}", "dim"))]
         listed = min(len(contexts) + 1, max(height // 2, 4)) if not self.reading else 0
         first = max(0, min(self.cursor - listed // 2, len(contexts) + 1 - listed))
+        self._seen = range(first, min(first + listed, len(contexts)))
         out: list[Line] = []
-        for index, context in enumerate(contexts[first : first + listed], first):
+        for index in self._seen:
+            context = contexts[index]
             ground = "cursor" if index == self.cursor else ""
             made = context_line(context, width - 2, self.glyphs, ground)
             out.append(Line((((self.glyphs.cursor if ground else " ") + " ", "accent"), *made.parts), ground))
@@ -101,9 +109,9 @@ class Contexts(Pager, inherit_bindings=True):
     def read_others(self, token: str) -> None:
         """Find the detectors of a context's token."""
         with suppress(UserError):
-            found = detectors_of(self.session.read_index(), token, 6)
-            names = [f"L{hit.layer}N{hit.neuron}" for hit in found]
-            self.post_message(self.OthersRead(token, tuple(name for name in names if name != self.page.name)))
+            found = detectors_of(self.session.read_index(), token, OTHERS + 1)
+            names = [name for hit in found if (name := f"L{hit.layer}N{hit.neuron}") != self.page.name]
+            self.post_message(self.OthersRead(token, tuple(names[:OTHERS])))
 
     def on_contexts_others_read(self, event: OthersRead) -> None:
         """Name them."""
@@ -135,8 +143,8 @@ class Contexts(Pager, inherit_bindings=True):
 
     def on_pane_clicked(self, event: Pane.Clicked) -> None:
         """A click chooses a context."""
-        if not self.reading and 1 <= event.y <= len(self.page.contexts):
-            self.cursor, self.scrolled = event.y - 1, 0
+        if not self.reading and 1 <= event.y <= len(self._seen):
+            self.cursor, self.scrolled = self._seen[event.y - 1], 0
             self.refresh_content()
 
     def action_move(self, by: int) -> None:

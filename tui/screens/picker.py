@@ -60,7 +60,7 @@ class SortPicker(Helped, ModalScreen[str | None], inherit_bindings=False):
         key, name, meaning = self.choices[index]
         chosen = index == self.chosen
         end = out.width + cells
-        out.add(self.glyphs.cursor if chosen else " ", "accent").add(f" {key} ", "accent")
+        out.add(self.glyphs.cursor if chosen else " ", "accent").add(f" {key:1} ", "accent")
         out.prose(fit(name, min(20, cells - 4), glyphs=self.glyphs), "bright" if chosen else "text").add(" ")
         if cells >= 60:
             out.add(fit(meaning, end - out.width - 1, glyphs=self.glyphs), "dim")
@@ -78,6 +78,7 @@ class SortPicker(Helped, ModalScreen[str | None], inherit_bindings=False):
             if key and event.character == key:
                 event.stop()
                 self.dismiss(name)
+                return
 
     def action_choose(self, by: int) -> None:
         """Another column."""

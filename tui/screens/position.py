@@ -11,8 +11,10 @@ from ffnscope.tui.lines import BLANK, Line, Part, Writer, line
 from ffnscope.tui.page import scale
 from ffnscope.tui.screens.pager import Pager
 from ffnscope.tui.session import Session
-from ffnscope.tui.text import count, freq
+from ffnscope.tui.text import count, fit, freq, visible
 from ffnscope.tui.viewmodel import Key
+
+NAME = 20  # cells before a domain's number
 
 
 class Position(Pager, inherit_bindings=True):
@@ -95,7 +97,8 @@ class Position(Pager, inherit_bindings=True):
             value = float(self.page.neuron.curve[index][self.at]) / max(self.windows[index], 1)
             here = index == self.domain
             made = Writer(self.glyphs).add(" " + (self.glyphs.cursor if here else " ") + " ", "accent")
-            made.prose(domain, "accent" if here else "dim").to(20).add(freq(value), "bright" if here else "text")
+            name = fit(visible(domain, self.glyphs, spaces=False), NAME - 1 - made.width, glyphs=self.glyphs)
+            made.add(name, "accent" if here else "dim").to(NAME).add(freq(value), "bright" if here else "text")
             out.append(made.line())
         return out
 

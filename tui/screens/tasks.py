@@ -49,6 +49,7 @@ class TaskActions:
 
     def action_filter(self: Any) -> None:
         """Ask for a filter; it is applied on enter."""
+        self.chosen()
         self.app.push_screen(prompts.filter_prompt(self.session), self._filtered)
 
     def _filtered(self: Any, text: str | None) -> None:
@@ -64,6 +65,7 @@ class TaskActions:
 
     def action_saved(self: Any) -> None:
         """Choose a saved filter."""
+        self.chosen()
         self.app.push_screen(SavedFilters(filters_path(), self.session.glyphs), self._recalled)
 
     def _recalled(self: Any, text: str | None) -> None:
@@ -94,6 +96,7 @@ class TaskActions:
 
     def action_sort(self: Any) -> None:
         """Choose the sort column."""
+        self.chosen()
         model = self.session.model
 
         def chosen(name: str | None) -> None:
@@ -108,6 +111,7 @@ class TaskActions:
 
     def action_reverse(self: Any) -> None:
         """The other direction."""
+        self.chosen()
         if self.session.model.layer >= 0:
             self.session.model.reverse()
             self._sorted()
@@ -124,13 +128,14 @@ class TaskActions:
 
     def action_goto(self: Any) -> None:
         """Ask for a neuron."""
+        self.chosen()  # `N5` is one of that layer
         self.app.push_screen(prompts.goto_prompt(self.session, self.jump))
 
     # Marks, notes, export
 
     def action_mark(self: Any) -> None:
         """Mark the neuron, and go down one in the list."""
-        if self.session.model.neuron is None:
+        if not self.chosen() or self.session.model.neuron is None:
             return
         self.session.model.toggle_mark()
         self.frame.table.forget()
@@ -141,7 +146,7 @@ class TaskActions:
 
     def action_mark_all(self: Any) -> None:
         """Mark every neuron listed."""
-        if not len(self.session.model.rows):
+        if not self.chosen() or not len(self.session.model.rows):
             return
         how_many, on = self.session.model.mark_all()
         self.refresh_list()
@@ -149,7 +154,7 @@ class TaskActions:
 
     def action_note(self: Any) -> None:
         """Ask for a note."""
-        key = self.session.model.key
+        key = self.session.model.key if self.chosen() else None
         if key is None:
             return
 
@@ -163,9 +168,12 @@ class TaskActions:
 
     def action_export(self: Any) -> None:
         """Ask for a file name."""
+        if not self.session.model.marks and not self.chosen():
+            return
         selection, what = self.session.model.selection()
         if not len(selection):
-            self.say("nothing to export: no neuron is marked or listed", "dim")
+            none = "is marked or listed" if what == "listed" else "that is marked is in this store"
+            self.say(f"nothing to export: no neuron {none}", "dim")
             return
 
         def named(text: str | None) -> None:
@@ -186,14 +194,14 @@ class TaskActions:
 
     def action_copy(self: Any) -> None:
         """The neuron's name to the terminal's clipboard."""
-        key = self.session.model.key
+        key = self.session.model.key if self.chosen() else None
         if key:
             self.app.copy_to_clipboard(f"L{key[0]}N{key[1]}")
             self.say(f"L{key[0]}N{key[1]} sent to the terminal's clipboard")
 
     def action_copy_row(self: Any) -> None:
         """The neuron's CSV row to the terminal's clipboard."""
-        key = self.session.model.key
+        key = self.session.model.key if self.chosen() else None
         if key:
             self.app.copy_to_clipboard(self.session.csv_row(key))
             self.say(f"L{key[0]}N{key[1]} as a CSV row sent to the terminal's clipboard")
