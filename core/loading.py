@@ -237,6 +237,7 @@ def fingerprint(source: ModelSource) -> str:
         size = file.stat().st_size
         digest.update(f"{file.name}:{size}".encode())
         with file.open("rb") as stream:
+            # The end counts twice, as in the stores that there are.
             for offset in [*range(0, size, PART_BYTES), max(size - PART_BYTES, 0)]:
                 stream.seek(offset)
                 digest.update(stream.read(PART_BYTES))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import os
 import secrets
 import time
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ffnscope.core.team import Team
 from ffnscope.store.errors import UserError
+from ffnscope.store.locks import take_lock
 
 LOCK_NAME = "lock"
 PATIENCE = 10.0  # seconds in which a network file system shows one host what another has made
@@ -41,23 +42,20 @@ def bytes_held(folder: Path) -> int:
     return sum(each.stat().st_blocks * 512 for each in folder.iterdir() if each.is_file())
 
 
-def _take(folder: Path) -> int:
+def _take(folder: Path) -> int | None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be made ({error.strerror}); name another folder with --scratch") from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return take_lock(folder / LOCK_NAME)
     except BlockingIOError:
-        os.close(handle)
         raise UserError(
             f"{folder}: another run of the same model, corpus and settings keeps its scratch files there; wait for it, "
             "or name another folder with --scratch"
         ) from None
-    except OSError:
-        pass  # a file system without locks: two runs at once cannot be told from one
-    return handle
+    except OSError as error:
+        # A file system without locks: two runs at once cannot be told from one.
+        if error.errno in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+            return None
+        raise UserError(f"{folder}: cannot be made ({error.strerror}); name another folder with --scratch") from error
 
 
 def _check_shared(folder: Path, team: Team) -> None:

@@ -25,6 +25,7 @@ from ffnscope.store.environment import (
 )
 from ffnscope.store.errors import DamagedStoreError, UserError
 from ffnscope.store.layers import finished_layers
+from ffnscope.store.locks import take_lock
 from ffnscope.store.pages import least_bytes
 from ffnscope.store.reader import INDEX_KEY, LAYER_KEY, NEURON_KEY
 from ffnscope.store.records import Progress, RunInfo
@@ -165,19 +166,13 @@ def _vocabulary_items(texts: tuple[str, ...], whole: np.ndarray) -> list[tuple[s
 
 
 def _take_lock(path: Path) -> int:
-    """A file lock that dies with the process: two collectors on one store never both write."""
-    import fcntl
-
+    """Two collectors on one store never both write."""
     try:
-        handle = os.open(path / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o666)
+        return take_lock(path / LOCK_NAME)
+    except BlockingIOError:
+        raise UserError(f"{path}: another collector is writing it; wait for it, or choose another --store") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be written to ({error.strerror}); choose another --store") from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(handle)
-        raise UserError(f"{path}: another collector is writing it; wait for it, or choose another --store") from None
-    return handle
 
 
 def is_begun(path: Path) -> bool:

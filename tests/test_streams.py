@@ -27,7 +27,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def redirected(command: str, *arguments: object) -> tuple[int, str]:
-    """Exit code and stderr of a command in a shell, `$0` being ffnscope and `$1` on the arguments."""
+    """Exit code and stderr of a command in a shell, where `$1` and on are the arguments."""
     program = f"{sys.executable} -m ffnscope.tui"
     done = subprocess.run(
         ["bash", "-c", command.replace("ffnscope", program), "bash", *map(str, arguments)],

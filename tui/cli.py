@@ -124,8 +124,10 @@ def _open_streams() -> None:
 
 
 def _discard_stdout() -> None:
-    """What is left in the buffers has no reader: let the exit flush it nowhere."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    """What is left in the buffers has no reader."""
+    from ffnscope.tui.progress import discard
+
+    discard(1)
 
 
 def _is_usage_error(error: Any) -> bool:

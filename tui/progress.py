@@ -85,9 +85,14 @@ def unheard() -> Iterator[None]:
     try:
         yield
     except OSError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 2)
-        os.close(nowhere)
+        discard(2)
+
+
+def discard(stream: int) -> None:
+    """Let what is still written to standard output (1) or error (2), at the exit too, go nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream)
+    os.close(nowhere)
 
 
 def _numbers(event: Progress) -> str:

@@ -119,11 +119,13 @@ class ViewModel:
         self._apply()
 
     def matches(self, text: str, layer: int | None = None) -> int:
-        """How many neurons of a layer a filter text keeps. Raises UserError for a bad filter."""
+        """How many neurons of a layer a filter text keeps, 0 where none is open. Raises UserError for a bad filter."""
         layer = self.layer if layer is None else layer
+        parsed = parse_filter(text, self.domains)
+        if layer < 0:
+            return 0
         if not text.strip():
             return self.store.neurons(layer)
-        parsed = parse_filter(text, self.domains)
         return int(np.count_nonzero(self._mask(parsed, layer)))
 
     def _mask(self, parsed: Filter, layer: int) -> np.ndarray:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ffnscope.store.errors import UserError
-from ffnscope.store.whole import check_writable, write_whole
+from ffnscope.store.whole import write_whole
 from ffnscope.tui.reports.document import Document, Table, Value
 from ffnscope.tui.reports.values import exact
 
@@ -77,8 +77,6 @@ def write_folder(folder: Path, files: Mapping[str, str], overwrite: bool = False
     try:
         if folder.exists() and not folder.is_dir():
             raise UserError(f"{folder}: is a file; give a folder to write")
-        for name in files:
-            check_writable(folder / name, overwrite)
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror or error})") from error

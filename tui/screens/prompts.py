@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from ffnscope.store.errors import UserError
-from ffnscope.store.filters import complete, parse_filter
+from ffnscope.store.filters import complete
 from ffnscope.store.notes import MAX_NOTE
 from ffnscope.store.whole import check_writable
 from ffnscope.tui.lines import Line, line
@@ -29,19 +29,16 @@ def filter_prompt(session: Session) -> Prompt:
     def answer(text: str) -> list[Line]:
         if not text.strip():
             return [line((FILTER_HINT, "dim"))]
-        if model.layer < 0:
-            parse_filter(text, model.domains)
-            return [line(("no layer is finished yet", "dim"))]
         here = model.matches(text)
+        if model.layer < 0:
+            return [line(("no layer is finished yet", "dim"))]
         found = [line((f"{here:,}", "bright"), (f" of {model.total:,} neurons in layer {model.layer}", "text"))]
         everywhere = session.matches_everywhere(text)
         rest = (f", {everywhere:,} in {len(session.layers)} layers", "text")
         return [Line((*found[0].parts, rest))]
 
     def accept(text: str) -> str | None:
-        parse_filter(text, model.domains)
-        if model.layer >= 0:
-            model.matches(text)
+        model.matches(text)
         return None
 
     return Prompt(
