@@ -103,6 +103,8 @@ def find_layers(base: nn.Module, count: int, name: str) -> tuple[str, nn.ModuleL
 
 def is_mixture(config: Any) -> bool:
     """Whether the configuration is one of a mixture of experts."""
+    if getattr(config, "is_moe", None) is False:  # Doge's, whose dense models carry a number of experts too
+        return False
     names = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
     return any(isinstance(getattr(config, each, None), int) and getattr(config, each) > 1 for each in names)
 

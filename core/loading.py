@@ -207,7 +207,7 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
+        torch.zeros(1, device=device).cpu()
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"--device {name}: not available here; there are auto, cpu, cuda, mps") from error
     return device
@@ -227,13 +227,16 @@ def choose_dtype(name: str, source: ModelSource, device: torch.device) -> torch.
 
 
 def fingerprint(source: ModelSource) -> str:
-    """sha256 (hex) over configuration and weights, every byte of them: an edit may touch a single row of one matrix."""
+    """sha256 (hex) over configuration and weights, every byte of them: an edit may touch a single row of one matrix.
+
+    And over the model's own code, where ``--trust-remote-code`` lets that run.
+    """
     digest = hashlib.sha256()
     config = source.config.to_dict()
     for noise in ("_name_or_path", "transformers_version"):
         config.pop(noise, None)
     digest.update(json.dumps(config, sort_keys=True, default=str).encode())
-    for file in model_files(source):
+    for file in [*model_files(source), *_own_code(source)]:
         size = file.stat().st_size
         digest.update(f"{file.name}:{size}".encode())
         with file.open("rb") as stream:
@@ -248,8 +251,18 @@ def model_files(source: ModelSource) -> list[Path]:
     """The files that hold the model's weights."""
     if source.gguf_file is not None:
         return [Path(source.name)]
-    folder = Path(source.location) if Path(source.location).is_dir() else snapshot(source.name)
+    folder = _files_folder(source)
     return weight_files(folder) if folder is not None else []
+
+
+def _own_code(source: ModelSource) -> list[Path]:
+    folder = _files_folder(source)
+    runs = source.trust_remote_code and getattr(source.config, "auto_map", None)
+    return sorted(folder.glob("*.py")) if runs and folder is not None else []
+
+
+def _files_folder(source: ModelSource) -> Path | None:
+    return Path(source.location) if Path(source.location).is_dir() else snapshot(source.name)
 
 
 def _quiet() -> None:

@@ -14,6 +14,8 @@ from torch import nn
 from ffnscope.core.ffn import Ffn, find_ffn, find_layers, in_out, is_mixture, is_projection, output_rows
 from ffnscope.store.errors import UserError
 
+WEIGHT_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+
 
 class _Stop(Exception):
     """Everything wanted of this forward pass has been seen."""
@@ -166,7 +168,7 @@ class LayeredModel:
     def prepare(self, tokens: torch.Tensor) -> None:
         """Learn from a few ``tokens`` [1, 2] int64 whether decoder layers return a tuple; before any ``frame``.
 
-        Raises UserError for models whose layers cannot be run one by one.
+        Raises UserError for models whose layers cannot be run one by one, and for quantised FFNs.
         """
         self.load_layers(0, 1)
         passed: list[torch.Tensor] = []
@@ -174,6 +176,8 @@ class LayeredModel:
             self._returned = self._probe(tokens)
             with self._gates(lambda hidden, _: passed.append(hidden), self._returned):
                 self._forward(tokens)
+            for index in range(self.count):
+                self._check_second(index)
         except (UserError, torch.OutOfMemoryError):
             raise
         except Exception as error:
@@ -213,6 +217,28 @@ class LayeredModel:
                     f"{wanted} {entering.dtype} was expected, so they cannot be run one by one"
                 )
         self.hidden_dtype = entering.dtype
+
+    def _check_second(self, index: int) -> None:
+        """Raise UserError where the second FFN matrix, if it is here, is not what a neuron's value is multiplied with."""
+        module: Any = self.layer(index).get_submodule(self.ffns[index].second)
+        if module.weight.is_meta:
+            return
+        few = torch.tensor([0, self.neurons // 2, self.neurons - 1], device=self.device)
+        dtype = module.weight.dtype if module.weight.dtype in WEIGHT_DTYPES else self.hidden_dtype
+        added = module(nn.functional.one_hot(few, self.neurons).to(dtype)).float()
+        rows = output_rows(module, module.weight.detach())
+        if rows.shape == (self.neurons, self.width):
+            rows = rows[few].float()
+            bias = torch.zeros_like(rows[0]) if module.bias is None else module.bias.float()
+            # Roundings to 8 bits and more pass; another scale, or rounding to a few values, does not.
+            allowed = 2**-6 * (rows.abs().amax(1) + bias.abs().amax())
+            wrong = (added - bias - rows).abs().amax(1) > allowed
+            if not bool(wrong.any()):
+                return
+        raise UserError(
+            f"{self.name}: its FFN matrices are stored in a form of their own ({type(module).__name__}), from which "
+            "projections would be wrong; give the checkpoint that is not quantised"
+        )
 
     def _forward(self, tokens: torch.Tensor) -> None:
         try:

@@ -182,8 +182,8 @@ def layer_figures(store: Store, layer: int) -> LayerFigures:
 def model_figures(store: Store) -> ModelFigures:
     """The figures of every layer in the store, those over several layers too. Raises UserError for a damaged store."""
     run = store.run
-    seen: list[np.ndarray] = [np.zeros(0, np.uint64)] * 3
-    previous: tuple[int, list[np.ndarray]] = (-1, [np.zeros(0, np.uint64)] * 3)
+    seen = [_packed(np.zeros((0, order), np.uint32), run.model.vocabulary) for order in (1, 2, 3)]
+    previous = (-1, list(seen))
     layers = []
     for layer in store.layers():
         reading = _Reading(store, layer)
@@ -212,7 +212,7 @@ class _Reading:
         self._order = store.column(layer, "order")
         owners, tokens = store.column(layer, "detected_neuron"), store.column(layer, "detected_tokens")
         of = self._order[owners]
-        # [M] uint64 for each order: the different detected n-grams, sorted, each as one number.
+        # [M] for each order: the different detected n-grams, sorted, each as one number or string of bytes.
         self.detected = [_packed(tokens[of == order, :order], store.run.model.vocabulary) for order in (1, 2, 3)]
 
     def figures(self, novelty: Sequence[tuple[int, int, int | None]]) -> LayerFigures:
@@ -244,12 +244,11 @@ class _Reading:
 
 
 def _packed(rows: np.ndarray, vocabulary: int) -> np.ndarray:
-    """Different n-grams of [M, n] token ids as sorted numbers. Ids are below ``vocabulary``."""
-    if not len(rows):
-        return np.zeros(0, np.uint64)
+    """Different n-grams of [M, n] token ids, sorted: as uint64, or as bytes where ids below ``vocabulary`` don't fit
+    into one."""
     bits = 64 // rows.shape[1]
     if vocabulary > 1 << bits:
-        raise ValueError(f"a vocabulary of {vocabulary} is more than {1 << bits}: {rows.shape[1]}-grams do not fit")
+        return np.unique(np.ascontiguousarray(rows, ">u4").view(f"S{4 * rows.shape[1]}").ravel())
     keys = np.zeros(len(rows), np.uint64)
     for column in rows.T:
         keys = keys << np.uint64(bits) | column.astype(np.uint64) if rows.shape[1] > 1 else column.astype(np.uint64)

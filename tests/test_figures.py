@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 
@@ -106,6 +107,15 @@ def test_a_layer_that_is_not_there_leaves_new_to_previous_open(tmp_path, monkeyp
     assert third.tokens.new_against_previous is None and third.tokens.new_overall is not None
     assert fourth.tokens.new_against_previous is not None
     assert model_figures(store).missing == (1,)
+
+
+def test_ids_too_large_for_a_trigram_in_one_number_count_the_same(tmp_path, monkeypatch):
+    store = Store.open(make_store(tmp_path / "s.ffn", layers=4, neurons=200))
+    few = model_figures(store)
+    assert all(few.detected(order) for order in (1, 2, 3))
+    many = dataclasses.replace(store.run, model=dataclasses.replace(store.run.model, vocabulary=1 << 22))
+    monkeypatch.setattr(store, "run", many)
+    assert model_figures(store) == few
 
 
 @given(st.lists(st.integers(0, 5000), max_size=50))

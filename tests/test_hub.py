@@ -10,11 +10,12 @@ import huggingface_hub
 import numpy as np
 import pytest
 import tiny_models as tm
+import transformers
 from exact import run, sources_of
 from same_store import differing
 
 from ffnscope.core.hub import PATIENCE
-from ffnscope.core.loading import open_model
+from ffnscope.core.loading import fingerprint, open_model
 from ffnscope.store.errors import UserError
 from ffnscope.store.reader import Store
 
@@ -88,3 +89,33 @@ def test_a_cached_model_runs_without_network(tmp_path: Path, monkeypatch: pytest
             run(NAME, sources, tmp_path / f"broken-{offload}", offload=offload)
         assert str(error.value).startswith(f"{NAME}: ")
         assert "\n" not in str(error.value)
+
+
+OWN_CODE = """
+from transformers import OPTConfig, OPTForCausalLM
+
+class Config(OPTConfig):
+    model_type = "own"
+
+class Model(OPTForCausalLM):
+    config_class = Config
+"""
+
+
+def test_a_model_with_code_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transformers.dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
+    folder = tm.tiny("opt", tmp_path)
+    sources = sources_of(tmp_path / "data", {"a": tm.random_windows(np.random.default_rng(6), 6, 24, tm.VOCAB)})
+    plain = run(folder, sources, tmp_path / "plain", batch_size=2)
+
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "own.py").write_text(OWN_CODE)
+    for name, offload in (("resident", False), ("offloaded", True)):
+        own = run(folder, sources, tmp_path / name, batch_size=2, trust_remote_code=True, offload=offload)
+        assert differing(own, plain) == []
+
+    before = fingerprint(open_model(str(folder), trust_remote_code=True))
+    (folder / "own.py").write_text(OWN_CODE.replace("Config)", "Config )"))
+    assert fingerprint(open_model(str(folder), trust_remote_code=True)) != before

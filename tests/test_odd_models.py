@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,11 +16,12 @@ from exact import DEMO_DOMAINS, run, sources_of
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 from test_vocabulary import SlowTokenizer
 from tokenizers import Tokenizer, decoders, models
-from transformers import PreTrainedTokenizerFast
+from transformers import DogeConfig, PreTrainedTokenizerFast
 
 from ffnscope.core.corpus_cache import fingerprint_tokenizer
 from ffnscope.core.corpus_tokens import tokenizer_failures
 from ffnscope.core.demo import demo_request
+from ffnscope.core.ffn import is_mixture
 from ffnscope.core.hub import fetch_weights, is_offline
 from ffnscope.core.loading import choose_device, choose_dtype, load_model, load_tokenizer, open_model
 from ffnscope.core.model import LayeredModel
@@ -193,6 +195,50 @@ def test_an_unembedding_of_another_width_without_a_projection_is_refused(tmp_pat
 def test_a_model_that_is_its_own_base_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no base model"):
         LayeredModel(loaded("llama", tmp_path).model, "m", CPU)
+
+
+def test_matrices_in_a_form_of_their_own_are_refused(tmp_path: Path) -> None:
+    plain = tm.tiny("llama", tmp_path)
+    config = json.loads((plain / "config.json").read_text())
+    config["quantization_config"] = {
+        "quant_method": "bitnet",
+        "linear_class": "autobitlinear",
+        "quantization_mode": "online",
+    }
+    (plain / "config.json").write_text(json.dumps(config))
+    sources = sources_of(tmp_path / "data", {"a": tm.random_windows(np.random.default_rng(6), 4, 16, tm.VOCAB)})
+    with pytest.raises(UserError, match=r"stored in a form of their own \(AutoBitLinear\).*not quantised"):
+        run(plain, sources, tmp_path / "run.ffn")
+
+
+@pytest.mark.parametrize("how", ["scaled", "packed", "as stored", "not finite"])
+def test_only_matrices_that_are_what_is_multiplied_pass(how: str, tmp_path: Path) -> None:
+    source = open_model(str(tm.tiny("opt", tmp_path)))
+    model = load_model(source, CPU, torch.float32)
+    second = model.layer(1).get_submodule(model.ffns[1].second)
+    if how == "scaled":
+        second.register_forward_hook(lambda module, _, out: (out - module.bias) * 1.2 + module.bias)
+    elif how == "packed":
+        weight = second.weight.detach()
+        second.forward = lambda values: values @ weight.T  # type: ignore[method-assign]
+        second.weight = torch.nn.Parameter(weight.reshape(-1, 1).to(torch.uint8), requires_grad=False)
+    elif how == "not finite":
+        with torch.no_grad():
+            second.weight[0, 0] = torch.nan
+    if how in ("scaled", "packed"):
+        with pytest.raises(UserError, match="not quantised"):
+            model.prepare(torch.tensor([[2, 3]]))
+    else:
+        model.prepare(torch.tensor([[2, 3]]))
+
+
+def test_a_dense_doge_is_no_mixture_of_experts() -> None:
+    assert not is_mixture(DogeConfig()) and is_mixture(DogeConfig(is_moe=True))
+
+
+def test_a_device_without_memory_is_no_device() -> None:
+    with pytest.raises(UserError, match="not available"):
+        choose_device("meta")
 
 
 def test_names_of_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
