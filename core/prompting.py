@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -44,6 +46,8 @@ class PromptModel:
         self.run_info = run
         self._model = model
         self._tokenizer = tokenizer
+        # Hooks and gates sit on the one model: two texts at a time would see each other's.
+        self._one_at_a_time = Lock()
         model.prepare(torch.zeros(1, 2, dtype=torch.int64))
 
     @classmethod
@@ -78,15 +82,24 @@ class PromptModel:
         room = corpus.seq_len - len(bos)
         return np.concatenate([bos, ids[:room]]), max(len(ids) - room, 0)
 
+    def run(self, text: str, unwanted: Callable[[], bool] = lambda: False) -> PromptResult | None:
+        """Run the collected layers on a text, one text at a time. Raises UserError for a text without tokens.
+
+        ``unwanted`` is asked between layers whether nobody waits for it any longer: then None.
+        """
+        with self._one_at_a_time:
+            return self._run(text, unwanted)
+
     @torch.inference_mode()
-    def run(self, text: str) -> PromptResult:
-        """Run the collected layers on a text. Raises UserError for a text without tokens."""
+    def _run(self, text: str, unwanted: Callable[[], bool]) -> PromptResult | None:
         tokens, left_out = self.tokens(text)
         layers = self.run_info.layers
         hidden, calls = self._model.frame(torch.from_numpy(tokens)[None], layers[-1])
         active: dict[int, np.ndarray] = {}
         values: dict[int, np.ndarray] = {}
         for layer in range(layers[-1] + 1):
+            if unwanted():
+                return None
 
             def keep(module: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor, layer: int = layer) -> None:
                 before = inputs[0].reshape(len(tokens), -1)

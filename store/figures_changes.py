@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,15 +62,14 @@ def equal_shape(before: Store, after: Store) -> bool:
     return (a.layers, a.neurons) == (b.layers, b.neurons)
 
 
-def changes(before: Store, after: Store) -> Changes:
-    """Every neuron of the layers that both stores hold. Raises UserError where the shapes differ."""
+def changes(before: Store, after: Store, layers: Sequence[int]) -> Changes:
+    """Every neuron of ``layers``, which both stores hold. Raises UserError where the shapes differ."""
     if not equal_shape(before, after):
         a, b = before.run.model, after.run.model
         raise UserError(
             f"{before.path} has {a.layers} x {a.neurons} neurons and {after.path} {b.layers} x {b.neurons}: "
             "neurons are compared between stores of equal shape only"
         )
-    layers = tuple(sorted(set(before.layers()) & set(after.layers())))
     kinds = np.zeros((len(KINDS),) * 2, np.int64)
     types = np.zeros((len(POSITION_TYPES),) * 2, np.int64)
     detectors: list[DetectorChange] = []
@@ -79,7 +79,7 @@ def changes(before: Store, after: Store) -> Changes:
             np.add.at(table, (before.column(layer, name), after.column(layer, name)), 1)
         detectors += _detectors(before, after, layer)
         positions += _positions(before, after, layer)
-    return Changes(layers, int(kinds.sum()), kinds, types, tuple(detectors), tuple(positions))
+    return Changes(tuple(layers), int(kinds.sum()), kinds, types, tuple(detectors), tuple(positions))
 
 
 def _detectors(before: Store, after: Store, layer: int) -> list[DetectorChange]:

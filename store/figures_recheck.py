@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ffnscope.store.figures_changes import equal_shape
 from ffnscope.store.reader import Store
+from ffnscope.store.schema import ABSENT
 
 PERCENT = 95
 
@@ -16,19 +18,20 @@ PERCENT = 95
 class Recheck:
     """A token detector of one store in another: its detected tokens there.
 
-    ``occurrences`` of those that occur at least ``min_occurrences`` times, ``on_them`` the activations on these,
-    ``activations`` all that have a unigram, ``covered`` those on any of the detected tokens.
+    ``checked`` are those that occur at least ``min_occurrences`` times and whose activations the other store keeps: it
+    does for the 20 tokens that trigger a neuron most. ``occurrences`` are theirs, ``on_them`` the activations on these,
+    ``activations`` all that have a unigram, ``covered`` those known to be on any of the detected tokens.
     """
 
     layer: int
     neuron: int
     tokens: int
-    checked: int  # detected tokens that occur often enough
+    checked: int
     occurrences: int
     on_them: int
     activations: int
     covered: int
-    holds: bool | None  # None where no token occurs often enough to say
+    holds: bool | None  # None where no token occurs often enough, or too little is kept to say
 
     @property
     def probability(self) -> float | None:
@@ -37,7 +40,7 @@ class Recheck:
 
     @property
     def covered_share(self) -> float | None:
-        """Share of the activations on the detected tokens."""
+        """Share of the activations known to be on the detected tokens."""
         return self.covered / self.activations if self.activations else None
 
 
@@ -46,13 +49,13 @@ def comparable(found: Store, other: Store) -> bool:
     return equal_shape(found, other) and found.run.model.vocabulary == other.run.model.vocabulary
 
 
-def recheck(found: Store, other: Store) -> tuple[Recheck, ...]:
-    """Every token detector of ``found`` in the layers of both, on the data of ``other``.
+def recheck(found: Store, other: Store, layers: Sequence[int]) -> tuple[Recheck, ...]:
+    """Every token detector of ``found`` in ``layers``, which both hold, on the data of ``other``.
 
     It holds where each of its detected tokens that occurs ``min_occurrences`` times there activates it 95% of the time,
     and all of them together account for 95% of its activations. A token that is not among the 20 that trigger it most
-    there counts as without activations. Empty where the stores are not ``comparable``; tokens whose texts differ are
-    taken as never occurring.
+    there activates it at most as often as the last of these: it is None where that leaves both possible. Empty where the
+    stores are not ``comparable``; tokens whose texts differ are taken as never occurring.
     """
     if not comparable(found, other):
         return ()
@@ -60,7 +63,7 @@ def recheck(found: Store, other: Store) -> tuple[Recheck, ...]:
     least = max(int(found.run.settings.get("min_occurrences", 1)), 1)
     same = np.zeros(len(totals), np.int8)  # whether a token's texts agree: 0 not looked at, 1 yes, -1 no
     made: list[Recheck] = []
-    for layer in sorted(set(found.layers()) & set(other.layers())):
+    for layer in layers:
         order = found.column(layer, "order")
         owners, tokens = found.column(layer, "detected_neuron"), found.column(layer, "detected_tokens")[:, 0]
         kept = order[owners] == 1
@@ -69,9 +72,12 @@ def recheck(found: Store, other: Store) -> tuple[Recheck, ...]:
             same[token] = 1 if found.vocabulary.text(token) == other.vocabulary.text(token) else -1
         agree = same[tokens] > 0
         listed, counts = other.column(layer, "top_unigrams")[:, :, 0], other.column(layer, "top_unigrams_count")
-        part = np.where(listed[owners] == tokens[:, None], counts[owners], 0).sum(axis=1, dtype=np.int64) * agree
+        is_it = listed[owners] == tokens[:, None]
+        part = np.where(is_it, counts[owners], 0).sum(axis=1, dtype=np.int64) * agree
         total = totals[tokens] * agree
-        made += _layer(layer, np.flatnonzero(order == 1), owners, part, total, total >= least, other)
+        last = np.where(listed[:, -1] == ABSENT, 0, counts[:, -1])[owners]  # with a place free, no other token has any
+        most = np.where(is_it.any(axis=1) | ~agree, part, np.minimum(last, total))
+        made += _layer(layer, np.flatnonzero(order == 1), owners, (part, most), total, total >= least, other)
     return tuple(made)
 
 
@@ -79,13 +85,15 @@ def _layer(
     layer: int,
     neurons: np.ndarray,
     owners: np.ndarray,
-    part: np.ndarray,
+    parts: tuple[np.ndarray, np.ndarray],
     total: np.ndarray,
-    checked: np.ndarray,
+    often: np.ndarray,
     other: Store,
 ) -> list[Recheck]:
-    """The token detectors ``neurons`` [N]; of each detected token [M] its neuron, activations, occurrences, whether
-    it occurs often enough."""
+    """The token detectors ``neurons`` [N]; of each detected token [M] its neuron, the least and the most activations it
+    can have, occurrences, whether it occurs often enough."""
+    least, most = parts
+    checked = often & (least == most)
     whole = other.column(layer, "ngram_activations")[neurons, 0].astype(np.int64)
 
     def summed(values: np.ndarray) -> np.ndarray:
@@ -94,14 +102,18 @@ def _layer(
             np.int64
         )
 
-    tokens, often, covered = summed(np.ones(len(owners))), summed(checked), summed(part)
-    fails = summed(checked & (100 * part < PERCENT * total))
-    holds = (fails == 0) & (100 * covered >= PERCENT * whole)
-    columns = (neurons, tokens, often, summed(total * checked), summed(part * checked), whole, covered, holds)
+    def holding(part: np.ndarray) -> np.ndarray:
+        fails = summed(often & (100 * part < PERCENT * total))
+        return (fails == 0) & (100 * summed(part) >= PERCENT * whole)
+
+    columns = (
+        *(neurons, summed(np.ones(len(owners))), summed(checked), summed(total * checked), summed(least * checked)),
+        *(whole, summed(least), summed(often) > 0, holding(least), holding(most)),
+    )
     made = []
-    for neuron, n, k, occurrences, on_them, activations, on_any, held in zip(
+    for neuron, n, k, occurrences, on_them, activations, on_any, any_often, surely, maybe in zip(
         *map(np.ndarray.tolist, columns), strict=True
     ):
-        verdict = bool(held) if k else None
+        verdict = bool(surely) if any_often and surely == maybe else None
         made.append(Recheck(layer, neuron, n, k, occurrences, on_them, activations, on_any, verdict))
     return made

@@ -15,6 +15,7 @@ _FOLDED: WeakKeyDictionary[Vocabulary, tuple[list[str], list[str]]] = WeakKeyDic
 _MATCHED: WeakKeyDictionary[Vocabulary, dict[Pattern, np.ndarray]] = WeakKeyDictionary()
 _REMEMBERED = 16  # patterns
 _ESCAPE = re.compile(r'\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([nrt"\\]))')
+_NAMED = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 _LETTERS = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\"}
 
 
@@ -28,6 +29,16 @@ class Pattern:
     def matches(self, text: str) -> bool:
         """Whether the pattern fits one text."""
         return text == self.text if self.exact else self.text.casefold() in text.casefold()
+
+
+def escape(text: str) -> str:
+    """A text as ``unescape`` reads it, on one line: what is not printable is written as an escape."""
+
+    def one(char: str) -> str:
+        code = ord(char)
+        return _NAMED.get(char) or (f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}")
+
+    return "".join(char if char.isprintable() else one(char) for char in text)
 
 
 def unescape(text: str) -> str:

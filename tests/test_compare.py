@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from figures_oracle import DETECTORS, figures, grams, read_layers
 from synthetic import make_store
@@ -16,6 +18,8 @@ from ffnscope.store.figures_changes import changes, equal_shape
 from ffnscope.store.figures_recheck import recheck
 from ffnscope.store.reader import Store
 from ffnscope.store.words import KINDS, POSITION_TYPES
+from ffnscope.tui.reports.comparison import comparison_document
+from ffnscope.tui.reports.gather import gather
 
 
 @pytest.fixture(scope="module")
@@ -136,23 +140,28 @@ def test_detectors_are_rechecked_on_the_other_stores_data(tmp_path, capsys):
             mine = [each.tokens[0] for each in neuron.detected]
             mine = [t for t in mine if a.vocabulary.text(t) == b.vocabulary.text(t)]
             often = [t for t in mine if tokens.count(t) >= 5]
-            assert row["checked"] == len(often) and row["occurrences"] == sum(tokens.count(t) for t in often)
-            assert row["on_them"] == sum(counts.get(t, 0) for t in often)
+            # Of a token that is not listed: none where places are free, else at most as many as the last has.
+            free = len(there.top_ngrams[0]) < 20
+            most = {t: counts.get(t, 0 if free else min(min(counts.values()), tokens.count(t))) for t in mine}
+            known = [t for t in often if counts.get(t, 0) == most[t]]
+            assert row["checked"] == len(known) and row["occurrences"] == sum(tokens.count(t) for t in known)
+            assert row["on_them"] == sum(counts.get(t, 0) for t in known)
             assert row["covered"] == sum(counts.get(t, 0) for t in mine)
-            wanted = None
-            if often:
-                wanted = all(counts.get(t, 0) >= 0.95 * tokens.count(t) for t in often)
-                wanted = wanted and row["covered"] >= 0.95 * there.ngram_activations[0]
-            assert row["holds"] == wanted
+            verdicts = {
+                all(of.get(t, 0) >= 0.95 * tokens.count(t) for t in often)
+                and sum(of.get(t, 0) for t in mine) >= 0.95 * there.ngram_activations[0]
+                for of in (counts, most)
+            }
+            assert row["holds"] == (verdicts.pop() if often and len(verdicts) == 1 else None)
     assert any(row["holds"] is False for row in rows)
 
 
 def test_every_detector_holds_on_its_own_data(stores):
     with Store.open(stores[0]) as one, Store.open(stores[2]) as deep:
-        checks = recheck(one, one)
+        checks = recheck(one, one, one.layers())
         assert checks and all(each.holds for each in checks)
         assert all(each.probability >= 0.95 and each.covered_share >= 0.95 for each in checks)
-        assert recheck(one, deep) == ()
+        assert recheck(one, deep, one.layers()) == ()
 
 
 def test_a_detector_that_is_activated_on_much_else_does_not_hold(stores):
@@ -164,14 +173,46 @@ def test_a_detector_that_is_activated_on_much_else_does_not_hold(stores):
             return super().column(layer, name) * (2 if name == "ngram_activations" else 1)
 
     with Store.open(stores[0]) as one:
-        checks = recheck(one, Noisy(one))
+        checks = recheck(one, Noisy(one), one.layers())
         assert {each.holds for each in checks} == {False}
         assert all(each.probability >= 0.95 and 0.4 < each.covered_share <= 0.5 for each in checks)
 
 
+@pytest.mark.parametrize(("last", "holds"), [(1, False), (10**6, None)])
+def test_tokens_that_are_not_listed_leave_open_what_they_can(stores, last, holds):
+    class Crowded(Store):
+        """Its places are taken by a token that no neuron detects, activated `last` times."""
+
+        def __init__(self, store):
+            self.__dict__.update(store.__dict__)
+
+        def column(self, layer, name):
+            array = super().column(layer, name)
+            if name == "top_unigrams":
+                detected = super().column(layer, "detected_tokens")
+                return np.full_like(array, np.setdiff1d(np.arange(self.run.model.vocabulary), detected)[0])
+            return np.full_like(array, last) if name == "top_unigrams_count" else array
+
+    with Store.open(stores[0]) as one:
+        checks = recheck(one, Crowded(one), one.layers())
+        assert {each.holds for each in checks} == {holds}
+        assert {(each.checked, each.on_them, each.covered) for each in checks} == {(0, 0, 0)}
+
+
+def test_a_report_is_of_one_moment_of_a_growing_store(tmp_path, monkeypatch):
+    """The run ends while the figures are read."""
+    path = make_store(tmp_path / "s.ffn", layers=3, neurons=160, complete=False)
+    with Store.open(path) as store:
+        read = gather(store)
+        monkeypatch.setattr(store, "progress", lambda: replace(Store.progress(store), state="complete"))
+        monkeypatch.setattr(store, "layers", lambda: (0, 1, 2))
+        document = comparison_document([replace(read, label="a"), replace(read, label="b")])
+        assert sum("Unfinished (collecting): layers 1-2 are missing" in text for text in document.warnings) == 2
+
+
 def test_a_store_with_itself_changes_nothing(stores):
     with Store.open(stores[0]) as one:
-        found = changes(one, one)
+        found = changes(one, one, one.layers())
         assert found.count("stayed") == len(found.detectors) > 0 and found.positions == ()
         assert found.kinds.sum() == found.kinds.trace() == found.neurons == 480
         assert all(each.common == len(set(each.tokens_before)) > 0 for each in found.detectors)
@@ -182,7 +223,7 @@ def test_shapes_that_differ_compare_curves_only(capsys, stores):
     with Store.open(stores[0]) as one, Store.open(stores[2]) as other:
         assert not equal_shape(one, other)
         with pytest.raises(UserError, match="equal shape"):
-            changes(one, other)
+            changes(one, other, one.layers())
 
 
 def test_unfinished_stores_compare_the_layers_of_both(capsys, stores, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import resource
 import shutil
+import socket
 import struct
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from synthetic import make_store
 from ffnscope.store.environment import open_environment
 from ffnscope.store.errors import UserError
 from ffnscope.store.reader import INDEX_KEY, LAYER_KEY, NEURON_KEY, Store
+from ffnscope.store.records import Progress
 from ffnscope.store.values import decode_array, decode_json, encode_array, encode_json
 from ffnscope.tui.cli import main
 
@@ -208,6 +210,36 @@ def _last(value: bytes, to: int) -> np.ndarray:
     array = decode_array(value).copy()
     array[-1] = to
     return array
+
+
+def test_detected_tokens_that_are_none(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    change(path, "columns", LAYER_KEY.pack(0) + b"detected_tokens", lambda v: encode_array(_last(v, 300)))
+    refused(path, capsys, ("export", "report", "compare O", "verify"))
+
+
+def test_curves_of_more_windows_than_there_are(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    neuron = alive(path)
+    change(path, "curves", NEURON_KEY.pack(0, neuron), lambda v: encode_array(decode_array(v) * 0 + 13))
+    with Store.open(path) as store, pytest.raises(UserError, match=r"damaged.*more windows than there are"):
+        store.curves(0, neuron)
+
+
+def test_a_process_that_no_system_has(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    progress = Progress("collecting", layers_done=1, layers_total=2, process=2**40, host=socket.gethostname())
+    put(path, "meta", b"progress", encode_json(progress.to_json()))
+    assert main(["info", str(path)]) == 0
+    assert "collecting" in capsys.readouterr().out
+
+
+def test_a_setting_of_a_vast_range_takes_no_memory(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    change(path, "meta", b"run", lambda v: encode_json(_setting_to(decode_json(v), "vast", [0, 1 << 40, 1 << 41])))
+    assert main(["info", str(path)]) == 0
+    assert f"vast 0,{1 << 40},{1 << 41}" in capsys.readouterr().out
+
+
+def _setting_to(run: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
+    run["settings"][name] = value
+    return run
 
 
 def test_lists_of_different_lengths(path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,22 +5,29 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Event
 
 import numpy as np
 import pytest
 import reference_forward as fwd
 import tiny_models as tm
 from exact import run
+from hypothesis import given
+from hypothesis import strategies as st
 from synthetic import make_store
+from textual.events import Paste
+from textual.widgets import Input
 
 from ffnscope.core.prompting import PromptModel
 from ffnscope.core.windows import DomainSource
 from ffnscope.store.errors import UserError
+from ffnscope.store.match import escape, unescape
 from ffnscope.store.reader import Store
 from ffnscope.tui.app import FfnscopeApp
 from ffnscope.tui.prompt_view import Labels, PromptView
-from ffnscope.tui.screens.prompt_run import PromptRun, unescape
+from ffnscope.tui.screens.prompt_run import PromptRun
 from ffnscope.tui.text import ASCII, UNICODE, visible
 from ffnscope.tui.widgets.pane import Pane
 
@@ -200,6 +207,94 @@ def test_escapes_in_the_line():
     assert unescape(r"a\nb\tc\\n\d") == "a\nb\tc\\n\\d"
 
 
+@given(st.text(st.characters(exclude_characters="\\")))
+def test_what_is_not_printable_is_kept_as_escapes(text):
+    assert escape(text).isprintable() and unescape(escape(text)) == text
+
+
+def test_two_texts_at_once_get_numbers_of_their_own(rules):
+    model = load(rules[0])
+    texts = ["the of and to in is", "was for that on the of", "to in", "and is was for"] * 4
+    alone = [model.run(text) for text in texts]
+    with ThreadPoolExecutor(4) as pool:
+        for one, other in zip(pool.map(model.run, texts), alone, strict=True):
+            np.testing.assert_array_equal(one.tokens, other.tokens)
+            for layer in other.layers:
+                np.testing.assert_array_equal(one.active[layer], other.active[layer])
+                np.testing.assert_array_equal(one.values[layer], other.values[layer])
+
+
+def test_a_text_that_nobody_waits_for_is_given_up_between_layers(rules):
+    model = load(rules[0])
+    whole = model.run("the of and")
+    asked = iter((False, True))
+    assert model.run("the of and", lambda: next(asked)) is None
+    after = model.run("the of and")
+    for layer in whole.layers:
+        np.testing.assert_array_equal(after.active[layer], whole.active[layer])
+
+
+def test_neurons_that_are_dead_in_the_store_come_first(rules):
+    result = load(rules[0]).run("the of and")
+    with Store.open(rules[0]) as store:
+        labels, dead = Labels(store), int(np.flatnonzero(store.column(1, "activations") == 0)[0])
+        result.active[1][2, dead], result.values[1][2, dead] = True, 0.53
+        others = [each for each in labels.firings(result, 2, (1,)) if not each.order and not each.position]
+        assert others[0].neuron == dead
+        view = PromptView(result, store.vocabulary.text, UNICODE)
+        assert view.firing(others[0], 60, False).text.split() == [f"L1N{dead}", "0.53", *["dead", "in", "the", "store"]]
+        pinned = labels.firing(1, dead, result, 1, pinned=True)
+        assert "dead" not in view.firing(pinned, 60, False).text
+
+
+def test_all_of_what_is_pasted_is_run(rules):
+    async def go():
+        app = FfnscopeApp([rules[0]], UNICODE)
+        async with app.run_test(size=(80, 24)) as pilot:
+            await pilot.pause(0.3)
+            await pilot.press("p")
+            field = app.screen.query_one(Input)
+            field.post_message(Paste("the\r\nof\u200c\rand\r"))
+            await pilot.pause(0.1)
+            assert field.value == r"the\nof\u200c\nand"
+            await pilot.press("enter")
+            await pilot.pause(0.1)
+            assert app.screen.prompt == "the\nof\u200c\nand"
+        app.close()
+
+    asyncio.run(go())
+
+
+def test_quitting_does_not_wait_for_a_text(rules, monkeypatch):
+    release, running, ended = Event(), Event(), []
+
+    def slow(self, text, unwanted):
+        running.set()
+        release.wait(60)
+        ended.append(unwanted())
+
+    monkeypatch.setattr(PromptModel, "run", slow)
+
+    async def go():
+        app = FfnscopeApp([rules[0]], UNICODE)
+        async with app.run_test(size=(80, 24)) as pilot:
+            await pilot.pause(0.3)
+            for key in TYPED:
+                await pilot.press(key)
+            while not running.is_set():
+                await pilot.pause(0.05)
+            await pilot.press("q")
+            await pilot.pause(0.1)
+        app.close()
+
+    asyncio.run(go())
+    assert not ended
+    release.set()
+    while not ended:
+        release.wait(0.01)
+    assert ended == [True]
+
+
 def walk(store, size, *keys, glyphs=UNICODE):
     """The screen's text lines after typing a prompt and keys, and the app's last screen name."""
 
@@ -261,7 +356,7 @@ def test_the_screen_says_that_the_model_is_not_here(tmp_path):
 
 
 def test_a_failure_of_the_model_does_not_end_the_browser(rules, monkeypatch):
-    def broken(self, text):
+    def broken(self, text, unwanted):
         raise RuntimeError("[/] out of memory\x1b[2J")
 
     monkeypatch.setattr(PromptModel, "run", broken)

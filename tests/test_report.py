@@ -268,4 +268,6 @@ def test_values_as_text():
         and shown(float("nan"), "number") == "-"
     )
     assert [exact(v) for v in (None, True, 3, 0.1, float("nan"), "a")] == ["", "true", "3", "0.1", "", "a"]
+    assert exact('=HYPERLINK("x")') == '\'=HYPERLINK("x")' and exact("-1+1") == "'-1+1" and exact(-1) == "-1"
+    assert exact("a\x1b[2J\n\x9b") == r"a\u001b[2J\n\u009b"
     assert layers_text((0, 1, 2, 5, 7, 8)) == "0-2,5,7-8" and layers_text(()) == ""

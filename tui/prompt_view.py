@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -39,7 +40,7 @@ class Firing:
     ngrams: tuple[tuple[int, ...], ...]  # detected, most frequent first
     value: float  # 0 where it is not activated
     expected: bool  # the tokens here are one of its n-grams
-    share: float  # of its largest activation in the store
+    share: float  # of its largest activation in the store, infinite where it is dead there
     mostly: tuple[int, ...] = ()  # tokens it is activated at most, of a neuron that is neither detector nor positional
     pinned: bool = False
 
@@ -88,7 +89,7 @@ class Labels:
         here = tuple(result.tokens[max(at - order + 1, 0) : at + 1].tolist()) if order else ()
         value = float(result.values[layer][at, neuron]) if layer in result.values else 0.0
         largest = float(columns["max_activation"][neuron])
-        share = value / largest if largest > 0 else 0.0
+        share = value / largest if largest > 0 else math.inf if value and math.isnan(largest) else 0.0
         top = columns["top_unigrams"][neuron, :MOSTLY, 0].tolist() if not order and not word else []
         mostly = tuple(token for token in top if token != ABSENT)
         words = f"{word} {strength}".strip()
@@ -96,7 +97,7 @@ class Labels:
 
     def firings(self, result: PromptResult, at: int, layers: Sequence[int]) -> list[Firing]:
         """The detectors and positional neurons activated at token ``at``, by layer, those that detect it first; then the
-        OTHERS of the layer's other neurons that come nearest to their largest activation in the store."""
+        OTHERS of the layer's other neurons that come nearest to their largest activation in the store, dead ones first."""
         out: list[Firing] = []
         for layer in layers:
             found = self.labelled(layer)
@@ -105,6 +106,7 @@ class Labels:
             out += sorted(made, key=lambda each: (not each.expected, not each.order, -each.value, each.neuron))
             largest = self._columns(layer)["max_activation"]
             rest = result.values[layer][at] / np.where(largest > 0, largest, np.inf)
+            rest[np.isnan(largest) & result.active[layer][at]] = np.inf
             rest[found] = 0
             strongest = np.argsort(-rest, kind="stable")[:OTHERS]
             out += [self.firing(layer, int(n), result, at) for n in strongest if rest[n] > 0]
@@ -155,7 +157,9 @@ class PromptView:
                 made.token(self.text(token), "token" if each.expected else "text")
             made.add(" ")
         made.add(each.position + " ", "position")
-        if not each.order and not each.position:
+        if math.isinf(each.share):
+            made.add("dead in the store", "faint")
+        elif not each.order and not each.position:
             made.add(f"{percent(each.share):>5} of its maximum, mostly at ", "faint")
             for token in each.mostly:
                 made.token(self.text(token), "dim").add(" ")

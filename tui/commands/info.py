@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from itertools import pairwise
 from typing import Annotated, Any
 
 import typer
@@ -17,7 +18,8 @@ def info(
 ) -> None:
     """Model, corpus, settings, progress and size on disk."""
     with open_store(store) as opened:
-        layers, progress, run = opened.layers(), opened.progress(), opened.run
+        # In this order: a run that ends between the two is then complete with all of its layers.
+        progress, layers, run = opened.progress(), opened.layers(), opened.run
         if as_json:
             facts = {
                 "store": str(opened.path),
@@ -77,7 +79,7 @@ def _lines(store: Any, run: Any, progress: Any, layers: tuple[int, ...]) -> list
 
 def _setting(value: Any) -> str:
     if isinstance(value, list) and value and all(isinstance(each, int) for each in value):
-        whole = value == list(range(value[0], value[-1] + 1)) and len(value) > 2
+        whole = len(value) > 2 and all(b == a + 1 for a, b in pairwise(value))
         return f"{value[0]}-{value[-1]}" if whole else ",".join(map(str, value))
     return str(value)
 
@@ -114,6 +116,6 @@ def _runs(progress: Any) -> bool:
         os.kill(progress.process, 0)
     except ProcessLookupError:
         return False
-    except OSError:
+    except (OSError, OverflowError):
         return True
     return True

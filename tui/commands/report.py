@@ -36,11 +36,12 @@ def report(
 
     with open_store(store) as opened:
         whole = csv is not None or as_json
-        document = report_document(gather(opened, every_range=whole))
+        read = gather(opened, every_range=whole)
+        document = report_document(read)
         if split:
             from ffnscope.tui.reports.split import split_section
 
-            document = replace(document, sections=(*document.sections, split_section(opened)))
+            document = replace(document, sections=(*document.sections, split_section(opened, read.layers)))
         deliver(document, csv, html, as_json, overwrite)
 
 

@@ -39,13 +39,13 @@ def about(store: Store) -> tuple[tuple[str, str], ...]:
     )  # fmt: skip
 
 
-def warnings(store: Store, figures: ModelFigures) -> tuple[str, ...]:
-    """Sentences that stand before every figure."""
+def warnings(store: Store, figures: ModelFigures, state: str) -> tuple[str, ...]:
+    """Sentences that stand before every figure. ``state`` is that of the run when the figures were read."""
     said, run = [], store.run
     if figures.missing:
         there = len(figures.layers)
         said.append(
-            f"Unfinished ({store.progress().state}): layers {layers_text(figures.missing)} are missing; everything here "
+            f"Unfinished ({state}): layers {layers_text(figures.missing)} are missing; everything here "
             f"is of the {there} of {len(figures.planned)} that are there."
         )
     elif not figures.whole:

@@ -14,7 +14,7 @@ def report_document(read: Gathered) -> Document:
     return Document(
         f"ffnscope report: {read.store.run.model.name}",
         about(read.store),
-        warnings(read.store, read.figures),
+        warnings(read.store, read.figures, read.state),
         findings(read.figures),
         sections(read),
     )

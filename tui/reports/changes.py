@@ -26,7 +26,8 @@ _NEURON = Column("neuron", "neuron in its layer, from 0", "layer")
 
 def change_section(before: Gathered, after: Gathered) -> Section:
     """Token detectors, kinds and positional types of ``before`` in ``after``. Of equal shape, else UserError."""
-    found, checks = changes(before.store, after.store), recheck(before.store, after.store)
+    layers = tuple(sorted(set(before.layers) & set(after.layers)))
+    found, checks = changes(before.store, after.store, layers), recheck(before.store, after.store, layers)
     a, b = before.label, after.label
     tables = [_detectors_shown(found, a, b)] if found.detectors else []
     shown = (
@@ -84,8 +85,8 @@ def _rechecked(checks: Sequence[Recheck], a: str, b: str) -> str:
     low, high = interval(held, len(said))
     few = f"; too few detectors ({len(said)}) to say more" if len(said) < MIN_DETECTORS else ""
     return (
-        f"Re-checked on the data of {b} (ours): of the {count(len(said))} token detectors of {a} whose tokens occur there "
-        f"often enough, {count(held)} hold ({percent(held / len(said), 1)}; 95% interval {percent(low, 1)} to "
+        f"Re-checked on the data of {b} (ours): of the {count(len(said))} token detectors of {a} of which enough "
+        f"is known there, {count(held)} hold ({percent(held / len(said), 1)}; 95% interval {percent(low, 1)} to "
         f"{percent(high, 1)}{few})."
     )
 
@@ -95,13 +96,18 @@ def _rechecks(checks: Sequence[Recheck], pair: str) -> Table:
         _LAYER,
         _NEURON,
         Column("tokens", "tokens that it detects in the first store"),
-        Column("checked", "of them, those that occur min_occurrences times in the second"),
+        Column(
+            "checked", "of them, those that occur min_occurrences times in the second, which keeps their activations"
+        ),
         Column("occurrences", "occurrences of these in the second"),
         Column("on_them", "activations on these in the second"),
         Column("probability", "on_them / occurrences", "share"),
         Column("activations", "activations that have a unigram in the second"),
-        Column("covered", "of them, those on the detected tokens", "count"),
-        Column("holds", "whether every checked token has 95% and all tokens cover 95%; empty where none is checked"),
+        Column("covered", "of them, those known to be on the detected tokens", "count"),
+        Column(
+            "holds",
+            "whether every token that occurs often enough has 95% and all tokens cover 95%; empty where too little is known",
+        ),
     )
     rows = [
         (

@@ -22,7 +22,9 @@ Measure = Callable[[LayerFigures], float | None]
 def comparison_document(stores: Sequence[Gathered]) -> Document:
     """The comparison of two or more stores, whose labels are their letters."""
     facts = [(f"{store.label}: {name}", value) for store in stores for name, value in about(store.store)]
-    cautions = [f"{store.label}: {text}" for store in stores for text in warnings(store.store, store.figures)]
+    cautions = [
+        f"{store.label}: {text}" for store in stores for text in warnings(store.store, store.figures, store.state)
+    ]
     pairs = [(a, b) for a, b in pairwise(stores) if equal_shape(a.store, b.store)]
     sections = [overall(stores), sparsity(stores), detection(stores), suppression(stores), positions(stores)]
     sections += [change_section(a, b) for a, b in pairs]
@@ -105,7 +107,7 @@ def _overall(store: Gathered) -> tuple[Value, ...]:
         by_type[kind] = by_type.get(kind, 0) + number
     return (
         store.label,
-        store.store.path.name,
+        store.store.path.resolve().name,
         run.model.name,
         run.model.layers,
         layers_text(tuple(x.layer for x in figures.layers)) or "none",

@@ -46,10 +46,16 @@ class Gathered:
 
     label: str  # what to call it beside others
     store: Store
+    state: str  # of its progress, before the figures were read
     figures: ModelFigures
     ranges: tuple[Ranges, ...] = ()
     oscillating: dict[int, int] = field(default_factory=dict)  # strong oscillatory neurons of each layer that has any
     examples: tuple[Example, ...] = ()
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The layers that were read: a store that is still written may have more by now."""
+        return tuple(each.layer for each in self.figures.layers)
 
     @property
     def drawn(self) -> tuple[Ranges, ...]:
@@ -61,6 +67,7 @@ class Gathered:
 def gather(store: Store, label: str = "", every_range: bool = False) -> Gathered:
     """Read what a report shows. ``every_range``: the ranges of every strong oscillatory neuron, not only of the first
     RANGE_ROWS of the layer that has most of them. Raises UserError for a damaged store."""
+    state = store.progress().state
     figures = model_figures(store)
     neurons = {layer.layer: _strong_oscillatory(store, layer.layer) for layer in figures.layers}
     neurons = {layer: found for layer, found in neurons.items() if len(found)}
@@ -73,7 +80,7 @@ def gather(store: Store, label: str = "", every_range: bool = False) -> Gathered
         Ranges(layer, neuron, _ranges(store, layer, neuron)) for layer in wanted for neuron in wanted[layer].tolist()
     )
     counts = {layer: len(found) for layer, found in neurons.items()}
-    return Gathered(label, store, figures, ranges, counts, _examples(store, figures))
+    return Gathered(label, store, state, figures, ranges, counts, _examples(store, figures))
 
 
 def _most(counts: dict[int, int]) -> int | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ffnscope.store.errors import UserError
@@ -29,11 +31,11 @@ NOTE = (
 )
 
 
-def split_section(store: Store) -> Section:
+def split_section(store: Store, layers: Sequence[int]) -> Section:
     """Detectors found on one half of the windows, confirmed on the other; a row a layer and order that has any."""
     rows: list[tuple[Value, ...]] = []
     whole = np.zeros((len(DETECTORS), 3), np.int64)
-    for layer in store.layers():
+    for layer in layers:
         order, held = store.column(layer, "split_order"), store.column(layer, "split_held")
         for index, kind in enumerate(DETECTORS):
             numbers = np.bincount(held[order == index + 1], minlength=3)[:3]

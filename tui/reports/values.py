@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 
+from ffnscope.store.match import escape
 from ffnscope.tui.reports.document import Value
 from ffnscope.tui.text import UNICODE, Glyphs, count, freq, percent, visible
+
+_CONTROL = re.compile("[\\x00-\\x1f\\x7f-\\x9f]")
+FORMULA = ("=", "+", "-", "@")  # what a spreadsheet takes a cell for that begins so
 
 
 def shown(value: Value, style: str, glyphs: Glyphs = UNICODE) -> str:
@@ -30,11 +35,15 @@ def shown(value: Value, style: str, glyphs: Glyphs = UNICODE) -> str:
 
 
 def exact(value: Value) -> str:
-    """A value as a file holds it: floats so that they read back the same, nothing for none."""
+    """A value as a file holds it: floats so that they read back the same, nothing for none; a text so that neither
+    terminals nor spreadsheets act on it."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, str):
+        text = _CONTROL.sub(lambda found: escape(found[0]), value)
+        return f"'{text}" if text.startswith(FORMULA) else text
     return repr(value) if isinstance(value, float) else str(value)
 
 

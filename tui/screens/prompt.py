@@ -15,6 +15,7 @@ from textual.widgets import Input, Static
 from textual.worker import get_current_worker
 
 from ffnscope.store.errors import UserError
+from ffnscope.store.match import escape
 from ffnscope.tui.lines import Line, clip, line, rule, wrap
 from ffnscope.tui.screens.helped import Helped
 from ffnscope.tui.text import UNICODE, Glyphs, visible
@@ -27,9 +28,25 @@ LINE_HELP = Binding("ctrl+o", "help", "Help", id="line-help", show=False)
 Answer = Callable[[str], Sequence[Line]]
 
 
+def printable(text: str) -> str:
+    """A text without what is not printable."""
+    return "".join(char for char in text if char.isprintable())
+
+
+class Escaping(Input):
+    """A line that takes all lines of what is pasted, as escapes."""
+
+    def on_paste(self, event: events.Paste) -> None:
+        """The line break at the end is of copying, not of the text."""
+        event.prevent_default()
+        event.stop()
+        text = event.text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n")  # terminals send CR
+        self.replace(escape(text), *self.selection)
+
+
 class Prompt(Helped, ModalScreen[str | None], inherit_bindings=False):
     """Asks for one line. `answer` (run in a thread) says what the text so far means; `accept` returns what is wrong with
-    it, or None; `complete` what its last word could become."""
+    it, or None; `complete` what its last word could become. `escapes`: what is not printable is kept, as an escape."""
 
     BINDINGS = [
         Binding("escape,ctrl+g", "leave", "Leave", id="cancel", show=False),
@@ -57,6 +74,7 @@ class Prompt(Helped, ModalScreen[str | None], inherit_bindings=False):
         accept: Callable[[str], str | None] | None = None,
         complete: Callable[[str], list[str]] | None = None,
         recall: Sequence[str] = (),
+        escapes: bool = False,
     ):
         super().__init__()
         self.label, self.value, self.hint = label, value, hint
@@ -65,6 +83,7 @@ class Prompt(Helped, ModalScreen[str | None], inherit_bindings=False):
         self._lines: list[Line] = [line((hint, "dim"))] if hint else []
         self._timer: Timer | None = None
         self._recall, self._recalled = [*recall], len(recall)
+        self._cleaned, self._input = (escape, Escaping) if escapes else (printable, Input)
         self._offered: str | None = None  # the text whose completions are shown
 
     def compose(self) -> ComposeResult:
@@ -73,7 +92,7 @@ class Prompt(Helped, ModalScreen[str | None], inherit_bindings=False):
             yield Pane(self._draw, id="answer")
             with Horizontal(classes="entry"):
                 yield Static(f" {self.label} ", classes="label", markup=False)
-                field = Input(self.value, select_on_focus=False, id="field")
+                field = self._input(self.value, select_on_focus=False, id="field")
                 field.cursor_blink = False
                 yield field
 
@@ -101,9 +120,9 @@ class Prompt(Helped, ModalScreen[str | None], inherit_bindings=False):
     def on_input_changed(self, event: Input.Changed) -> None:
         """Answer a moment after the last key."""
         event.stop()
-        clean = "".join(char for char in event.value if char.isprintable())
-        if clean != event.value:
-            event.input.value = clean
+        if (clean := self._cleaned(event.value)) != event.value:
+            at = len(self._cleaned(event.value[: event.input.cursor_position]))
+            event.input.value, event.input.cursor_position = clean, at
             return
         if self._timer:
             self._timer.stop()

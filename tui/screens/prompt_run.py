@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from textual import events, work
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal
 from textual.message import Message
 
 from ffnscope.store.errors import UserError
+from ffnscope.store.match import unescape
 from ffnscope.tui.lines import BLANK, Line, Part, Writer, clip, framed, line, rule, wrap
 from ffnscope.tui.prompt_models import model_of, prompts_of
 from ffnscope.tui.prompt_view import Firing, Labels, PromptView, each_name
@@ -29,15 +31,8 @@ if TYPE_CHECKING:
     from ffnscope.core.prompting import PromptResult
 
 WIDE = 110  # columns from which list and bars stand side by side
-HINT = r"a text for the store's model; \n is a newline, \t a tab; up: earlier texts"
-_ESCAPES = {"n": "\n", "t": "\t", "\\": "\\"}
-
+HINT = r"a text for the store's model; \n is a newline, \t a tab, \uXXXX any character; up: earlier texts"
 Jump = Callable[[int, int], None]
-
-
-def unescape(text: str) -> str:
-    r"""The text that was meant: `\n` is a newline, `\t` a tab, `\\` a backslash."""
-    return re.sub(r"\\([nt\\])", lambda found: _ESCAPES[found[1]], text)
 
 
 def ask(browser: Any) -> None:
@@ -51,7 +46,7 @@ def ask(browser: Any) -> None:
                 asked.append(text)
             browser.app.push_screen(PromptRun(session, unescape(text), session.model.key, browser.jump))
 
-    browser.app.push_screen(Prompt("prompt", glyphs=session.glyphs, hint=HINT, recall=asked), given)
+    browser.app.push_screen(Prompt("prompt", glyphs=session.glyphs, hint=HINT, recall=asked, escapes=True), given)
 
 
 class PromptRun(Pager, inherit_bindings=True):
@@ -101,6 +96,7 @@ class PromptRun(Pager, inherit_bindings=True):
         self._begun = time.monotonic()
         self._first = 0
         self._beside = True
+        self._left = Event()
 
     def compose(self) -> ComposeResult:
         """The text; below it the list and the chosen neuron along the text; the keys."""
@@ -129,22 +125,33 @@ class PromptRun(Pager, inherit_bindings=True):
 
     def on_mount(self) -> None:
         """Load and run in the background; meanwhile say for how long."""
-        self.run_prompt()
+        # No worker: quitting would wait for it, and a large model takes minutes to load.
+        Thread(target=self._run_prompt, daemon=True).start()
         self.set_interval(1.0, lambda: None if self.view or self.failed else self.refresh_content())
 
-    @work(thread=True, exclusive=True, group="prompt")
-    def run_prompt(self) -> None:
-        """Load the model where it is not loaded yet, and run the text."""
+    def on_unmount(self) -> None:
+        """Nobody waits for the text any longer."""
+        self._left.set()
+
+    def _run_prompt(self) -> None:
+        """In a thread: load the model where it is not loaded yet, and run the text."""
         try:
             model = model_of(self.session)
-            self.post_message(self.Loaded())
-            result = model.run(self.prompt)
-            self.labels.read([layer for layer in result.layers if layer in self.session.layers])
-            self.post_message(self.Ran(result))
+            self._say(self.Loaded())
+            result = model.run(self.prompt, self._left.is_set)
+            if result is not None:
+                self.labels.read([layer for layer in result.layers if layer in self.session.layers])
+                self._say(self.Ran(result))
         except UserError as error:
-            self.post_message(self.Ran(None, str(error)))
+            self._say(self.Ran(None, str(error)))
         except Exception as error:  # of torch or the model's own code: marks and notes must outlive it
-            self.post_message(self.Ran(None, f"the model failed ({type(error).__name__}: {error})"))
+            self._say(self.Ran(None, f"the model failed ({type(error).__name__}: {error})"))
+
+    def _say(self, message: Message) -> None:
+        if not self._left.is_set():
+            # The browser may end between the two lines, and its loop with it.
+            with suppress(RuntimeError):
+                self.post_message(message)
 
     def on_prompt_run_loaded(self) -> None:
         """Say so."""
@@ -229,7 +236,8 @@ class PromptRun(Pager, inherit_bindings=True):
                 rows.append((-1, line((f" layer {layer}", "dim"), (f"  {count(active)} activated", "faint"))))
             rows.append((index, self.view.firing(each, width, index == self.cursor)))
         if not self.firings or self.firings[-1].pinned:
-            rows.append((-1, line((" no neuron is activated at this token", "dim"))))
+            none = "no neuron is activated at this token" if self._layers else "no layer is finished yet"
+            rows.append((-1, line((f" {none}", "dim"))))
         room = max(height - 1, 1)
         here = next((i for i, (index, _) in enumerate(rows) if index == self.cursor), 0)
         if not self._first + 1 <= here < self._first + room:
