@@ -18,8 +18,8 @@ _LARGEST_BATCH = 1 << 20
 _FAILS = "the model's tokenizer cannot tokenise this text"
 ANCHOR = "a"  # a letter put before a later part of a document
 _LONGEST_WHOLE = 1 << 22  # characters of a document tokenised in one go where its words hang together
-# ASCII letters only: in byte-level BPE others may be the last byte of a full stop, with a line's end behind it.
-_LETTER_THEN_SPACE = re.compile("[A-Za-z][ĠĊĉč▁\\s]")
+# In byte-level BPE ASCII letters only: others may be the last byte of a full stop, with a line's end behind it.
+_LETTER_THEN_SPACE = re.compile(r"[A-Za-z][ĠĊĉč]|[^\W\d_][▁\s]")
 
 
 def encode_parts(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import importlib.util
+import itertools
 import json
 import logging
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.dynamic_module_utils import get_relative_import_files
 
 from ffnscope.core.checkpoint import weight_files
 from ffnscope.core.corpus_tokens import tokenizer_failures
@@ -229,7 +231,7 @@ def choose_dtype(name: str, source: ModelSource, device: torch.device) -> torch.
 def fingerprint(source: ModelSource) -> str:
     """sha256 (hex) over configuration and weights, every byte of them: an edit may touch a single row of one matrix.
 
-    And over the model's own code, where ``--trust-remote-code`` lets that run.
+    And over the code in the model's folder, where ``--trust-remote-code`` lets that run.
     """
     digest = hashlib.sha256()
     config = source.config.to_dict()
@@ -256,9 +258,19 @@ def model_files(source: ModelSource) -> list[Path]:
 
 
 def _own_code(source: ModelSource) -> list[Path]:
-    folder = _files_folder(source)
-    runs = source.trust_remote_code and getattr(source.config, "auto_map", None)
-    return sorted(folder.glob("*.py")) if runs and folder is not None else []
+    """Of the model's folder: the modules that its configuration names, and those that they import from there."""
+    folder, named = _files_folder(source), getattr(source.config, "auto_map", None)
+    if not source.trust_remote_code or not named or folder is None:
+        return []
+    found: set[str] = set()
+    for value in itertools.chain.from_iterable(
+        each if isinstance(each, list | tuple) else [each] for each in named.values()
+    ):
+        home, _, name = str(value or "").rpartition("--")
+        module = folder / f"{name.split('.')[0]}.py"
+        if home in ("", source.name) and module.is_file():
+            found |= {str(module), *get_relative_import_files(str(module))}
+    return sorted(map(Path, found))
 
 
 def _files_folder(source: ModelSource) -> Path | None:

@@ -232,6 +232,7 @@ class LayeredModel:
             bias = torch.zeros_like(rows[0]) if module.bias is None else module.bias.float()
             # Roundings to 8 bits and more pass; another scale, or rounding to a few values, does not.
             allowed = 2**-6 * (rows.abs().amax(1) + bias.abs().amax())
+            # What is not finite passes here: the sums over the weights end the run, and say so.
             wrong = (added - bias - rows).abs().amax(1) > allowed
             if not bool(wrong.any()):
                 return

@@ -8,6 +8,7 @@ import torch
 from ffnscope.core.extremes import extremes
 
 BLOCK_CELLS = 1 << 24  # projections held at a time
+FEWEST_ROWS = 4  # of a block
 
 
 @torch.inference_mode()
@@ -31,14 +32,19 @@ def project(
     values = {name: np.empty((count, kept), np.float32) for name in ids}
     projections, ranks = np.zeros(len(tokens), np.float32), np.zeros(len(tokens), np.uint32)
     unembedding, outputs = unembedding.float(), outputs.float()
-    # Blocks of one size: of a block of very few rows, kernels sum the columns in orders that differ, and ties break.
+    # Blocks of one size, none very small: of 1 to 3 rows, kernels sum the columns in orders that differ, and ties break.
     blocks = max(1, -(-count // max(1, BLOCK_CELLS // vocabulary)))
     block = max(1, -(-count // blocks))
-    buffer = torch.empty(min(block, count), vocabulary, device=outputs.device)
+    buffer = torch.empty(max(min(block, count), FEWEST_ROWS), vocabulary, device=outputs.device)
+    if count < FEWEST_ROWS:
+        outputs = torch.nn.functional.pad(outputs, (0, 0, 0, FEWEST_ROWS - count))
     for first in range(0, count, block):
         last = min(first + block, count)
-        part = buffer[: last - first]
-        torch.mm(outputs[first:last], unembedding.T, out=part)
+        end = max(last, FEWEST_ROWS)
+        begin = min(first, end - FEWEST_ROWS)
+        part = buffer[: end - begin]
+        torch.mm(outputs[begin:end], unembedding.T, out=part)
+        part = part[first - begin : last - begin]
         rows = slice(first, last)
         values["promoted"][rows], ids["promoted"][rows], values["suppressed"][rows], ids["suppressed"][rows] = extremes(
             part, kept

@@ -58,6 +58,8 @@ class PromptModel:
         """
         source = _find(run)
         if fingerprint(source) != run.model.fingerprint:
+            if getattr(source.config, "auto_map", None):
+                raise UserError(f"{source.name}: has code of its own, which a prompt does not run")
             raise UserError(
                 f"{source.name}: is not the model that this store was collected from ({run.model.name}, fingerprint "
                 f"{run.model.fingerprint[:16]}); put that one there"

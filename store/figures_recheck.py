@@ -9,7 +9,6 @@ import numpy as np
 
 from ffnscope.store.figures_changes import equal_shape
 from ffnscope.store.reader import Store
-from ffnscope.store.schema import ABSENT
 
 PERCENT = 95
 
@@ -54,8 +53,8 @@ def recheck(found: Store, other: Store, layers: Sequence[int]) -> tuple[Recheck,
 
     It holds where each of its detected tokens that occurs ``min_occurrences`` times there activates it 95% of the time,
     and all of them together account for 95% of its activations. A token that is not among the 20 that trigger it most
-    there activates it at most as often as the last of these: it is None where that leaves both possible. Empty where the
-    stores are not ``comparable``; tokens whose texts differ are taken as never occurring.
+    there activates it at most as often as the last of these, and as these leave: it is None where that leaves both
+    possible. Empty where the stores are not ``comparable``; tokens whose texts differ are taken as never occurring.
     """
     if not comparable(found, other):
         return ()
@@ -75,8 +74,9 @@ def recheck(found: Store, other: Store, layers: Sequence[int]) -> tuple[Recheck,
         is_it = listed[owners] == tokens[:, None]
         part = np.where(is_it, counts[owners], 0).sum(axis=1, dtype=np.int64) * agree
         total = totals[tokens] * agree
-        last = np.where(listed[:, -1] == ABSENT, 0, counts[:, -1])[owners]  # with a place free, no other token has any
-        most = np.where(is_it.any(axis=1) | ~agree, part, np.minimum(last, total))
+        # One that is not listed has no more than the last that is, and than the listed ones leave.
+        left = np.maximum(other.column(layer, "ngram_activations")[:, 0] - counts.sum(axis=1, dtype=np.int64), 0)
+        most = np.where(is_it.any(axis=1) | ~agree, part, np.minimum(np.minimum(counts[:, -1], left)[owners], total))
         made += _layer(layer, np.flatnonzero(order == 1), owners, (part, most), total, total >= least, other)
     return tuple(made)
 

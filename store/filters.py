@@ -21,7 +21,7 @@ POSITIONS = (*POSITION_TYPES[1:], *reversed(POSITION_STRENGTHS[1:]), "any", "non
 TEXTS = ("detects", "promotes", "suppresses")
 FLAGS = ("marked", "noted")
 _SIGNS = re.compile("<=|>=|!=|<|>|=")
-_NUMBER = re.compile(r"[+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:e[+-]?\d+)?", re.IGNORECASE)
+_NUMBER = re.compile(r"[+-]?(?:\d+(?:_\d+)*\.?\d*|\.\d+)(?:e[+-]?\d+)?", re.IGNORECASE)
 _UNITS = {"": 1, "k": 1000, "m": 1_000_000, "%": 0.01}
 _LARGEST = 2**63 - 1
 _LONGEST = 400  # characters of a number, more than any of the columns' can have

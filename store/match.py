@@ -32,7 +32,7 @@ class Pattern:
 
 
 def escape(text: str) -> str:
-    """A text as ``unescape`` reads it, on one line: what is not printable is written as an escape."""
+    """A text on one line: what is not printable is written as an escape that ``unescape`` reads. Backslashes stay."""
 
     def one(char: str) -> str:
         code = ord(char)

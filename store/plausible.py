@@ -56,8 +56,10 @@ def check_column(name: str, array: np.ndarray, run: RunInfo, owners: tuple[int, 
         raise DamagedValueError(f"is {array.dtype}{list(array.shape)}, not {np.dtype(spec.dtype)}{list(shape)}")
     if name in _CODES and array.max(initial=0) >= len(_CODES[name]):
         raise DamagedValueError("holds codes that stand for nothing")
-    if name == "detected_tokens" and ((array != ABSENT) & (array >= run.model.vocabulary)).any():
-        raise DamagedValueError("names tokens that are none")
+    if name == "detected_tokens":
+        known = array < run.model.vocabulary
+        if not (known | (array == ABSENT)).all() or not known[:, :1].all():
+            raise DamagedValueError("names tokens that are none")
     if name == "detected_neuron" and len(array) and (array[-1] >= sizes["F"] or (array[1:] < array[:-1]).any()):
         raise DamagedValueError("names neurons that are none, or out of order")
 

@@ -59,6 +59,12 @@ class Not(Term):
         return None if held is None else ~held
 
 
+def _is_float32(number: float) -> bool:
+    """Whether a number lies in float32's range, to which numpy casts what an array of it is compared with."""
+    limits = np.finfo(np.float32)
+    return not number or float(limits.smallest_subnormal) <= abs(number) <= float(limits.max)
+
+
 @dataclass(frozen=True)
 class Compare(Term):
     """A column compared with numbers: one of them must hold (with ``!=`` all). What has no value never holds."""
@@ -69,6 +75,8 @@ class Compare(Term):
 
     def holds(self, values: np.ndarray) -> np.ndarray:
         """[N] bool over any values."""
+        if values.dtype == np.float32 and not all(map(_is_float32, self.numbers)):
+            values = values.astype(np.float64)
         each = [COMPARE[self.sign](values, number) for number in self.numbers]
         held = np.logical_and.reduce(each) if self.sign == "!=" else np.logical_or.reduce(each)
         return held & ~np.isnan(values) if values.dtype.kind == "f" else held

@@ -278,6 +278,11 @@ def test_collect_passes_every_option_on(capsys, monkeypatch, tmp_path):
     }
 
 
+def test_no_command_shows_the_help_and_says_so(capsys):
+    code, out, err = run(capsys)
+    assert code == 2 and "collect" in out and "no command given" in one_line(err)
+
+
 def test_demo_says_how_to_go_on_where_no_browser_can_run(store):
     code, sent = on_a_terminal("demo", "--store", store, TERM="dumb")
     assert code == 0 and "opens the browser" in sent

@@ -140,9 +140,10 @@ def test_detectors_are_rechecked_on_the_other_stores_data(tmp_path, capsys):
             mine = [each.tokens[0] for each in neuron.detected]
             mine = [t for t in mine if a.vocabulary.text(t) == b.vocabulary.text(t)]
             often = [t for t in mine if tokens.count(t) >= 5]
-            # Of a token that is not listed: none where places are free, else at most as many as the last has.
-            free = len(there.top_ngrams[0]) < 20
-            most = {t: counts.get(t, 0 if free else min(min(counts.values()), tokens.count(t))) for t in mine}
+            # Of a token that is not listed: none where places are free, else at most as many as the last has and are left.
+            left = there.ngram_activations[0] - sum(counts.values())
+            last = min(counts.values()) if len(counts) == 20 else 0
+            most = {t: counts.get(t, min(last, left, tokens.count(t))) for t in mine}
             known = [t for t in often if counts.get(t, 0) == most[t]]
             assert row["checked"] == len(known) and row["occurrences"] == sum(tokens.count(t) for t in known)
             assert row["on_them"] == sum(counts.get(t, 0) for t in known)
@@ -178,25 +179,39 @@ def test_a_detector_that_is_activated_on_much_else_does_not_hold(stores):
         assert all(each.probability >= 0.95 and 0.4 < each.covered_share <= 0.5 for each in checks)
 
 
-@pytest.mark.parametrize(("last", "holds"), [(1, False), (10**6, None)])
-def test_tokens_that_are_not_listed_leave_open_what_they_can(stores, last, holds):
-    class Crowded(Store):
-        """Its places are taken by a token that no neuron detects, activated `last` times."""
+@pytest.mark.parametrize(
+    ("left", "checked", "holds"), [(0, 21, False), (5, 20, False), (10, 20, None), (900, 20, False)]
+)
+def test_a_token_that_is_not_listed_leaves_open_what_it_can(stores, left, checked, holds):
+    """A neuron with 21 tokens of 10 occurrences each: 20 are listed with 10 activations, ``left`` more are on others."""
 
+    class Many(Store):
         def __init__(self, store):
             self.__dict__.update(store.__dict__)
 
         def column(self, layer, name):
             array = super().column(layer, name)
-            if name == "top_unigrams":
-                detected = super().column(layer, "detected_tokens")
-                return np.full_like(array, np.setdiff1d(np.arange(self.run.model.vocabulary), detected)[0])
-            return np.full_like(array, last) if name == "top_unigrams_count" else array
+            if name in ("detected_tokens", "detected_neuron"):
+                tokens = np.arange(1, 22)[:, None] if name == "detected_tokens" else np.zeros(21, np.uint32)
+                return tokens.astype(np.uint32)
+            made = np.zeros_like(array)
+            if name == "order":
+                made[0] = 1
+            elif name == "top_unigrams":
+                made[0, :, 0] = np.arange(1, 21)
+            elif name == "top_unigrams_count":
+                made[0] = 10
+            elif name == "ngram_activations":
+                made[0, 0] = 200 + left
+            return made
+
+        def unigram_totals(self):
+            return np.full(self.run.model.vocabulary, 10, np.uint32)
 
     with Store.open(stores[0]) as one:
-        checks = recheck(one, Crowded(one), one.layers())
-        assert {each.holds for each in checks} == {holds}
-        assert {(each.checked, each.on_them, each.covered) for each in checks} == {(0, 0, 0)}
+        (check,) = recheck(Many(one), Many(one), (0,))
+    assert (check.tokens, check.checked, check.holds) == (21, checked, holds)
+    assert (check.on_them, check.covered) == (200, 200)
 
 
 def test_a_report_is_of_one_moment_of_a_growing_store(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import warnings
 
 import numpy as np
 import pytest
@@ -157,7 +158,7 @@ def test_numbers_compare_as_the_float32_that_they_mean(store, sign, number):
         )
 
 
-@given(st.text(alphabet=st.sampled_from(list('kindfreq:<>=!|"-,. 01\\\x1b\néß[]')), max_size=30))
+@given(st.text(alphabet=st.sampled_from(list('kindfreq:<>=!|"-,. 01_m%\\\x1b\néß[]')), max_size=30))
 @settings(max_examples=300)
 def test_any_text_is_a_filter_or_one_clear_line(text):
     try:
@@ -166,6 +167,22 @@ def test_any_text_is_a_filter_or_one_clear_line(text):
         assert "\n" not in str(error) and "\x1b" not in str(error)
         assert 1 <= error.position <= len(text)
         assert not text[error.position - 1].isspace()
+
+
+@pytest.mark.parametrize("number", ["1_", "1__0", "1_.5", "5_k", "1_%", "_1", "1_e5"])
+def test_lines_under_digits_stand_between_them(store, number):
+    for column in ("acts", "freq", "max"):
+        with pytest.raises(FilterError):
+            parse_filter(f"{column}>{number}")
+    assert held(store, "acts>1_0") == held(store, "acts>10")
+
+
+def test_numbers_that_no_float32_can_be(store):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert held(store, "max<1e39") == held(store, "max>-1e39") == held(store, "kind:alive")
+        assert held(store, "freq>=1e-46") == held(store, "freq>0")
+        assert held(store, "freq<1e-46") == held(store, "freq=0")
 
 
 @given(st.text(max_size=40).filter(lambda text: text))

@@ -23,7 +23,9 @@ from ffnscope.store.environment import open_environment
 from ffnscope.store.errors import UserError
 from ffnscope.store.reader import INDEX_KEY, LAYER_KEY, NEURON_KEY, Store
 from ffnscope.store.records import Progress
+from ffnscope.store.schema import ABSENT
 from ffnscope.store.values import decode_array, decode_json, encode_array, encode_json
+from ffnscope.store.words import POSITION_STRENGTHS, POSITION_TYPES
 from ffnscope.tui.cli import main
 
 COMMANDS = ("info", "info --json", "export", "search the", "report", "report --json", "verify", "compare O")
@@ -215,13 +217,20 @@ def _last(value: bytes, to: int) -> np.ndarray:
 def test_detected_tokens_that_are_none(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     change(path, "columns", LAYER_KEY.pack(0) + b"detected_tokens", lambda v: encode_array(_last(v, 300)))
     refused(path, capsys, ("export", "report", "compare O", "verify"))
+    change(path, "columns", LAYER_KEY.pack(0) + b"detected_tokens", lambda v: encode_array(_last(v, ABSENT)))
+    refused(path, capsys, ("export", "report", "compare O", "verify"))
 
 
 def test_curves_of_more_windows_than_there_are(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     neuron = alive(path)
     change(path, "curves", NEURON_KEY.pack(0, neuron), lambda v: encode_array(decode_array(v) * 0 + 13))
-    with Store.open(path) as store, pytest.raises(UserError, match=r"damaged.*more windows than there are"):
-        store.curves(0, neuron)
+    for name, code in (
+        ("position_type", POSITION_TYPES.index("oscillatory")),
+        ("position_strength", POSITION_STRENGTHS.index("strong")),
+    ):
+        at = LAYER_KEY.pack(0) + name.encode()
+        change(path, "columns", at, lambda v, code=code: encode_array(np.full_like(decode_array(v), code)))
+    refused(path, capsys, ("report",))
 
 
 def test_a_process_that_no_system_has(path: Path, capsys: pytest.CaptureFixture[str]) -> None:

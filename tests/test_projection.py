@@ -77,3 +77,16 @@ def test_products_of_half_weights_are_made_in_float32(dtype: torch.dtype) -> Non
     for neuron in range(6):
         listed = dict(zip(found["promoted"][neuron].tolist(), found["promoted_projection"][neuron], strict=True))
         np.testing.assert_allclose([listed[t] for t in range(50)], whole[neuron], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("cells", [1, 400, 1 << 25])
+@pytest.mark.parametrize("F", [1, 2, 3, 5, 7])
+def test_equal_columns_tie_in_models_of_few_neurons(F: int, cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BLOCK_CELLS", cells)
+    rng = np.random.default_rng(F)
+    for d, V in ((8, 97), (17, 130), (64, 100)):
+        rows, E = rng.normal(size=(F, d)).astype(np.float32), rng.normal(size=(V, d)).astype(np.float32)
+        same = [0, 32, 48, V - 2, V - 1]
+        E[same] = 9 * rows[0]
+        found = project(torch.from_numpy(rows), torch.from_numpy(E), 5, *NOTHING)
+        assert found["promoted"][0].tolist() == same and len(set(found["promoted_projection"][0].tolist())) == 1

@@ -247,31 +247,33 @@ def test_neurons_that_are_dead_in_the_store_come_first(rules):
         assert "dead" not in view.firing(pinned, 60, False).text
 
 
-def test_all_of_what_is_pasted_is_run(rules):
+def test_all_of_what_is_pasted_is_run(rules, monkeypatch):
     async def go():
         app = FfnscopeApp([rules[0]], UNICODE)
         async with app.run_test(size=(80, 24)) as pilot:
             await pilot.pause(0.3)
             await pilot.press("p")
             field = app.screen.query_one(Input)
-            field.post_message(Paste("the\r\nof\u200c\rand\r"))
+            field.post_message(Paste("the\r\nof\u200c\\n\rand\r"))
             await pilot.pause(0.1)
-            assert field.value == r"the\nof\u200c\nand"
+            assert field.value == r"the\nof\u200c\\n\nand"
             await pilot.press("enter")
             await pilot.pause(0.1)
-            assert app.screen.prompt == "the\nof\u200c\nand"
+            assert app.screen.prompt == "the\nof\u200c\\n\nand"
         app.close()
 
+    monkeypatch.setattr(PromptRun, "_run_prompt", lambda screen: None)
     asyncio.run(go())
 
 
 def test_quitting_does_not_wait_for_a_text(rules, monkeypatch):
-    release, running, ended = Event(), Event(), []
+    release, running, ended, said = Event(), Event(), Event(), []
 
     def slow(self, text, unwanted):
         running.set()
         release.wait(60)
-        ended.append(unwanted())
+        said.append(unwanted())
+        ended.set()
 
     monkeypatch.setattr(PromptModel, "run", slow)
 
@@ -281,18 +283,45 @@ def test_quitting_does_not_wait_for_a_text(rules, monkeypatch):
             await pilot.pause(0.3)
             for key in TYPED:
                 await pilot.press(key)
-            while not running.is_set():
+            for _ in range(600):
+                if running.is_set():
+                    break
                 await pilot.pause(0.05)
+            assert running.is_set()
             await pilot.press("q")
             await pilot.pause(0.1)
         app.close()
 
     asyncio.run(go())
-    assert not ended
+    assert not ended.is_set()
     release.set()
-    while not ended:
-        release.wait(0.01)
-    assert ended == [True]
+    assert ended.wait(60) and said == [True]
+
+
+ENDLESS = """
+import sys, time
+import torch
+from ffnscope.tui import cli
+from ffnscope.tui.leaving import start
+
+def forever():
+    layer, values = torch.nn.Linear(64, 64), torch.zeros(64, 64)
+    layer.register_forward_hook(lambda *_: None)
+    while True:
+        layer(values)
+
+start(forever)
+time.sleep(0.3)
+sys.argv = ["ffnscope", *sys.argv[1:]]
+sys.exit(cli.program())
+"""
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["--version"], 0), (["info", "/nowhere"], 2)])
+def test_a_text_that_still_runs_does_not_spoil_the_end(arguments, code):
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", ENDLESS, *arguments], capture_output=True, text=True)
+        assert done.returncode == code and (done.stdout or done.stderr.count("\n") == 1)
 
 
 def walk(store, size, *keys, glyphs=UNICODE):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import redirect_stderr, suppress
 from typing import Annotated, Any
 
 import typer
@@ -22,6 +22,7 @@ from ffnscope.tui.commands.search import search
 from ffnscope.tui.commands.stores import leads
 from ffnscope.tui.commands.verify import verify
 from ffnscope.tui.commands.view import view
+from ffnscope.tui.leaving import leave
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -62,6 +63,11 @@ def options(
     ] = False,
 ) -> None:
     """See what the FFN neurons of a language model do: exact statistics in a store, and a terminal browser on it."""
+
+
+def program() -> int:
+    """The program ``ffnscope``: ``main``, and an end that does not wait for a prompt that still runs."""
+    return leave(main())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -137,8 +143,9 @@ def _is_usage_error(error: Any) -> bool:
 
 def _usage(error: Any) -> str:
     if type(error).__name__ == "NoArgsIsHelpError":
-        error.show()
-        return ""
+        with redirect_stderr(None):  # where typer puts an empty line
+            error.show()
+        return "no command given; `ffnscope demo` shows what there is to see"
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "ffnscope"
     return f"{error.format_message().rstrip('.')}; see `{path} --help`"

@@ -36,8 +36,10 @@ def view(
 
 def check_terminal() -> None:
     """Raise UserError where no full-screen program can run."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise UserError("view needs a terminal; info, search, export and report work without one")
+    if not all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout, sys.__stderr__)):
+        raise UserError(
+            "view needs a terminal on standard input, output and error; info, search, export and report work without one"
+        )
     if os.environ.get("TERM", "dumb") in ("", "dumb"):
         raise UserError("view needs a terminal that can place text (TERM is dumb); info, search and export work here")
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from ffnscope.core.positional import active_ranges
 from ffnscope.store.columns import covered
+from ffnscope.store.errors import UserError
 from ffnscope.store.figures import ModelFigures, model_figures
 from ffnscope.store.reader import Store
 from ffnscope.store.words import POSITION_STRENGTHS, POSITION_TYPES
@@ -96,8 +97,13 @@ def _strong_oscillatory(store: Store, layer: int) -> np.ndarray:
 
 
 def _ranges(store: Store, layer: int, neuron: int) -> tuple[tuple[int, int], ...]:
-    curve = store.curves(layer, neuron).sum(axis=0)
-    return tuple(active_ranges(curve, max(store.run.corpus.counted_windows, 1)))
+    curve, windows = store.curves(layer, neuron).sum(axis=0), max(store.run.corpus.counted_windows, 1)
+    if curve.max(initial=0) > windows:
+        raise UserError(
+            f"{store.path}: damaged, the position curve of L{layer}N{neuron} counts more windows than there are; "
+            "`ffnscope verify` finds what else is wrong"
+        )
+    return tuple(active_ranges(curve, windows))
 
 
 def _examples(store: Store, figures: ModelFigures) -> tuple[Example, ...]:

@@ -42,7 +42,12 @@ class SortPicker(Helped, ModalScreen[str | None], inherit_bindings=False):
 
     def _draw(self, width: int, height: int) -> list[Line]:
         out = [
-            rule([("sort by: press a key, s for the next one, S turns it round", "dim")], width, self.glyphs, "? keys")
+            rule(
+                [("sort by: press a key, s the next one; in the list S turns it round", "dim")],
+                width,
+                self.glyphs,
+                "? keys",
+            )
         ]
         across = -(-len(self.choices) // ROWS)
         cells = width // across

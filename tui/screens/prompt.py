@@ -41,7 +41,8 @@ class Escaping(Input):
         event.prevent_default()
         event.stop()
         text = event.text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n")  # terminals send CR
-        self.replace(escape(text), *self.selection)
+        # A backslash of the text is one; typed ones begin an escape.
+        self.replace(escape(text.replace("\\", "\\\\")), *self.selection)
 
 
 class Prompt(Helped, ModalScreen[str | None], inherit_bindings=False):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from threading import Event, Thread
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from textual import events
+from textual import events, work
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal
@@ -17,6 +17,7 @@ from textual.message import Message
 
 from ffnscope.store.errors import UserError
 from ffnscope.store.match import unescape
+from ffnscope.tui.leaving import start
 from ffnscope.tui.lines import BLANK, Line, Part, Writer, clip, framed, line, rule, wrap
 from ffnscope.tui.prompt_models import model_of, prompts_of
 from ffnscope.tui.prompt_view import Firing, Labels, PromptView, each_name
@@ -78,6 +79,13 @@ class PromptRun(Pager, inherit_bindings=True):
     class Loaded(Message):
         """The model is there."""
 
+    class Labelled(Message):
+        """What the store says of the neurons has been read too."""
+
+        def __init__(self, result: PromptResult):
+            super().__init__()
+            self.result = result
+
     def __init__(self, session: Session, text: str, key: Key | None, jump: Jump):
         super().__init__()
         self.session = session
@@ -126,7 +134,7 @@ class PromptRun(Pager, inherit_bindings=True):
     def on_mount(self) -> None:
         """Load and run in the background; meanwhile say for how long."""
         # No worker: quitting would wait for it, and a large model takes minutes to load.
-        Thread(target=self._run_prompt, daemon=True).start()
+        start(self._run_prompt)
         self.set_interval(1.0, lambda: None if self.view or self.failed else self.refresh_content())
 
     def on_unmount(self) -> None:
@@ -140,7 +148,6 @@ class PromptRun(Pager, inherit_bindings=True):
             self._say(self.Loaded())
             result = model.run(self.prompt, self._left.is_set)
             if result is not None:
-                self.labels.read([layer for layer in result.layers if layer in self.session.layers])
                 self._say(self.Ran(result))
         except UserError as error:
             self._say(self.Ran(None, str(error)))
@@ -159,17 +166,31 @@ class PromptRun(Pager, inherit_bindings=True):
         self.refresh_content()
 
     def on_prompt_run_ran(self, event: Ran) -> None:
-        """Show the last token, where the next one would be told from."""
-        if event.result is None:
-            self.failed = event.failed
+        """Read what the store says of the neurons, or say what failed."""
+        if event.result is not None:
+            self._read_labels(event.result)
         else:
-            self.view = PromptView(event.result, self.session.text, self.glyphs)
-            active = event.result.active
-            fires = [active[layer][:, self.labels.detectors(layer)].any(axis=1) for layer in self._layers]
-            self._marked = np.any(fires, axis=0).tolist() if fires else [False] * len(event.result.tokens)
-            self.at = len(event.result.tokens) - 1
-            self._read()
-            self._arrange(*self.size)
+            self.failed = event.failed
+            self.call_after_refresh(self.refresh_content)
+
+    @work(thread=True)
+    def _read_labels(self, result: PromptResult) -> None:
+        # A worker: the store must not be closed under it.
+        try:
+            self.labels.read([layer for layer in result.layers if layer in self.session.layers])
+            self._say(self.Labelled(result))
+        except UserError as error:
+            self._say(self.Ran(None, str(error)))
+
+    def on_prompt_run_labelled(self, event: Labelled) -> None:
+        """Show the last token, where the next one would be told from."""
+        self.view = PromptView(event.result, self.session.text, self.glyphs)
+        active = event.result.active
+        fires = [active[layer][:, self.labels.detectors(layer)].any(axis=1) for layer in self._layers]
+        self._marked = np.any(fires, axis=0).tolist() if fires else [False] * len(event.result.tokens)
+        self.at = len(event.result.tokens) - 1
+        self._read()
+        self._arrange(*self.size)
         self.call_after_refresh(self.refresh_content)
 
     @property

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
+from threading import Lock
 
 from textual import work
 from textual.binding import Binding
@@ -96,6 +98,7 @@ class Search(Prompt, inherit_bindings=False):
         self.way = way
         self.hits: list[AnyHit] = []
         self._found: tuple[str, str, list[AnyHit]] = ("", way, [])
+        self._asked, self._newest, self._finding = itertools.count(), -1, Lock()
         self._listed = ("", way)  # what the hits on the screen are of
         self.chosen = 0
         self._top = 0
@@ -177,12 +180,15 @@ class Search(Prompt, inherit_bindings=False):
         return hit_line(hit, width, self.glyphs, chosen)
 
     def _find(self, text: str) -> list[Line]:
-        way = self.way
+        way, number = self.way, next(self._asked)
         index = self._pushed.get(way)
         hits: list[AnyHit] = []
         if text:
             hits = [*(index.search(text, LIMIT) if index is not None else self._search(text))]
-        self._found = (text, way, hits)
+        with self._finding:
+            # An earlier search may end later: its hits are of fewer layers, or of another text.
+            if number > self._newest:
+                self._newest, self._found = number, (text, way, hits)
         return []
 
     def on_prompt_answered(self, event: Prompt.Answered) -> None:
