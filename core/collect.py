@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from ffnscope.core.allocation import keep_freed_memory
 from ffnscope.core.behind import Behind
@@ -58,6 +59,8 @@ def collect(request: CollectRequest, report: Report = lambda event: None) -> Non
     """
     with _interruptible(), join_team() as team:
         say = report if team.leads else _silent
+        # float32 means all of it: TORCH_ALLOW_TF32_CUBLAS_OVERRIDE would cut the products' mantissas to 10 bits.
+        torch.set_float32_matmul_precision("highest")
         team.together(lambda: check_request(request) if team.leads else None)
         device = team.together(lambda: choose_device(request.device, team.local_rank))
         source, tokenizer = team.together(lambda: _open_source(request))
@@ -248,9 +251,9 @@ class _Run:
 
 
 def _overlaps(model: LayeredModel, team: Team) -> bool:
-    """Whether a group is counted while the next one runs: where those are different processors, and one process does
-    both, so that there is one order of what the processes say to each other."""
-    return model.device.type != "cpu" and team.size == 1
+    """Whether a group is counted while the next one runs: where those are different processors that several threads may
+    use (not MPS), and one process does both, so that there is one order of what the processes say to each other."""
+    return model.device.type == "cuda" and team.size == 1
 
 
 def _plan(request: CollectRequest, run: RunInfo, model: LayeredModel, corpus: Corpus, team: Team) -> Plan:

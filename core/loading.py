@@ -204,7 +204,10 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
     Raises UserError where it is not there.
     """
     if name in ("auto", "cuda") and torch.cuda.is_available():
-        return torch.device("cuda", local_rank % torch.cuda.device_count())
+        device = torch.device("cuda", local_rank % torch.cuda.device_count())
+        # What asks for the current device, as quantised loaders and kernels do, must mean this one.
+        torch.cuda.set_device(device)
+        return device
     if name == "auto":
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:

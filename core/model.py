@@ -181,6 +181,8 @@ class LayeredModel:
         except (UserError, torch.OutOfMemoryError):
             raise
         except Exception as error:
+            if "out of memory" in str(error):
+                raise  # of MPS, which has no exception of its own for it
             # Whatever torch or transformers make of impossible settings (negative heads, a dropout of 2).
             what = " ".join(str(error).split())[:200] or type(error).__name__
             raise UserError(f"{self.name}: cannot be run ({what}); check its config.json") from error

@@ -31,6 +31,10 @@ class BatchRecord:
     sums: torch.Tensor
     maxima: torch.Tensor
 
+    def cpu(self) -> BatchRecord:
+        """The same in the host's memory."""
+        return BatchRecord(self.bits.cpu(), self.sums.cpu(), self.maxima.cpu())
+
 
 def pack_bits(active: torch.Tensor) -> torch.Tensor:
     """Pack ``active`` [B, T, F] bool to [B, F, ceil(T / 8)] uint8, position p in bit p % 8 of byte p // 8."""

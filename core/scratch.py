@@ -95,9 +95,10 @@ class LayerScratch:
 
     def write(self, first_window: int, record: BatchRecord) -> None:
         """Put what was recorded of a batch where its windows belong."""
-        self._bits.write(first_window * self.neurons * self.width, record.bits.cpu().numpy())
-        self._sums.write(first_window * self.neurons * 4, record.sums.cpu().numpy())
-        self._maxima.write(first_window * self.neurons * 4, record.maxima.cpu().numpy())
+        record = record.cpu()
+        self._bits.write(first_window * self.neurons * self.width, record.bits.numpy())
+        self._sums.write(first_window * self.neurons * 4, record.sums.numpy())
+        self._maxima.write(first_window * self.neurons * 4, record.maxima.numpy())
 
     def block(self, first: int, last: int) -> np.ndarray:
         """Bits of neurons first .. last - 1 over all windows: [last - first, S, B] uint8."""

@@ -137,6 +137,9 @@ class Sweep:
                 for (first, last), entered in zip(batches, self._read_ahead(entering, batches), strict=True):
                     hidden = self._run_batch(group, first, last, recorders, entered)
                     records = [each.strongest.batch for each in recorded]
+                    if self.model.device.type == "mps":  # which one thread may use at a time
+                        records = [record and record.cpu() for record in records]
+                        hidden = None if hidden is None else hidden.cpu()
                     pending.append(writer.submit(self._write, first, recorded, records, leaving, hidden))
                     if len(pending) > PENDING:
                         pending.pop(0).result()
@@ -170,10 +173,13 @@ class Sweep:
         counted = max(0, min(last, self.counted) - first)
         for recorder in recorders.values():
             recorder.expect(first, last - first, length, counted)
-        tokens = torch.from_numpy(self.tokens[first:last].astype(np.int64)).to(self.model.device, non_blocking=True)
+        device = self.model.device
+        # Where the copy is queued its source must live until then: CUDA sees to that, MPS does not.
+        queued = device.type == "cuda"
+        tokens = torch.from_numpy(self.tokens[first:last].astype(np.int64)).to(device, non_blocking=queued)
         hidden, calls = self.model.frame(tokens, group.last - 1)
         if entered is not None:
-            hidden = entered.to(self.model.device, non_blocking=True)
+            hidden = entered.to(device, non_blocking=queued)
         for layer in range(group.first, group.last):
             if group.final and layer == group.last - 1:
                 self.model.run_to_activation(layer, hidden, calls[layer])

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
 
+import torch
 import torch.distributed as dist
 
 from ffnscope.store.errors import UserError
@@ -80,6 +81,14 @@ class Team:
             result = work()
         except UserError as raised:
             error = raised
+        except torch.OutOfMemoryError as raised:
+            if self.size == 1:
+                raise
+            why = " ".join(str(raised).split())[:120]
+            error = UserError(
+                f"process {self.rank}: its device is out of memory ({why}); what was finished is kept: give a smaller "
+                "--batch-size or --offload, then --resume"
+            )
         errors = [message for message in self.gather(None if error is None else str(error)) if message is not None]
         if errors:
             raise error or UserError(errors[0])

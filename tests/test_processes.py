@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_models
+import torch
 
 from ffnscope.core.recorder import Recorder
 from ffnscope.core.team import Team
+from ffnscope.store.errors import UserError
 
 
 def collect(folder: Path, store: str, processes: int, *more: str) -> subprocess.CompletedProcess[str]:
@@ -92,3 +94,17 @@ def test_the_strongest_of_two_recorders_are_the_strongest_of_all() -> None:
         expected = sorted(pairs)[:8]
         found = zip(-recorder.values[neuron], recorder.places[neuron], strict=True)
         assert list(found) == expected
+
+
+def test_every_process_hears_of_a_full_device() -> None:
+    class Two(Team):
+        def gather(self, value: object) -> list[object]:
+            return [None, value]
+
+    def full() -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    with pytest.raises(UserError, match=r"process 1: its device is out of memory .*--batch-size.*--resume"):
+        Two(1, 2).together(full)
+    with pytest.raises(torch.OutOfMemoryError):
+        Team().together(full)
