@@ -283,13 +283,18 @@ def test_no_command_shows_the_help_and_says_so(capsys):
     assert code == 2 and "collect" in out and "no command given" in one_line(err)
 
 
-def test_demo_says_how_to_go_on_where_no_browser_can_run(store):
-    code, sent = on_a_terminal("demo", "--store", store, TERM="dumb")
+def test_demo_says_how_to_go_on_where_no_browser_can_run(demo_store):
+    code, sent = on_a_terminal("demo", "--store", demo_store, TERM="dumb")
     assert code == 0 and "opens the browser" in sent
 
 
-def test_demo_opens_what_was_collected_before(capsys, monkeypatch, store):
+def test_demo_opens_what_was_collected_before(capsys, monkeypatch, demo_store):
     monkeypatch.setitem(sys.modules, "ffnscope.core.demo", None)
-    code, out, err = run(capsys, "demo", "--store", store, "--no-view")
+    code, out, err = run(capsys, "demo", "--store", demo_store, "--no-view")
     assert code == 0 and "collected already" in err
-    assert "layer" in out and "suppress" in out and f"ffnscope view {store}" in out
+    assert "layer" in out and "suppress" in out and f"ffnscope view {demo_store}" in out
+
+
+def test_demo_is_of_the_demo_model_only(capsys, store):
+    code, out, err = run(capsys, "demo", "--store", store, "--no-view")
+    assert (code, out) == (2, "") and "not the demo; give another --store" in one_line(err)

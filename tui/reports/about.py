@@ -39,6 +39,11 @@ def about(store: Store) -> tuple[tuple[str, str], ...]:
     )  # fmt: skip
 
 
+def is_demo(store: Store) -> bool:
+    """Whether a store is of the bundled demo model."""
+    return Path(str(store.run.settings.get("model_path", ""))).parts[-3:] == _DEMO
+
+
 def warnings(store: Store, figures: ModelFigures, state: str) -> tuple[str, ...]:
     """Sentences that stand before every figure. ``state`` is that of the run when the figures were read."""
     said, run = [], store.run
@@ -56,7 +61,7 @@ def warnings(store: Store, figures: ModelFigures, state: str) -> tuple[str, ...]
             f"Too few windows ({figures.windows}; {MIN_WINDOWS} are wanted): types of positional neurons and rare events "
             "are unsure."
         )
-    if Path(str(run.settings.get("model_path", ""))).parts[-3:] == _DEMO:
+    if is_demo(store):
         said.append(
             "The bundled demo model: small, and trained with a sparsity penalty to show what the paper finds in large "
             "models. It illustrates; it is no evidence for the paper's claims."
