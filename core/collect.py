@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,8 +34,9 @@ from ffnscope.core.projection import project
 from ffnscope.core.request import CollectRequest, check_request, check_same_run, describe_run
 from ffnscope.core.run_folder import held
 from ffnscope.core.similar import similar_rows
-from ffnscope.core.statistics import LayerCounts, count_layer, counting_bytes, layer_arrays, make_tables
-from ffnscope.core.sweep import RecordedLayer, Sweep, make_groups
+from ffnscope.core.statistics import CorpusTables, LayerCounts, count_layer, counting_bytes, layer_arrays, make_tables
+from ffnscope.core.stopping import interruptible
+from ffnscope.core.sweep import RecordedLayer, Sweep, first_tokens, make_groups
 from ffnscope.core.team import Team, join_team
 from ffnscope.core.unchanged import Unchanged
 from ffnscope.core.vocabulary import build_vocabulary
@@ -57,7 +56,7 @@ def collect(request: CollectRequest, report: Report = lambda event: None) -> Non
 
     Raises UserError for whatever the user can mend; what was finished by then stays in the store.
     """
-    with _interruptible(), join_team() as team:
+    with interruptible(), join_team() as team:
         say = report if team.leads else _silent
         # float32 means all of it: TORCH_ALLOW_TF32_CUBLAS_OVERRIDE would cut the products' mantissas to 10 bits.
         torch.set_float32_matmul_precision("highest")
@@ -72,10 +71,16 @@ def collect(request: CollectRequest, report: Report = lambda event: None) -> Non
         if device.type == "cpu":
             keep_freed_memory()
         run = describe_run(request, source, model, corpus)
-        fits = partial(_plan, request, run, model, corpus, team)
+        tables = team.together(lambda: make_tables(corpus))
+
+        def fits() -> None:
+            _plan(request, run, model, corpus, team)
+            check_memory(_counting_bytes(tables, model, team))
+            model.prepare(first_tokens(corpus.tokens, device))
+
         with _open_store(request, run, fits, team, say) as (writer, complete):
             if not complete:
-                _Run(request, run, model, weights, corpus, tokenizer, writer, team, say).go()
+                _Run(request, run, model, weights, corpus, tables, tokenizer, writer, team, say).go()
             elif team.leads and not request.scratch:
                 shutil.rmtree(scratch_folder(request), ignore_errors=True)
 
@@ -116,6 +121,7 @@ class _Run:
         model: LayeredModel,
         weights: Unchanged,
         corpus: Corpus,
+        tables: CorpusTables,
         tokenizer: Any,
         writer: StoreWriter | None,
         team: Team,
@@ -130,7 +136,7 @@ class _Run:
         self.writer = writer
         self.team = team
         self.folder = run_folder(request, run)
-        self.tables = make_tables(corpus)
+        self.tables = tables
         self.progress = ProgressMeter(run, writer, report)
         self.report = report
 
@@ -158,9 +164,11 @@ class _Run:
 
     def _sweep(self, done: set[int]) -> None:
         plan = self.team.gather(self.team.together(self._plan))[0]
-        memory = counting_bytes(self.tables, self.model.neurons, count_threads(self.team.local_size))
-        self.team.together(lambda: check_memory(memory * self.team.local_size))
-        self.report(f"{plan} in {self.folder}; {memory / GIB:.2f} GiB of memory for counting, beside the model")
+        memory = _counting_bytes(self.tables, self.model, self.team)
+        self.team.together(lambda: check_memory(memory))
+        self.report(
+            f"{plan} in {self.folder}; {memory / self.team.local_size / GIB:.2f} GiB of memory for counting, beside the model"
+        )
         batch_size = int(self.run.settings["batch_size"])
         counted = self.tables.counted_windows
         sweep = self.team.together(
@@ -256,6 +264,11 @@ def _overlaps(model: LayeredModel, team: Team) -> bool:
     return model.device.type == "cuda" and team.size == 1
 
 
+def _counting_bytes(tables: CorpusTables, model: LayeredModel, team: Team) -> int:
+    """Of memory, for all of the run's processes on this host."""
+    return counting_bytes(tables, model.neurons, count_threads(team.local_size)) * team.local_size
+
+
 def _plan(request: CollectRequest, run: RunInfo, model: LayeredModel, corpus: Corpus, team: Team) -> Plan:
     return make_plan(
         run.layers,
@@ -331,6 +344,8 @@ def _open_store(
                 if store.complete:
                     report(f"{request.store}: complete already, nothing to do")
                     return None
+                if store.run.version != run.version:
+                    report(f"{request.store}: begun by ffnscope {store.run.version}, gone on with by {run.version}")
         writer = StoreWriter.open(request.store)
         remote = remote_file_system(request.store)
         if remote:
@@ -377,23 +392,3 @@ def scratch_folder(request: CollectRequest) -> Path:
 def run_folder(request: CollectRequest, run: RunInfo) -> Path:
     """Where the scratch files of this very run lie."""
     return scratch_folder(request) / f"run-{run.run_id[:16]}"
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """SIGTERM and SIGHUP stop a run as Ctrl-C does: cleanly, with what was finished kept. One that is ignored, as `nohup`
-    does with SIGHUP, stays so."""
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    heard = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) != signal.SIG_IGN]
-    before = {each: signal.signal(each, stop) for each in heard}
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from ffnscope.core.corpus import ReadNotes, corpus_files
 from ffnscope.store.errors import UserError
 
-_VERSION = 3  # of what is cached and of how documents are read and cut
+_VERSION = 4  # of what is cached and of how documents are read and cut
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,14 @@ def fingerprint_tokenizer(tokenizer: Any) -> str:
 
 
 def cache_key(path: Path, tokenizer: Any, seq_len: int, max_tokens: int | None, bos_id: int | None) -> str:
-    """sha256, hex, of the settings and of the path, size and modification time of every file under `path`."""
+    """sha256, hex, of the settings and of the name, path, size and modification time of every file under `path`."""
     files = []
     for file in corpus_files(path)[0]:
         status = file.stat()
-        files.append([str(file.resolve()), status.st_size, status.st_mtime_ns])
-    made_from = [_VERSION, files, fingerprint_tokenizer(tokenizer), seq_len, max_tokens, bos_id]
+        # By its own name, which may be a link's, a file is read as text or as a table.
+        files.append([file.name, str(file.resolve()), status.st_size, status.st_mtime_ns])
+    made_by = [version(library) for library in ("tokenizers", "transformers")]
+    made_from = [_VERSION, made_by, files, fingerprint_tokenizer(tokenizer), seq_len, max_tokens, bos_id]
     return hashlib.sha256(json.dumps(made_from).encode("utf-8", "surrogatepass")).hexdigest()
 
 

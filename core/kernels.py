@@ -15,6 +15,8 @@ from ffnscope.core.bits import draw, scan
 from ffnscope.core.compiled import compiled
 from ffnscope.core.halves import FAILS, HOLDS, TOO_RARE
 
+# Compiled code is kept until this very file changes, so it must change with what it calls: a test says to what.
+CALLED = "12f1d5f5c57aa4db"  # sha256 of bits.py and halves.py
 # 100 * part >= 95 * whole: "covers 95%" is decided in integers.
 PART, WHOLE = 100, 95
 FEW = np.array([5, 20, 50])  # rule 1 of a detector: limits of unigrams_95, bigrams_95, trigrams_95

@@ -17,9 +17,11 @@ from ffnscope.core.halves import halve
 from ffnscope.core.ngrams import NgramTable, ngram_tables
 from ffnscope.core.positional import classify, is_positional, mi_bias, mutual_information
 from ffnscope.core.windows import Corpus
+from ffnscope.store.errors import UserError
 from ffnscope.store.schema import ABSENT, CONTEXTS, TOP_NGRAMS
 from ffnscope.store.words import KINDS
 
+MOST_POSITIONS = 1 << 31  # counters are int32
 BLOCK_BYTES = 96 << 20  # bits of one block of neurons: long stretches of the scratch file are read at once
 PARTS_A_THREAD = 4  # of a block: neurons take different times
 CURVE_BLOCK = 2048  # neurons whose position curves are looked at together
@@ -139,10 +141,9 @@ class _Workspace(threading.local):
     def __init__(self, tables: CorpusTables):
         places = tables.counted_windows * tables.seq_len
         slots = _slots(tables)
-        positions = np.int64 if places >= 1 << 31 else np.int32
         self.arrays = kernels.Space(
-            positions=np.empty(places, positions),
-            halves=np.empty(places, positions),
+            positions=np.empty(places, np.int32),
+            halves=np.empty(places, np.int32),
             counts=np.zeros(slots, np.int32),
             touched=np.empty(slots, np.int32),
             kept=np.empty(slots, np.int32),
@@ -164,10 +165,18 @@ def counting_bytes(tables: CorpusTables, neurons: int, threads: int) -> int:
 
 
 def make_tables(corpus: Corpus) -> CorpusTables:
-    """What counting needs of the corpus; n-grams over the windows of the domains that are not count-only."""
+    """What counting needs of the corpus; n-grams over the windows of the domains that are not count-only.
+
+    Raises UserError where these have 2**31 positions or more.
+    """
     edges = np.array([0, *np.cumsum([domain.windows for domain in corpus.domains])], np.int64)
     counted = sum(not domain.count_only for domain in corpus.domains)
     windows = int(edges[counted])
+    if windows * corpus.seq_len >= MOST_POSITIONS:
+        raise UserError(
+            f"{windows * corpus.seq_len:,} positions are more than can be counted by n-gram ({MOST_POSITIONS - 1:,}); lower "
+            "--max-tokens, or give further domains as --count-only"
+        )
     is_bos = np.zeros(corpus.tokens.shape, bool) if corpus.bos_id is None else corpus.tokens == corpus.bos_id
     return CorpusTables(
         seq_len=corpus.seq_len,

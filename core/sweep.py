@@ -41,6 +41,11 @@ class RecordedLayer:
     strongest: Recorder
 
 
+def first_tokens(tokens: np.ndarray, device: torch.device) -> torch.Tensor:
+    """[1, 2] int64 on ``device``: what ``LayeredModel.prepare`` tries, of windows [S, T]."""
+    return torch.from_numpy(tokens[:1, :2].astype(np.int64)).to(device)
+
+
 def make_groups(layers: Sequence[int], size: int, first: int = 0) -> list[Group]:
     """Groups of at most ``size`` consecutive layers, from layer ``first`` to the last of the wanted ``layers``."""
     wanted = sorted(layers)
@@ -71,7 +76,7 @@ class Sweep:
         self.counted = counted
         self.batch_size = batch_size
         self.folder = folder
-        model.prepare(torch.from_numpy(tokens[:1, :2].astype(np.int64)).to(model.device))
+        model.prepare(first_tokens(tokens, model.device))
         self._item = model.hidden_dtype.itemsize
 
     @property

@@ -11,8 +11,11 @@ import torch
 import transformers as hf
 from exact import run, sources_of
 
+from ffnscope.core import plan
 from ffnscope.core.loading import open_model
-from ffnscope.core.windows import DomainSource
+from ffnscope.core.model import LayeredModel
+from ffnscope.core.statistics import make_tables
+from ffnscope.core.windows import Corpus, Domain, DomainSource
 from ffnscope.store.errors import UserError
 from ffnscope.store.reader import Store
 
@@ -56,6 +59,30 @@ def test_a_run_that_does_not_fit_overwrites_nothing(tmp_path: Path) -> None:
         run(model, sources, tmp_path / "run.ffn", overwrite=True, scratch_gb=1e-9)
     with Store.open(tmp_path / "run.ffn") as store:
         assert store.complete
+
+
+def test_a_run_that_cannot_be_counted_overwrites_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, sources = tm.tiny("opt", tmp_path), windows(tmp_path / "data")
+    run(model, sources, tmp_path / "run.ffn")
+    with monkeypatch.context() as few, pytest.raises(UserError, match="counting needs"):
+        few.setattr(plan, "available_memory", lambda: 1 << 10)
+        run(model, sources, tmp_path / "run.ffn", overwrite=True)
+
+    def refuse(*_: object) -> None:
+        raise UserError("cannot be run one by one")
+
+    with monkeypatch.context() as odd, pytest.raises(UserError, match="one by one"):
+        odd.setattr(LayeredModel, "_check_second", refuse)
+        run(model, sources, tmp_path / "run.ffn", overwrite=True)
+    with Store.open(tmp_path / "run.ffn") as store:
+        assert store.complete
+
+
+def test_more_positions_than_counters_hold_are_refused() -> None:
+    tokens = np.broadcast_to(np.int32(1), (1 << 20, 1 << 11))
+    corpus = Corpus(tokens, (Domain("a", 0, 1 << 20, 0, 1, False, "x"),), 0, 50)
+    with pytest.raises(UserError, match="2,147,483,648 positions are more .*--count-only"):
+        make_tables(corpus)
 
 
 @pytest.mark.parametrize(

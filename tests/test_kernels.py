@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import coverage_95
 
-from ffnscope.core import kernels
+from ffnscope.core import bits, halves, kernels
 from ffnscope.core.bits import draw, scan, words
 from ffnscope.core.ngrams import NONE, NgramTable
 
@@ -174,3 +176,8 @@ def test_draws_are_uniform() -> None:
         times[out] += 1
     expected = neurons * 8 / 40
     assert ((times - expected) ** 2 / expected).sum() < 80, "chi-square with 39 degrees of freedom, p = 0.0001"
+
+
+def test_compiled_code_is_renewed_with_what_it_calls() -> None:
+    called = b"".join(Path(module.__file__).read_bytes() for module in (bits, halves))
+    assert hashlib.sha256(called).hexdigest()[:16] == kernels.CALLED, "numba would keep the old code: write this there"

@@ -356,6 +356,20 @@ def test_refusals(tmp_path: Path, tokenizer) -> None:
     refuse(tmp_path / "short.txt", "--seq-len 1", seq_len=1)
 
 
+def test_a_link_of_another_kind_is_not_found_in_the_cache(tmp_path: Path, tokenizer) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"text": "the of and to in"}) + "\n" for _ in range(30)))
+    (tmp_path / "raw.txt").symlink_to(rows)
+
+    def build(*names: str, cache: Path | None = None) -> list[str]:
+        sources = [DomainSource(name, tmp_path / name) for name in names]
+        corpus = build_corpus(sources, tokenizer, 16, None, VOCABULARY, BOS, cache_dir=cache)
+        return [domain.fingerprint for domain in corpus.domains]
+
+    once = build("rows.jsonl", "raw.txt", cache=tmp_path / "cache")
+    assert once == build("rows.jsonl", "raw.txt") and once[0] != once[1]
+
+
 def test_cached_windows_are_found_again_and_only_then(tmp_path: Path, tokenizer, monkeypatch) -> None:
     path, cache = tmp_path / "folder", tmp_path / "cache"
     path.mkdir()
