@@ -229,9 +229,10 @@ def _number(text: str, column: str, sign: str, whole: Word) -> float | int:
     digits = lower[: len(lower) - len(unit)]
     if not _NUMBER.fullmatch(digits) or not digits.isascii():
         raise whole.bad(f"{text!r} is no number, as in {column}{sign}{5 if columns.is_whole(column) else 0.05}")
-    exact = int(digits) * _UNITS[unit] if digits.lstrip("+-").replace("_", "").isdigit() else None
-    if unit != "%" and isinstance(exact, int) and abs(exact) <= _LARGEST:
-        return exact
+    if unit != "%" and digits.lstrip("+-").replace("_", "").isdigit():
+        exact = int(digits) * int(_UNITS[unit])
+        if abs(exact) <= _LARGEST:
+            return exact
     number = float(f"{digits}e-2") if unit == "%" and "e" not in digits else float(digits) * _UNITS[unit]
     if not math.isfinite(number):
         raise whole.bad(f"{text!r} is too large")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from threading import Lock
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -13,6 +14,7 @@ from ffnscope.store.vocabulary import Vocabulary
 
 _FOLDED: WeakKeyDictionary[Vocabulary, tuple[list[str], list[str]]] = WeakKeyDictionary()
 _MATCHED: WeakKeyDictionary[Vocabulary, dict[Pattern, np.ndarray]] = WeakKeyDictionary()
+_MATCHING = Lock()
 _REMEMBERED = 16  # patterns
 _ESCAPE = re.compile(r'\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([nrt"\\]))')
 _NAMED = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
@@ -57,8 +59,10 @@ def unescape(text: str) -> str:
 
 def matching_tokens(vocabulary: Vocabulary, pattern: Pattern) -> np.ndarray:
     """[V + 1] bool: the tokens that a pattern fits; the last item, for tokens that are absent, is False."""
-    known = _MATCHED.setdefault(vocabulary, {})
-    if pattern not in known:
+    # A filter asks for the same texts in every layer, and several threads may.
+    with _MATCHING:
+        found = _MATCHED.setdefault(vocabulary, {}).get(pattern)
+    if found is None:
         exact, folded = _texts(vocabulary)
         found = np.zeros(len(exact) + 1, np.bool_)
         if pattern.exact:
@@ -67,12 +71,12 @@ def matching_tokens(vocabulary: Vocabulary, pattern: Pattern) -> np.ndarray:
             part = pattern.text.casefold()
             found[:-1] = [part in text for text in folded]
         found.flags.writeable = False
-        # A filter asks for the same texts in every layer.
-        while len(known) >= _REMEMBERED:
-            known.pop(next(iter(known)), None)
-        known[pattern] = found
-        return found
-    return known[pattern]
+        with _MATCHING:
+            known = _MATCHED[vocabulary]
+            while len(known) >= _REMEMBERED:
+                del known[next(iter(known))]
+            known[pattern] = found
+    return found
 
 
 def matching_ngrams(vocabulary: Vocabulary, pattern: Pattern, ngrams: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import stat
 from collections.abc import Callable, Mapping
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ffnscope.store.errors import UserError
+
+_NUMBERS = itertools.count()  # of unfinished files: two threads may write at once
 
 
 def check_writable(path: Path, overwrite: bool) -> None:
@@ -34,11 +37,11 @@ def write_whole(files: Mapping[Path, Callable[[TextIO], Any]], overwrite: bool =
     moves: dict[Path, Path] = {}  # target -> unfinished
     returned, path = [], Path()
     try:
-        for number, (path, write) in enumerate(files.items()):
+        for path, write in files.items():
             mode, target = _mode(path), path
             if mode is None or stat.S_ISREG(mode):
                 target = path.resolve() if path.is_symlink() else path
-                moves[target] = target.with_name(f".ffnscope-{os.getpid()}-{number}.tmp")
+                moves[target] = target.with_name(f".ffnscope-{os.getpid()}-{next(_NUMBERS)}.tmp")
             with moves.get(target, path).open("w", encoding="utf-8", errors="backslashreplace", newline="") as out:
                 returned.append(write(out))
                 out.flush()

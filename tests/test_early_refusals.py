@@ -81,7 +81,7 @@ def test_a_run_that_cannot_be_counted_overwrites_nothing(tmp_path: Path, monkeyp
 def test_more_positions_than_counters_hold_are_refused() -> None:
     tokens = np.broadcast_to(np.int32(1), (1 << 20, 1 << 11))
     corpus = Corpus(tokens, (Domain("a", 0, 1 << 20, 0, 1, False, "x"),), 0, 50)
-    with pytest.raises(UserError, match="2,147,483,648 positions are more .*--count-only"):
+    with pytest.raises(UserError, match=r"2,147,483,648 positions are more .*--count-only"):
         make_tables(corpus)
 
 

@@ -169,7 +169,7 @@ def test_any_text_is_a_filter_or_one_clear_line(text):
         assert not text[error.position - 1].isspace()
 
 
-@pytest.mark.parametrize("number", ["1_", "1__0", "1_.5", "5_k", "1_%", "_1", "1_e5"])
+@pytest.mark.parametrize("number", ["1_", "1__0", "1_.5", "5_k", "1_%", "_1", "1_e5", "9" * 350 + "%"])
 def test_lines_under_digits_stand_between_them(store, number):
     for column in ("acts", "freq", "max"):
         with pytest.raises(FilterError):

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from rich.console import RenderableType
 from textual import events, work
@@ -68,7 +69,9 @@ class FfnscopeApp(App[None], inherit_bindings=False):
         self.sessions: list[Session] = []
         try:
             for path in stores:
-                self.sessions.append(Session(path, glyphs))
+                session = Session(path, glyphs)
+                self.sessions.append(session)
+                session.start(self._places.get(session.store.run.run_id))
         except BaseException:
             self.close()
             raise
@@ -84,6 +87,14 @@ class FfnscopeApp(App[None], inherit_bindings=False):
         if isinstance(renderable, CompositorUpdate) and not self.is_inline:
             renderable = self._wire.wrap(renderable, self.size.width, self.size.height)
         super()._display(screen, renderable)
+
+    async def run_action(self, action: Any, *arguments: Any, **named: Any) -> bool:
+        """As Textual does; what is damaged in a store is said, and ends nothing."""
+        try:
+            return await super().run_action(action, *arguments, **named)
+        except UserError as error:
+            self._browsers[self._at].say(str(error), "error")
+            return True
 
     async def on_event(self, event: events.Event) -> None:
         """Remember which screen a key was meant for."""
@@ -127,7 +138,6 @@ class FfnscopeApp(App[None], inherit_bindings=False):
             asyncio.get_running_loop().add_signal_handler(each, self.exit)
         self.app_resume_signal.subscribe(self, lambda _: self.action_redraw())
         for number, session in enumerate(self.sessions):
-            session.start(self._places.get(session.store.run.run_id))
             browser = Browser(session)
             browser.frame.number, browser.frame.stores = number + 1, len(self.sessions)
             self._browsers.append(browser)

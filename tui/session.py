@@ -65,20 +65,38 @@ class Session:
         self._writing.submit(work, *arguments).add_done_callback(done)
 
     def start(self, place: Place | None = None) -> None:
-        """Open the place where one was; else the layer with most detectors: the eye should land on something."""
+        """Open the place where one was; else the layer with most detectors: the eye should land on something.
+
+        Raises UserError where every layer is damaged.
+        """
         if not self.layers:
             return
         if place is not None and self._restore(place):
             return
-        most = max(self.layers, key=lambda layer: (int(np.count_nonzero(self.store.column(layer, "order"))), -layer))
-        self.model.open_layer(most)
+        *others, last = sorted(self.layers, key=lambda layer: (-self._detectors(layer), layer))
+        for layer in others:
+            try:
+                self.model.open_layer(layer)
+                return
+            except UserError:
+                continue
+        self.model.open_layer(last)
+
+    def _detectors(self, layer: int) -> int:
+        try:
+            return int(np.count_nonzero(self.store.column(layer, "order")))
+        except UserError:
+            return -1  # damaged: any other layer comes first
 
     def _restore(self, place: Place) -> bool:
         self.filters = place.filters[-MAX_FILTERS:]
         if place.layer not in self.layers:
             return False
         model = self.model
-        model.open_layer(place.layer)
+        try:
+            model.open_layer(place.layer)
+        except UserError:
+            return False
         try:
             model.set_filter(place.filter)
             model.set_sort(place.sort, place.descending)

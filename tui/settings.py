@@ -94,7 +94,7 @@ def read_places(path: Path) -> dict[str, Place]:
     try:
         values: Any = json.loads(path.read_text(encoding="utf-8"))
         return {run: _place(each) for run, each in values.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return {}
 
 
@@ -103,6 +103,8 @@ def _place(value: dict[str, Any]) -> Place:
     for name, kind in asdict(Place()).items():
         if not isinstance(getattr(made, name), type(kind)):
             raise TypeError(name)
+    if not all(isinstance(each, str) for each in made.filters):
+        raise TypeError("filters")
     return made
 
 
@@ -119,7 +121,7 @@ def read_filters(path: Path) -> dict[str, str]:
     try:
         values: Any = json.loads(path.read_text(encoding="utf-8"))
         return {name: text for name, text in values.items() if isinstance(text, str)}
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return {}
 
 

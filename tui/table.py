@@ -192,7 +192,7 @@ class NeuronTable:
 
         def title(name: str, text: str, cells: int, align: str) -> None:
             sorted_by = name == self.model.sort
-            text = text + arrow if sorted_by else text
+            text = visible(text, self.glyphs, spaces=False) + (arrow if sorted_by else "")
             out.add(fit(text, cells, align, self.glyphs), "accent" if sorted_by else "dim")
 
         title("neuron", "n", self._digits, "right")

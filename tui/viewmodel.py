@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -82,13 +83,26 @@ class ViewModel:
         return self.store.neurons(self.layer) if self.layer >= 0 else 0
 
     def open_layer(self, layer: int) -> None:
-        """Show another layer, its first row under the cursor. Raises UserError where it is not in the store."""
+        """Show another layer, its first row under the cursor. Raises UserError where it is not in the store, or damaged,
+        and changes nothing then."""
         self.store.neurons(layer)
-        self.layer = layer
-        self._columns = {}
-        self.cursor = 0
-        self._apply()
-        self.cursor = 0
+        with self._wholly():
+            self.layer = layer
+            self._columns = {}
+            self.cursor = 0
+            self._apply()
+            self.cursor = 0
+
+    @contextmanager
+    def _wholly(self) -> Iterator[None]:
+        """What is shown changes as a whole or not at all."""
+        shown = ("layer", "_columns", "cursor", "rows", "filter", "filter_text", "sort", "descending")
+        before = {name: getattr(self, name) for name in shown}
+        try:
+            yield
+        except UserError:
+            self.__dict__.update(before)
+            raise
 
     def column(self, name: str) -> np.ndarray:
         """[F] a column of this layer, by its name in columns.py or schema.py, kept while the layer is shown."""
@@ -104,14 +118,16 @@ class ViewModel:
         """Show only what matches; "" shows all. Raises UserError for a bad filter and changes nothing then."""
         text = text.strip()
         parsed = parse_filter(text, self.domains) if text else None
-        self.filter, self.filter_text = parsed, text
-        self._apply()
+        with self._wholly():
+            self.filter, self.filter_text = parsed, text
+            self._apply()
 
     def set_sort(self, column: str, descending: bool | None = None) -> None:
-        """Order by a column; the direction is the column's own where none is given."""
-        self.sort = columns.resolve(column, self.domains)
-        self.descending = self.sort not in ASCENDING if descending is None else descending
-        self._apply()
+        """Order by a column; the direction is the column's own where none is given. Raises UserError as ``open_layer``."""
+        with self._wholly():
+            self.sort = columns.resolve(column, self.domains)
+            self.descending = self.sort not in ASCENDING if descending is None else descending
+            self._apply()
 
     def reverse(self) -> None:
         """The other direction."""

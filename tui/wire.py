@@ -7,6 +7,7 @@ between the two; where whole lines moved up or down, the terminal is told to mov
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 
@@ -22,6 +23,7 @@ from ffnscope.tui.shift import Cell, Look, find_shift
 
 # Equal cells further apart than this are never sent again; nearer ones where that is shorter than a move.
 GAP = 8
+_CONTROL = re.compile("[\\x00-\\x1f\\x7f-\\x9f]")
 SHIFT_FROM = 200  # characters from which it is worth looking whether rows only moved up or down
 # What shows on a space: underline, reverse, strike-through, double underline, frames.
 _ON_SPACE = frozenset({"4", "7", "9", "21", "51", "52", "53"})
@@ -57,7 +59,8 @@ class Wire:
             self._size = size
         wanted: dict[int, list[Cell]] = {}
         for y, x, stop, strips in _pieces(update):
-            if 0 <= y < size[1]:
+            # A screen that has not heard of a narrower terminal yet paints beyond it.
+            if 0 <= y < size[1] and 0 <= x < size[0]:
                 row = wanted.setdefault(y, self._rows[y].copy())
                 cells = [cell for strip in strips for cell in _cells(strip, system)][: min(stop, size[0]) - x]
                 row[x : x + len(cells)] = cells
@@ -178,6 +181,8 @@ def _cells(strip: Strip, system: ColorSystem) -> list[Cell]:
             continue
         look = PLAIN if style is None else _look(style, system)
         bare = _on_space(look)
+        # The last hand before the terminal: whatever a screen forgot to make visible acts on nothing.
+        text = _CONTROL.sub("?", text)
         if text.isascii():
             cells += [(char, bare if char == " " else look) for char in text]
             continue

@@ -41,8 +41,11 @@ class MoveActions:
             return layer is not None
         try:
             self.session.model.open_layer(layer)
-        except UserError:
-            self.say(f"layer {layer} is not collected yet", "dim")
+        except UserError as error:
+            if layer in self.session.layers:
+                self.say(str(error), "error")
+            else:
+                self.say(f"layer {layer} is not collected yet", "dim")
             return False
         self.frame.table.top = 0
         self.refresh_list()

@@ -310,6 +310,7 @@ class Browser(MoveActions, TaskActions, Helped, Screen[None], inherit_bindings=F
             self.move_layer(self.frame.layer_list.top + event.y - 2 - self.frame.layer_list.cursor)
         elif event.pane.id in ("neuron", "peek"):
             self.go_to_pane("neuron")
+            self.show_page()  # with all that the pane has room for
 
     def on_pane_wheeled(self, event: Pane.Wheeled) -> None:
         """The wheel moves in the pane it is over."""

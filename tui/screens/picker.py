@@ -8,9 +8,9 @@ from textual.binding import Binding
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 
-from ffnscope.tui.lines import Line, Writer, clip, line, rule
+from ffnscope.tui.lines import Line, Writer, clip, rule
 from ffnscope.tui.screens.helped import Helped
-from ffnscope.tui.text import Glyphs, fit
+from ffnscope.tui.text import Glyphs, fit, visible
 from ffnscope.tui.widgets.pane import Pane
 
 ROWS = 10
@@ -59,15 +59,19 @@ class SortPicker(Helped, ModalScreen[str | None], inherit_bindings=False):
                     self._choice(made, index, cells)
             out.append(Line(clip(made.parts, width, self.glyphs)))
         # Where two columns stand side by side in 80 cells, there is room for one meaning only.
-        return [*out, line((f" {self.choices[self.chosen][2]}", "dim"))]
+        return [*out, Writer(self.glyphs).prose(f" {self.choices[self.chosen][2]}", "dim").line()]
 
     def _choice(self, out: Writer, index: int, cells: int) -> None:
         key, name, meaning = self.choices[index]
         chosen = index == self.chosen
         end = out.width + cells
         out.add(self.glyphs.cursor if chosen else " ", "accent").add(f" {key:1} ", "accent")
-        out.prose(fit(name, min(20, cells - 4), glyphs=self.glyphs), "bright" if chosen else "text").add(" ")
+        out.prose(
+            fit(visible(name, self.glyphs, spaces=False), min(20, cells - 4), glyphs=self.glyphs),
+            "bright" if chosen else "text",
+        ).add(" ")
         if cells >= 60:
+            meaning = visible(meaning, self.glyphs, spaces=False)
             out.add(fit(meaning, end - out.width - 1, glyphs=self.glyphs), "dim")
         out.to(end)
 

@@ -100,11 +100,16 @@ class TaskActions:
         model = self.session.model
 
         def chosen(name: str | None) -> None:
-            if name:
+            if not name:
+                return
+            try:
                 if name == model.sort:
                     model.reverse()
                 else:
                     model.set_sort(name)
+            except UserError as error:
+                self.say(str(error), "error")
+            else:
                 self._sorted()
 
         self.app.push_screen(SortPicker(sort_choices(model.domains), model.sort, self.session.glyphs), chosen)

@@ -13,8 +13,10 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from ffnscope.tui.lines import BLANK, Line
+from ffnscope.store.errors import UserError
+from ffnscope.tui.lines import BLANK, Line, Writer, wrap
 from ffnscope.tui.palette import styles
+from ffnscope.tui.text import UNICODE
 
 Source = Callable[[int, int], Sequence[Line]]
 
@@ -65,7 +67,11 @@ class Pane(Widget):
         width, height = self.size
         if not (width and height):
             return
-        lines = list(self.source(width, height))[:height]
+        try:
+            lines = list(self.source(width, height))[:height]
+        except UserError as error:  # what it draws is damaged in the store
+            said = Writer(UNICODE).prose(str(error), "error")
+            lines = [Line(tuple(row)) for row in wrap(said.parts, width)][:height]
         lines += [BLANK] * (height - len(lines))
         table = styles(self.app.current_theme)
         regions = []
