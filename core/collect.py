@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -71,16 +71,16 @@ def collect(request: CollectRequest, report: Report = lambda event: None) -> Non
         if device.type == "cpu":
             keep_freed_memory()
         run = describe_run(request, source, model, corpus)
-        tables = team.together(lambda: make_tables(corpus))
+        tables = cache(partial(make_tables, corpus))
 
         def fits() -> None:
             _plan(request, run, model, corpus, team)
-            check_memory(_counting_bytes(tables, model, team))
+            check_memory(_counting_bytes(tables(), model, team))
             model.prepare(first_tokens(corpus.tokens, device))
 
         with _open_store(request, run, fits, team, say) as (writer, complete):
             if not complete:
-                _Run(request, run, model, weights, corpus, tables, tokenizer, writer, team, say).go()
+                _Run(request, run, model, weights, corpus, tables(), tokenizer, writer, team, say).go()
             elif team.leads and not request.scratch:
                 shutil.rmtree(scratch_folder(request), ignore_errors=True)
 

@@ -204,15 +204,15 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
     Raises UserError where it is not there.
     """
     if name in ("auto", "cuda") and torch.cuda.is_available():
-        device = torch.device("cuda", local_rank % torch.cuda.device_count())
-        # What asks for the current device, as quantised loaders and kernels do, must mean this one.
-        torch.cuda.set_device(device)
-        return device
+        name = f"cuda:{local_rank % torch.cuda.device_count()}"
     if name == "auto":
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
         torch.zeros(1, device=device).cpu()
+        if device.type == "cuda":
+            # What asks for the current device, as quantised loaders and kernels do, must mean this one.
+            torch.cuda.set_device(device)
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"--device {name}: not available here; there are auto, cpu, cuda, mps") from error
     return device

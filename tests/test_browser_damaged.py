@@ -48,10 +48,26 @@ async def test_a_damaged_layer_is_said_and_the_one_before_stays(path: Path) -> N
         await keys(pilot, "h", "k", "k", "k", "l")
         assert model.layer == 0
         rows, key = model.rows.tolist(), model.key
+        browser(app)._quiet()
+        assert "damaged" not in shown(app)
         await keys(pilot, "h", "j", "l")
         assert "damaged" in shown(app) and (model.layer, model.key) == (0, key) and model.rows.tolist() == rows
         await keys(pilot, "j", "l")
         assert model.layer == 2
+    app.close()
+
+
+async def test_a_hit_in_a_damaged_layer_is_said(path: Path) -> None:
+    spoil(path, 1, "kind")
+    app = FfnscopeApp([path], UNICODE)
+    async with app.run_test(size=LARGE) as pilot:
+        await press(pilot, ("slash", "text:e"), 0.3)
+        hits = [number for number, hit in enumerate(app.screen.hits) if hit.layer == 1]
+        assert hits
+        await press(pilot, ("down",) * hits[0])
+        await press(pilot, ("enter",))
+        assert app.screen is browser(app) and "damaged" in shown(app)
+        assert app.sessions[0].model.layer != 1
     app.close()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -97,12 +98,11 @@ class Session:
             model.open_layer(place.layer)
         except UserError:
             return False
-        try:
+        # Each by itself: another version's filters or columns may differ, and one may be damaged.
+        with suppress(UserError):
             model.set_filter(place.filter)
+        with suppress(UserError):
             model.set_sort(place.sort, place.descending)
-        except UserError:
-            # Written by another version, whose filters or columns may differ.
-            model.set_filter("")
         found = np.flatnonzero(model.rows == place.neuron)
         model.move_to(int(found[0]) if len(found) else 0)
         return True

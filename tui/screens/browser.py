@@ -290,7 +290,10 @@ class Browser(MoveActions, TaskActions, Helped, Screen[None], inherit_bindings=F
     def looked(self) -> None:
         """The collector has gone on: show what is new, the cursor stays."""
         if self.session.model.layer < 0 and self.session.layers:
-            self.session.model.open_layer(self.session.layers[0])
+            try:
+                self.session.start()
+            except UserError as error:
+                self.say(str(error), "error")
             self.refresh_list()
         self.frame.sync_layers()
         self.read_figures()

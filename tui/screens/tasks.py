@@ -44,7 +44,11 @@ class TaskActions:
 
     def _show_hit(self: Any) -> None:
         hit = self.hits[self.hit]
-        self.jump(hit.layer, hit.neuron)
+        try:
+            self.jump(hit.layer, hit.neuron)
+        except UserError as error:
+            self.say(str(error), "error")
+            return
         self.say(f"{self.searched}: match {self.hit + 1} of {len(self.hits)} (n next, N previous)")
 
     def action_filter(self: Any) -> None:
