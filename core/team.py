@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
-from ffnscope.store.errors import UserError
+from ffnscope.store.errors import UserError, device_full
 
 Item = TypeVar("Item")
 Slices = TypeVar("Slices", range, list[tuple[int, int]])
@@ -84,11 +84,7 @@ class Team:
         except torch.OutOfMemoryError as raised:
             if self.size == 1:
                 raise
-            why = " ".join(str(raised).split())[:120]
-            error = UserError(
-                f"process {self.rank}: its device is out of memory ({why}); what was finished is kept: give a smaller "
-                "--batch-size or --offload, then --resume"
-            )
+            error = UserError(device_full(f"process {self.rank}: its device", raised))
         errors = [message for message in self.gather(None if error is None else str(error)) if message is not None]
         if errors:
             raise error or UserError(errors[0])

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ffnscope.store.errors import UserError
+from ffnscope.store.errors import UserError, device_full
 from ffnscope.tui.commands.collect import collect
 from ffnscope.tui.commands.compare import compare
 from ffnscope.tui.commands.demo import demo
@@ -103,11 +103,7 @@ def _run(arguments: list[str]) -> tuple[int, str]:
         if type(error).__name__ == "Abort":
             return INTERRUPTED, ""
         if "out of memory" in str(error).lower():
-            why = " ".join(str(error).split())[:120]
-            return BAD_INPUT, (
-                f"the device is out of memory ({why}); what was finished is kept: give a smaller --batch-size or "
-                "--offload, then --resume"
-            )
+            return BAD_INPUT, device_full("the device", error)
         if any(sign in str(error) for sign in _NO_MEMORY):
             why = " ".join(str(error).split())[:200]
             return BAD_INPUT, f"not enough memory or address space ({why}); close something, or raise `ulimit -v`"

@@ -131,8 +131,7 @@ class ViewModel:
 
     def reverse(self) -> None:
         """The other direction."""
-        self.descending = not self.descending
-        self._apply()
+        self.set_sort(self.sort, not self.descending)
 
     def matches(self, text: str, layer: int | None = None) -> int:
         """How many neurons of a layer a filter text keeps, 0 where none is open. Raises UserError for a bad filter."""

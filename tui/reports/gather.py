@@ -8,7 +8,7 @@ import numpy as np
 
 from ffnscope.core.positional import active_ranges
 from ffnscope.store.columns import covered
-from ffnscope.store.errors import UserError
+from ffnscope.store.errors import DamagedStoreError
 from ffnscope.store.figures import ModelFigures, model_figures
 from ffnscope.store.reader import Store
 from ffnscope.store.words import POSITION_STRENGTHS, POSITION_TYPES
@@ -99,7 +99,7 @@ def _strong_oscillatory(store: Store, layer: int) -> np.ndarray:
 def _ranges(store: Store, layer: int, neuron: int) -> tuple[tuple[int, int], ...]:
     curve, windows = store.curves(layer, neuron).sum(axis=0), max(store.run.corpus.counted_windows, 1)
     if curve.max(initial=0) > windows:
-        raise UserError(
+        raise DamagedStoreError(
             f"{store.path}: damaged, the position curve of L{layer}N{neuron} counts more windows than there are; "
             "`ffnscope verify` finds what else is wrong"
         )

@@ -10,7 +10,7 @@ from ffnscope.tui.reports.document import Value
 from ffnscope.tui.text import UNICODE, Glyphs, count, freq, percent, visible
 
 _CONTROL = re.compile("[\\x00-\\x1f\\x7f-\\x9f]")
-FORMULA = ("=", "+", "-", "@")  # what a spreadsheet takes a cell for that begins so
+_FORMULA = ("=", "+", "-", "@")  # what a spreadsheet takes a cell for that begins so
 
 
 def shown(value: Value, style: str, glyphs: Glyphs = UNICODE) -> str:
@@ -43,7 +43,7 @@ def exact(value: Value) -> str:
         return "true" if value else "false"
     if isinstance(value, str):
         text = _CONTROL.sub(lambda found: escape(found[0]), value)
-        return f"'{text}" if text.startswith(FORMULA) else text
+        return f"'{text}" if text.startswith(_FORMULA) else text
     return repr(value) if isinstance(value, float) else str(value)
 
 
