@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -14,41 +13,36 @@ from typing import Any
 import numpy as np
 import torch
 
-from ffnscope.core.allocation import keep_freed_memory
-from ffnscope.core.behind import Behind
-from ffnscope.core.loading import (
-    ModelSource,
-    check_structure,
-    choose_device,
-    choose_dtype,
-    load_model,
-    load_tokenizer,
-    model_files,
-    open_model,
-)
-from ffnscope.core.meter import ProgressMeter, Report
-from ffnscope.core.model import LayeredModel
-from ffnscope.core.offload import load_offloaded
-from ffnscope.core.plan import GIB, Plan, check_memory, count_threads, make_plan, parse_layers
-from ffnscope.core.projection import project
-from ffnscope.core.request import CollectRequest, check_request, check_same_run, describe_run
-from ffnscope.core.run_folder import held
-from ffnscope.core.similar import similar_rows
-from ffnscope.core.statistics import CorpusTables, LayerCounts, count_layer, counting_bytes, layer_arrays, make_tables
-from ffnscope.core.stopping import interruptible
-from ffnscope.core.sweep import RecordedLayer, Sweep, first_tokens, make_groups
-from ffnscope.core.team import Team, join_team
-from ffnscope.core.unchanged import Unchanged
-from ffnscope.core.vocabulary import build_vocabulary
-from ffnscope.core.windows import Corpus, build_corpus, resolve_seq_len
-from ffnscope.store.environment import is_store, remote_file_system
+from ffnscope.core.activations.budget import GIB, Plan, check_memory, count_threads, make_plan
+from ffnscope.core.activations.forward import RecordedLayer, Sweep, first_tokens, make_groups
+from ffnscope.core.activations.malloc import keep_freed_memory
+from ffnscope.core.activations.scratch_folder import held, run_folder, scratch_folder
+from ffnscope.core.corpus.windows import Corpus
+from ffnscope.core.model.device import choose_device, choose_dtype
+from ffnscope.core.model.file_stamps import Unchanged
+from ffnscope.core.model.layered import LayeredModel
+from ffnscope.core.model.load import check_structure, load_model
+from ffnscope.core.model.offload import load_offloaded
+from ffnscope.core.model.source import ModelSource, model_files, open_model
+from ffnscope.core.model.token_texts import build_vocabulary
+from ffnscope.core.model.tokenizer import load_tokenizer
+from ffnscope.core.processes import Team, join_team
+from ffnscope.core.run.corpus import _read_corpus
+from ffnscope.core.run.identity import describe_run
+from ffnscope.core.run.overlap import Behind
+from ffnscope.core.run.progress import ProgressMeter, Report
+from ffnscope.core.run.request import CollectRequest, check_request, parse_layers
+from ffnscope.core.run.signals import interruptible
+from ffnscope.core.run.store import _open_store
+from ffnscope.core.statistics.arrays import _check_finite, _check_projections, layer_arrays, strongest_arrays
+from ffnscope.core.statistics.counts import LayerCounts, count_layer, counting_bytes
+from ffnscope.core.statistics.projection import project
+from ffnscope.core.statistics.similarity import similar_rows
+from ffnscope.core.statistics.tables import CorpusTables, make_tables
 from ffnscope.store.errors import UserError
-from ffnscope.store.reader import Store
+from ffnscope.store.format.schema import ABSENT
 from ffnscope.store.records import Progress, RunInfo
-from ffnscope.store.schema import ABSENT
-from ffnscope.store.writer import StoreWriter, is_begun, remove_store
-
-FEW_WINDOWS = 100  # below this many, mutual information with position is mostly noise
+from ffnscope.store.writer import StoreWriter
 
 
 def collect(request: CollectRequest, report: Report = lambda event: None) -> None:
@@ -91,21 +85,6 @@ def _open_source(request: CollectRequest) -> tuple[ModelSource, Any]:
     check_structure(source)
     parse_layers(request.layers, int(source.text_config.num_hidden_layers))
     return source, load_tokenizer(source)
-
-
-def _read_corpus(request: CollectRequest, source: ModelSource, tokenizer: Any, report: Report) -> Corpus:
-    corpus = build_corpus(
-        request.sources,
-        tokenizer,
-        resolve_seq_len(request.seq_len, source.positions, request.sources),
-        request.max_tokens,
-        source.vocabulary,
-        _bos_id(request, source, tokenizer, report),
-        _reading(report),
-        scratch_folder(request) / "tokens",
-    )
-    _report_corpus(corpus, report)
-    return corpus
 
 
 class _Run:
@@ -285,110 +264,5 @@ def _plan(request: CollectRequest, run: RunInfo, model: LayeredModel, corpus: Co
     )
 
 
-def _check_finite(layer: int, sums: np.ndarray, dtype: str) -> None:
-    broken = int(np.count_nonzero(~np.isfinite(sums)))
-    if broken:
-        remedy = "its weights are broken" if dtype == "float32" else "run it with --dtype float32"
-        raise UserError(f"layer {layer}: activations of {broken} of its neurons are not finite in {dtype}; {remedy}")
-
-
-def _check_projections(layer: int, arrays: dict[str, np.ndarray]) -> None:
-    whole = all(np.isfinite(arrays[f"{name}_projection"]).all() for name in ("promoted", "suppressed"))
-    if not whole:
-        raise UserError(
-            f"layer {layer}: projections of its neurons are not finite; its second FFN matrix or the unembedding is broken"
-        )
-
-
 def _silent(event: Progress | str) -> None:
     """Only the process that leads speaks."""
-
-
-def strongest_arrays(values: np.ndarray, places: np.ndarray, seq_len: int) -> dict[str, np.ndarray]:
-    """The store's arrays of the strongest activations from values [F, C] and places [F, C] (-1 where fewer)."""
-    there = places >= 0
-    return {
-        "strongest_window": np.where(there, places // seq_len, ABSENT).astype(np.uint32),
-        "strongest_position": np.where(there, places % seq_len, ABSENT).astype(np.uint32),
-        "strongest_value": np.where(there, values, np.nan).astype(np.float32),
-    }
-
-
-def _bos_id(request: CollectRequest, source: ModelSource, tokenizer: Any, report: Report) -> int | None:
-    if request.bos_id is not None:
-        return request.bos_id
-    if tokenizer is None:
-        report(f"{source.name}: no tokenizer, so tokens are shown by id and none is BOS (--bos-id names one)")
-        return None
-    return tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-
-
-@contextmanager
-def _open_store(
-    request: CollectRequest, run: RunInfo, fits: Callable[[], object], team: Team, report: Report
-) -> Iterator[tuple[StoreWriter | None, bool]]:
-    """The writer (None where this process does not lead) of a store that is new, overwritten, or resumed where
-    model, corpus and settings are the same; and whether it is complete already. ``fits`` raises UserError where the
-    run does not fit, before anything is overwritten."""
-
-    def prepare() -> StoreWriter | None:
-        if not team.leads:
-            return None
-        if is_store(request.store) and (request.overwrite or not is_begun(request.store)):
-            fits()
-            # One that was stopped before its run entry holds nothing that could be lost.
-            remove_store(request.store)
-        elif is_store(request.store):
-            with Store.open(request.store) as store:
-                check_same_run(request.store, store.run, run)
-                if store.complete:
-                    report(f"{request.store}: complete already, nothing to do")
-                    return None
-                if store.run.version != run.version:
-                    report(f"{request.store}: begun by ffnscope {store.run.version}, gone on with by {run.version}")
-        writer = StoreWriter.open(request.store)
-        remote = remote_file_system(request.store)
-        if remote:
-            report(f"{request.store}: on a network file system ({remote}), where LMDB is slow and live viewing unsafe")
-        return writer
-
-    writer = team.together(prepare)
-    complete = team.gather(writer is None)[0]
-    try:
-        yield writer, complete
-    finally:
-        if writer is not None:
-            begun = writer.begun
-            writer.close()
-            if not begun:
-                remove_store(request.store)
-
-
-def _report_corpus(corpus: Corpus, report: Report) -> None:
-    for domain in corpus.domains:
-        line = f"{domain.name}: {domain.windows:,} windows of {corpus.seq_len}"
-        if domain.dropped_tokens:
-            line += f", {domain.dropped_tokens} tokens left over"
-        notes = domain.notes.summary()
-        report(line + (f"; {notes}" if notes else "") + (" (count only)" if domain.count_only else ""))
-    counted = sum(domain.windows for domain in corpus.domains if not domain.count_only)
-    if counted < FEW_WINDOWS:
-        report(f"only {counted} windows: positional neurons need {FEW_WINDOWS} or more to be told from chance")
-
-
-def _reading(report: Report) -> Callable[[str, int, int | None], None]:
-    def say(domain: str, tokens: int, most: int | None) -> None:
-        share = tokens / most if most else 0.0
-        report(Progress("collecting", phase=f"reading {domain}: {tokens:,} tokens", fraction=share))
-
-    return say
-
-
-def scratch_folder(request: CollectRequest) -> Path:
-    """Where a run's scratch files lie: in the folder of --scratch, else inside the store's."""
-    return request.scratch or request.store / "scratch"
-
-
-def run_folder(request: CollectRequest, run: RunInfo) -> Path:
-    """Where the scratch files of this very run lie."""
-    return scratch_folder(request) / f"run-{run.run_id[:16]}"

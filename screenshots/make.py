@@ -15,7 +15,7 @@ from pathlib import Path
 from svg_to_png import svg_to_png
 
 from ffnscope.tui.app import FfnscopeApp
-from ffnscope.tui.text import UNICODE
+from ffnscope.tui.drawing.glyphs import UNICODE
 
 HERE = Path(__file__).parent
 WIDE, SMALL = (160, 48), (80, 24)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ffnscope.store import columns as registry
 from ffnscope.store.errors import UserError
+from ffnscope.store.query import columns as registry
 
 if TYPE_CHECKING:
     from ffnscope.store.reader import Store
@@ -38,9 +38,9 @@ def select(store: Store, where: str) -> np.ndarray:
     ``marked`` and ``noted`` hold for the marks and notes kept beside the store. Raises FilterError (a UserError) for a
     filter that cannot be read.
     """
-    from ffnscope.store.export import select as selected
-    from ffnscope.store.filters import parse_filter
     from ffnscope.store.notes import Notes
+    from ffnscope.store.query.filter import parse_filter
+    from ffnscope.store.query.select import select as selected
 
     parsed = parse_filter(where, registry.domain_names(store))
     with Notes.open(store.path) as notes:

@@ -12,9 +12,9 @@ from typing import Any, Self
 
 import lmdb
 
-from ffnscope.store.environment import is_store, open_environment
 from ffnscope.store.errors import UserError
-from ffnscope.store.reader import NEURON_KEY
+from ffnscope.store.format.environment import is_store, open_environment
+from ffnscope.store.format.keys import NEURON_KEY
 
 MAX_NOTE = 10_000  # characters
 _DATABASES = ("marks", "notes")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,20 +11,16 @@ from typing import Any, Self, TypeVar
 import lmdb
 import numpy as np
 
-from ffnscope.store import rows, schema
-from ffnscope.store.environment import DATABASES, LOCK_NAME, open_environment, require_store
+from ffnscope.store.definitions import KINDS, POSITION_STRENGTHS, POSITION_TYPES
 from ffnscope.store.errors import DamagedStoreError, UserError
-from ffnscope.store.layers import finished_layers
-from ffnscope.store.plausible import check_chunk, check_column, check_run
+from ffnscope.store.format import neuron_record, schema
+from ffnscope.store.format.encoding import DamagedValueError, array_header, decode_array, decode_json, row_of
+from ffnscope.store.format.environment import DATABASES, LOCK_NAME, open_environment, require_store
+from ffnscope.store.format.keys import INDEX_KEY, LAYER_KEY, MOST_LAYERS, NEURON_KEY, finished_layers
+from ffnscope.store.format.limits import check_chunk, check_column, check_run
 from ffnscope.store.records import Neuron, Progress, RunInfo
-from ffnscope.store.values import DamagedValueError, array_header, decode_array, decode_json, row_of
 from ffnscope.store.vocabulary import CHUNK, Vocabulary
-from ffnscope.store.words import KINDS, POSITION_STRENGTHS, POSITION_TYPES
 
-LAYER_KEY = struct.Struct(">H")
-NEURON_KEY = struct.Struct(">HI")
-INDEX_KEY = struct.Struct(">I")
-MOST_LAYERS = 0xFFFF  # the highest number that LAYER_KEY holds
 _Read = TypeVar("_Read")
 
 
@@ -156,7 +151,7 @@ class Store:
         if name not in schema.LAYER_ARRAYS:
             raise UserError(f"no array {name!r} in a store; there are {', '.join(schema.LAYER_ARRAYS)}")
         try:
-            array = self._value("columns", self._key(layer) + name.encode(), rows.copied)
+            array = self._value("columns", self._key(layer) + name.encode(), neuron_record.copied)
             if array is not None:
                 owners = self._shape("columns", LAYER_KEY.pack(layer) + b"detected_neuron")
                 check_column(name, array, self.run, owners)
@@ -210,7 +205,7 @@ class Store:
         if not 0 <= index < self.run.corpus.counted_windows:
             raise UserError(f"{self.path}: no window {index} in it")
         try:
-            window = self._value("windows", INDEX_KEY.pack(index), rows.copied)
+            window = self._value("windows", INDEX_KEY.pack(index), neuron_record.copied)
             if window is not None and (window.shape != (self.run.corpus.seq_len,) or window.dtype.kind != "u"):
                 raise DamagedValueError(f"is no window of {self.run.corpus.seq_len} token ids")
         except DamagedValueError as error:
@@ -222,7 +217,7 @@ class Store:
     def unigram_totals(self) -> np.ndarray:
         """[V] N(t): how often each token occurs in the counted domains where a unigram can stand."""
         try:
-            totals = self._value("meta", b"unigram_totals", rows.copied)
+            totals = self._value("meta", b"unigram_totals", neuron_record.copied)
         except DamagedValueError as error:
             raise self._damaged(f"token counts: {error}") from error
         if totals is None:
@@ -276,23 +271,29 @@ class Store:
                 unigrams_95=int(row("unigrams_95")),
                 bigrams_95=int(row("bigrams_95")),
                 trigrams_95=int(row("trigrams_95")),
-                ngram_activations=rows.three(row("ngram_activations")),
-                ngrams_distinct=rows.three(row("ngrams_distinct")),
+                ngram_activations=neuron_record.three(row("ngram_activations")),
+                ngrams_distinct=neuron_record.three(row("ngrams_distinct")),
                 order=order,
-                detected=rows.detected(raw, neuron, order) if order else (),
+                detected=neuron_record.detected(raw, neuron, order) if order else (),
                 trigger_projection=float(row("trigger_projection")) if order else None,
                 position_mi=float(row("position_mi")),
                 position_bias=float(row("position_bias")),
                 position_type=POSITION_TYPES[int(row("position_type"))],
                 position_strength=POSITION_STRENGTHS[int(row("position_strength"))],
-                top_ngrams=(rows.top(row, "top_unigrams"), rows.top(row, "top_bigrams"), rows.top(row, "top_trigrams")),
-                promoted=rows.pairs(row("promoted"), row("promoted_projection")),
-                suppressed=rows.pairs(row("suppressed"), row("suppressed_projection")),
-                similar=rows.others(row("similar"), row("similar_cosine")),
-                opposed=rows.others(row("opposed"), row("opposed_cosine")),
+                top_ngrams=(
+                    neuron_record.top(row, "top_unigrams"),
+                    neuron_record.top(row, "top_bigrams"),
+                    neuron_record.top(row, "top_trigrams"),
+                ),
+                promoted=neuron_record.pairs(row("promoted"), row("promoted_projection")),
+                suppressed=neuron_record.pairs(row("suppressed"), row("suppressed_projection")),
+                similar=neuron_record.others(row("similar"), row("similar_cosine")),
+                opposed=neuron_record.others(row("opposed"), row("opposed_cosine")),
                 domain_frequencies=tuple(zip(names, shares, strict=True)),
-                strongest=rows.contexts(row("strongest_window"), row("strongest_position"), row("strongest_value")),
-                drawn=rows.contexts(row("random_window"), row("random_position"), None),
+                strongest=neuron_record.contexts(
+                    row("strongest_window"), row("strongest_position"), row("strongest_value")
+                ),
+                drawn=neuron_record.contexts(row("random_window"), row("random_position"), None),
                 curve=self._curve(transaction, layer, neuron),
             )
         except (DamagedValueError, lmdb.Error, IndexError, TypeError, ValueError) as error:
@@ -368,7 +369,7 @@ class Store:
         tokens = min(CHUNK, self.run.model.vocabulary - index * CHUNK)
         try:
             keys = [INDEX_KEY.pack(index) + part for part in (b"ends", b"whole", b"bytes")]
-            ends, whole, joined = (self._value("vocabulary", key, rows.copied) for key in keys)
+            ends, whole, joined = (self._value("vocabulary", key, neuron_record.copied) for key in keys)
             if ends is None or whole is None or joined is None:
                 raise DamagedValueError("are missing")
             check_chunk(ends, whole, joined, tokens)

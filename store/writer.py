@@ -13,8 +13,10 @@ from typing import Any, Self
 import lmdb
 import numpy as np
 
-from ffnscope.store import schema
-from ffnscope.store.environment import (
+from ffnscope.store.errors import DamagedStoreError, UserError
+from ffnscope.store.format import schema
+from ffnscope.store.format.encoding import DamagedValueError, encode_array, encode_json
+from ffnscope.store.format.environment import (
     DATABASES,
     LOCK_NAME,
     check_length,
@@ -23,13 +25,10 @@ from ffnscope.store.environment import (
     is_store,
     open_environment,
 )
-from ffnscope.store.errors import DamagedStoreError, UserError
-from ffnscope.store.layers import finished_layers
-from ffnscope.store.locks import take_lock
-from ffnscope.store.pages import least_bytes
-from ffnscope.store.reader import INDEX_KEY, LAYER_KEY, NEURON_KEY
+from ffnscope.store.format.keys import INDEX_KEY, LAYER_KEY, NEURON_KEY, finished_layers
+from ffnscope.store.format.lock import take_lock
+from ffnscope.store.format.meta_pages import least_bytes
 from ffnscope.store.records import Progress, RunInfo
-from ffnscope.store.values import DamagedValueError, encode_array, encode_json
 from ffnscope.store.vocabulary import pack_chunks
 
 WINDOW_BATCH = 4096  # windows a transaction

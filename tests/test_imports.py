@@ -46,7 +46,7 @@ def test_a_module_is_short_enough_to_read(path):
 
 def test_there_is_something_to_check():
     assert {path.relative_to(ROOT).parts[0] for path in MODULES} == set(ALLOWED)
-    assert "ffnscope.store" in set(imported(ROOT / "store" / "summary.py")) | {"ffnscope.store"}
+    assert "ffnscope.store" in set(imported(ROOT / "store" / "reader.py")) | {"ffnscope.store"}
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_the_store_needs_numpy_and_lmdb_only(store):
     code = (
         "import sys\nimport ffnscope.store\n"
         "with ffnscope.store.open(sys.argv[1]) as store: store.neuron(0, 1)\n"
-        "from ffnscope.store import export, figures, figures_changes, filters, frames, notes, search, summary, verify\n"
+        "from ffnscope.store import export, figures, format, frames, notes, query, verify\n"
         "names = {name.partition('.')[0] for name in sys.modules}\n"
         "print(sorted(names & {'ffnscope', 'rich', 'typer', 'numba', 'torch'}))"
     )

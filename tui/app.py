@@ -25,12 +25,15 @@ from textual.theme import BUILTIN_THEMES
 
 from ffnscope.store.errors import UserError
 from ffnscope.store.records import Progress
-from ffnscope.tui import keys, palette
-from ffnscope.tui.screens.browser import Browser
-from ffnscope.tui.session import Session
-from ffnscope.tui.settings import Place, read_places, state_path, write_places
-from ffnscope.tui.text import ASCII, Glyphs, choose_glyphs
-from ffnscope.tui.wire import Wire
+from ffnscope.tui import keymap
+from ffnscope.tui.browser.screen import Browser
+from ffnscope.tui.drawing import palette
+from ffnscope.tui.drawing.glyphs import ASCII, Glyphs, choose_glyphs
+from ffnscope.tui.screens import bindings
+from ffnscope.tui.screens.help import Help
+from ffnscope.tui.state.session import Session
+from ffnscope.tui.state.settings import Place, read_places, state_path, write_places
+from ffnscope.tui.terminal.screen_diff import Wire
 
 LOOK = 2.0  # seconds between looks at a store that is being written
 
@@ -87,6 +90,10 @@ class FfnscopeApp(App[None], inherit_bindings=False):
         if isinstance(renderable, CompositorUpdate) and not self.is_inline:
             renderable = self._wire.wrap(renderable, self.size.width, self.size.height)
         super()._display(screen, renderable)
+
+    def action_help(self) -> None:
+        """The keys of the screen in front first, then those of all others."""
+        self.push_screen(Help(self.screen, keymap.screens()))
 
     async def run_action(self, action: Any, *arguments: Any, **named: Any) -> bool:
         """As Textual does; what is damaged in a store is said, and ends nothing."""
@@ -196,7 +203,7 @@ class FfnscopeApp(App[None], inherit_bindings=False):
     def get_system_commands(self, screen: Screen) -> Iterable[SystemCommand]:
         """Every action of the screen by its name, then the themes."""
         seen: set[tuple[object, str]] = set()
-        for node, binding in keys.live(screen):
+        for node, binding in bindings.live(screen):
             if not binding.description or (node, binding.action) in seen or binding.action == "command_palette":
                 continue
             seen.add((node, binding.action))
@@ -204,7 +211,7 @@ class FfnscopeApp(App[None], inherit_bindings=False):
             async def act(action: str = binding.action, node: DOMNode = node) -> None:
                 await self.run_action(action, node)
 
-            yield SystemCommand(binding.description, f"key {keys.key_name(binding.key)}", act)
+            yield SystemCommand(binding.description, f"key {bindings.key_name(binding.key)}", act)
         for name in (*(theme.name for theme in palette.THEMES), "ansi-dark", "ansi-light"):
             yield SystemCommand(f"Theme {name}", "colours", lambda name=name: setattr(self, "theme", name))
 
@@ -237,7 +244,7 @@ def run(stores: Sequence[Path], *, mouse: bool | None = None, ascii: bool = Fals
     stderr = sys.__stderr__
     if not (sys.stdin and sys.stdin.isatty() and stderr and stderr.isatty()):
         raise UserError(f"the browser needs a terminal on standard input and standard error; {there}")
-    config = keys.user_config(FfnscopeApp)
+    config = keymap.user_config(FfnscopeApp)
     if mouse is None:
         mouse = config.mouse if config.mouse is not None else not os.environ.get("SSH_CONNECTION")
     glyphs = choose_glyphs(stderr.encoding, ascii or config.ascii)

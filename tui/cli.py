@@ -19,10 +19,10 @@ from ffnscope.tui.commands.export import export
 from ffnscope.tui.commands.info import info
 from ffnscope.tui.commands.report import report
 from ffnscope.tui.commands.search import search
-from ffnscope.tui.commands.stores import leads
+from ffnscope.tui.commands.shared import leads
 from ffnscope.tui.commands.verify import verify
 from ffnscope.tui.commands.view import view
-from ffnscope.tui.leaving import leave
+from ffnscope.tui.state.background import leave
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -127,7 +127,7 @@ def _open_streams() -> None:
 
 def _discard_stdout() -> None:
     """What is left in the buffers has no reader."""
-    from ffnscope.tui.progress import discard
+    from ffnscope.tui.commands.progress import discard
 
     discard(1)
 
@@ -148,7 +148,8 @@ def _usage(error: Any) -> str:
 
 
 def _say(message: str) -> None:
-    from ffnscope.tui.text import choose_glyphs, visible
+    from ffnscope.tui.drawing.glyphs import choose_glyphs
+    from ffnscope.tui.drawing.text import visible
 
     glyphs = choose_glyphs(getattr(sys.stderr, "encoding", None))
     with suppress(OSError):

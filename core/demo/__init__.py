@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from ffnscope.core.collect import CollectRequest, collect
-from ffnscope.core.meter import Report
-from ffnscope.core.windows import DomainSource
-from ffnscope.store.environment import is_store
+from ffnscope.core.corpus.sources import DomainSource
+from ffnscope.core.run.progress import Report
+from ffnscope.store.format.environment import is_store
 
 FOLDER = Path(__file__).parent
 DOMAINS = ("wiki", "code", "math", "speech")

@@ -15,12 +15,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
 from screens import press
 
 from ffnscope.tui.app import FfnscopeApp
-from ffnscope.tui.text import UNICODE
+from ffnscope.tui.drawing.glyphs import UNICODE
 
 # (what it is called, keys): every screen and everything that reads the store.
 WALK: tuple[tuple[str, tuple[str, ...]], ...] = (

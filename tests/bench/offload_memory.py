@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
 import numpy as np
 
@@ -23,8 +23,8 @@ RUN = """
 import json, resource, sys, time
 from pathlib import Path
 from ffnscope.core.collect import collect
-from ffnscope.core.request import CollectRequest
-from ffnscope.core.windows import DomainSource
+from ffnscope.core.run.request import CollectRequest
+from ffnscope.core.corpus.sources import DomainSource
 model, data, store, offload, batch = sys.argv[1:]
 begun = time.perf_counter()
 collect(CollectRequest(model, (DomainSource("random", Path(data)),), Path(store), device="cpu",

@@ -111,7 +111,7 @@ def collect_seconds(
 ) -> tuple[float, float, dict[str, list[float]]]:
     """Seconds and CPU seconds from the first batch to the finished store, and where they went."""
     from ffnscope.core.collect import CollectRequest, collect
-    from ffnscope.core.windows import DomainSource
+    from ffnscope.core.corpus.sources import DomainSource
     from ffnscope.store.records import Progress
 
     marks: list[tuple[float, float, str]] = []

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ffnscope.store.errors import UserError
-from ffnscope.tui.commands.stores import leads, safe
+from ffnscope.tui.commands.shared import leads, safe
 
 LEAST_ADDRESS_SPACE = 2 << 30
 DTYPES = ("auto", "float32", "float16", "bfloat16")
@@ -75,15 +75,15 @@ def collect(
     """Run MODEL over a corpus and fill a store with the statistics of its neurons."""
     _check("--dtype", dtype, DTYPES)
     check_address_space()
-    from ffnscope.core.windows import parse_sources
+    from ffnscope.core.corpus.sources import parse_sources
 
     sources = parse_sources(data, count_only or ())
     name = safe(str(store), sys.stderr)
     try:
         # Inside, because the imports alone take seconds in which someone may press Ctrl-C.
         from ffnscope.core.collect import collect as run
-        from ffnscope.core.request import CollectRequest
-        from ffnscope.tui.progress import Reporter, unheard
+        from ffnscope.core.run.request import CollectRequest
+        from ffnscope.tui.commands.progress import Reporter, unheard
 
         request = CollectRequest(
             model=model,

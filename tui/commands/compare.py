@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ffnscope.tui.commands.report import AsJson, CsvFolder, HtmlFile, Overwrite, deliver
-from ffnscope.tui.commands.stores import open_store
+from ffnscope.tui.commands.shared import open_store
 
 Stores = Annotated[
     list[Path], typer.Argument(metavar="STORE STORE ...", help="Two or more stores.", show_default=False)
@@ -27,7 +27,7 @@ def compare(
     """The figures side by side; neuron by neuron where shapes are equal."""
     from ffnscope.store.errors import UserError
     from ffnscope.tui.reports.comparison import comparison_document
-    from ffnscope.tui.reports.gather import gather
+    from ffnscope.tui.reports.reading import gather
 
     if not 2 <= len(stores) <= MOST:
         raise UserError(

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from ffnscope.store.errors import UserError
-from ffnscope.tui.commands.stores import safe
+from ffnscope.tui.commands.shared import safe
 
 PACKAGES = ("ffnscope", "textual", "plotext", "lmdb", "numpy", "numba", "torch", "transformers")
 SMALLEST = (80, 24)
@@ -115,13 +115,14 @@ def _locale() -> str:
 
 def browser() -> Iterator[Finding]:
     """The user's settings, and what `ffnscope view` makes of them here."""
-    from ffnscope.tui.settings import Config, config_path, state_path
+    from ffnscope.tui.state.config import Config, config_path
+    from ffnscope.tui.state.settings import state_path
 
     config, path, wrong = Config(), config_path(), ""
     try:
         from ffnscope.tui.app import FfnscopeApp, choose_theme
-        from ffnscope.tui.keys import user_config
-        from ffnscope.tui.text import ASCII, choose_glyphs
+        from ffnscope.tui.drawing.glyphs import ASCII, choose_glyphs
+        from ffnscope.tui.keymap import user_config
     except ImportError as error:
         yield Finding(
             "browser", f"cannot be loaded ({error})", "`pip install --upgrade ffnscope` installs what it needs"
@@ -151,7 +152,7 @@ def browser() -> Iterator[Finding]:
 def print_keys() -> None:
     """Every action of the browser: its id, its keys unless config.toml changes them, what it does, a section a screen."""
     from ffnscope.tui.app import FfnscopeApp
-    from ffnscope.tui.keys import every_action
+    from ffnscope.tui.keymap import every_action
 
     shown = ""
     for screen, row in every_action(FfnscopeApp):
@@ -163,11 +164,11 @@ def print_keys() -> None:
 
 def look_at_store(path: Path) -> Iterator[Finding]:
     """Whether a store can be read and written here; `ffnscope verify` reads all of it."""
-    from ffnscope.store.environment import remote_file_system
+    from ffnscope.store.format.environment import remote_file_system
+    from ffnscope.store.format.schema import FORMAT_VERSION
     from ffnscope.store.reader import Store
-    from ffnscope.store.schema import FORMAT_VERSION
     from ffnscope.tui.commands.info import describe_progress
-    from ffnscope.tui.text import filesize
+    from ffnscope.tui.drawing.numbers import filesize
 
     try:
         store = Store.open(path)
@@ -191,7 +192,7 @@ def look_at_store(path: Path) -> Iterator[Finding]:
     )
     yield Finding("file system", f"a network's ({remote})" if remote else "local", slow)
     writable = os.access(path, os.W_OK)
-    from ffnscope.tui.settings import state_path
+    from ffnscope.tui.state.settings import state_path
 
     where = "in the store's folder" if writable else f"under {state_path().parent}: the store's folder is read-only"
     yield Finding("marks, notes", where)

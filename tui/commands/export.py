@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ffnscope.tui.commands.stores import StorePath, open_store, prepare_stdout, safe
+from ffnscope.tui.commands.shared import StorePath, open_store, prepare_stdout, safe
 
 # All that acts on a terminal, but the end of a line.
 _CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
@@ -32,9 +32,9 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE where it is there already.")] = False,
 ) -> None:
     """Write neurons as CSV or JSON lines."""
-    from ffnscope.store import columns as registry
-    from ffnscope.store import export as writing
-    from ffnscope.store.filters import parse_filter
+    from ffnscope.store.export import write as writing
+    from ffnscope.store.query import columns as registry
+    from ffnscope.store.query.filter import parse_filter
 
     with open_store(store) as opened:
         parsed = parse_filter(where, registry.domain_names(opened))

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ffnscope.tui.commands.stores import StorePath, open_store, safe
+from ffnscope.tui.commands.shared import StorePath, open_store, safe
 
 
 def info(
@@ -41,7 +41,7 @@ def info(
 
 
 def _lines(store: Any, run: Any, progress: Any, layers: tuple[int, ...]) -> list[tuple[str, str]]:
-    from ffnscope.tui.text import count, filesize
+    from ffnscope.tui.drawing.numbers import count, filesize
 
     model, corpus = run.model, run.corpus
     gated = ", gated" if model.gated else ""
@@ -86,7 +86,7 @@ def _setting(value: Any) -> str:
 
 def describe_progress(progress: Any, layers: int) -> str:
     """How far a run is, in a line."""
-    from ffnscope.tui.text import count, duration, percent
+    from ffnscope.tui.drawing.numbers import count, duration, percent
 
     if progress.state == "complete":
         return f"complete, {layers} layers"

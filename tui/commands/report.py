@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ffnscope.tui.commands.stores import StorePath, open_store, safe
+from ffnscope.tui.commands.shared import StorePath, open_store, safe
 
 if TYPE_CHECKING:
     from ffnscope.tui.reports.document import Document
@@ -32,7 +32,7 @@ def report(
 ) -> None:
     """The paper's figures as tables and plots, and what they say of its claims."""
     from ffnscope.tui.reports.build import report_document
-    from ffnscope.tui.reports.gather import gather
+    from ffnscope.tui.reports.reading import gather
 
     with open_store(store) as opened:
         whole = csv is not None or as_json
@@ -47,23 +47,23 @@ def report(
 
 def deliver(document: Document, csv: Path | None, html: Path | None, as_json: bool, overwrite: bool) -> None:
     """Write a report where it was asked for: into files, as JSON, or else on the terminal."""
-    from ffnscope.tui.reports import files
+    from ffnscope.tui.reports.formats import files
 
     if csv is not None:
         texts = files.csv_files(document)
         files.write_folder(csv, texts, overwrite)
         print(f"{len(texts)} files written to {safe(str(csv), sys.stderr)}", file=sys.stderr)
     if html is not None:
-        from ffnscope.tui.reports.html import page
+        from ffnscope.tui.reports.formats.html import page
 
         files.write_file(html, page(document), overwrite)
         print(f"written to {safe(str(html), sys.stderr)}", file=sys.stderr)
     if as_json:
         print(files.json_text(document))
     elif csv is None and html is None:
-        from ffnscope.tui.commands.stores import console
-        from ffnscope.tui.reports.terminal import show
-        from ffnscope.tui.text import choose_glyphs
+        from ffnscope.tui.commands.shared import console
+        from ffnscope.tui.drawing.glyphs import choose_glyphs
+        from ffnscope.tui.reports.formats.terminal import show
 
         try:
             show(document, console(), choose_glyphs(getattr(sys.stdout, "encoding", None)))

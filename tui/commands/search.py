@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ffnscope.tui.commands.stores import StorePath, open_store, prepare_stdout, quote
+from ffnscope.tui.commands.shared import StorePath, open_store, prepare_stdout, quote
 
 
 def search(
@@ -23,9 +23,9 @@ def search(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Neurons that detect the token(s) matching TEXT, strongest first."""
-    from ffnscope.store.search import TokenIndex
-    from ffnscope.store.words import ORDERS
-    from ffnscope.tui.text import percent
+    from ffnscope.store.definitions import ORDERS
+    from ffnscope.store.query.detector_index import TokenIndex
+    from ffnscope.tui.drawing.numbers import percent
 
     prepare_stdout()
     with open_store(store) as opened:
@@ -42,7 +42,7 @@ def search(
                 f"{hit.activations:>12,}  {shown}"
             )
     if not hits:
-        from ffnscope.tui.commands.stores import safe
+        from ffnscope.tui.commands.shared import safe
 
         print(f"ffnscope: no neuron detects {safe(text, sys.stderr)!r}", file=sys.stderr)
         raise typer.Exit(1)
@@ -57,7 +57,8 @@ def _token(text: str) -> str:
     """Drawn on a terminal; in a pipe exactly, as JSON."""
     if not sys.stdout.isatty():
         return quote(text)
-    from ffnscope.tui.text import choose_glyphs, visible
+    from ffnscope.tui.drawing.glyphs import choose_glyphs
+    from ffnscope.tui.drawing.text import visible
 
     return visible(text, choose_glyphs(sys.stdout.encoding))
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ffnscope.tui.commands.stores import StorePath, open_store, safe
+from ffnscope.tui.commands.shared import StorePath, open_store, safe
 
 if TYPE_CHECKING:
-    from ffnscope.tui.progress import Status
+    from ffnscope.tui.commands.progress import Status
 
 Model = Annotated[
     str | None,
@@ -26,8 +26,8 @@ Trust = Annotated[bool, typer.Option("--trust-remote-code", help="With --model: 
 
 def verify(store: StorePath, model: Model = None, neurons: Neurons = 256, trust_remote_code: Trust = False) -> None:
     """Read everything, check checksums and invariants; exit 1 and a list where something is wrong."""
-    from ffnscope.store.apart import verify_apart
-    from ffnscope.tui.progress import Status
+    from ffnscope.store.verify.isolated import verify_apart
+    from ffnscope.tui.commands.progress import Status
 
     wrong, layers = 0, 0
     with Status("verifying") as status:
@@ -49,7 +49,7 @@ def verify(store: StorePath, model: Model = None, neurons: Neurons = 256, trust_
 
 
 def _against(path: Path, model: str, neurons: int, trust_remote_code: bool, status: Status) -> Iterator[str]:
-    from ffnscope.core.reproject import check_projections
+    from ffnscope.core.check_projections import check_projections
 
     with open_store(path) as store:
         yield from check_projections(store, model, neurons, trust_remote_code, status.update)

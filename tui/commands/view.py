@@ -28,7 +28,7 @@ def view(
     check_terminal()
     for path in stores:
         # Before the screen is taken over: what is wrong with a store is said in a line.
-        from ffnscope.tui.commands.stores import open_store
+        from ffnscope.tui.commands.shared import open_store
 
         open_store(path).close()
     browse(stores, mouse, ascii, theme)

@@ -1,0 +1,1 @@
+"""The paper's figures as a document, of one store or of several."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ffnscope.store.figures import ModelFigures
+from ffnscope.store.figures.layers import ModelFigures
 from ffnscope.store.reader import Store
+from ffnscope.tui.drawing.numbers import count
 from ffnscope.tui.reports.findings import MIN_WINDOWS
-from ffnscope.tui.reports.values import layers_text
-from ffnscope.tui.text import count
+from ffnscope.tui.reports.formats.values import layers_text
 
 FEWEST_PAPER_LAYERS = 12  # of OPT-125m, the paper's smallest model
 PAPER_POSITIONS = 5_000_000

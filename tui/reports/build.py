@@ -5,7 +5,7 @@ from __future__ import annotations
 from ffnscope.tui.reports.about import about, warnings
 from ffnscope.tui.reports.document import Document
 from ffnscope.tui.reports.findings import findings
-from ffnscope.tui.reports.gather import Gathered
+from ffnscope.tui.reports.reading import Gathered
 from ffnscope.tui.reports.sections import sections
 
 

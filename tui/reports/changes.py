@@ -7,16 +7,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ffnscope.store.figures_changes import Changes, DetectorChange, PositionChange, changes
-from ffnscope.store.figures_intervals import interval
-from ffnscope.store.figures_recheck import Recheck, recheck
-from ffnscope.store.words import KINDS, POSITION_TYPES
+from ffnscope.store.definitions import KINDS, POSITION_TYPES
+from ffnscope.store.figures.changes import Changes, DetectorChange, PositionChange, changes
+from ffnscope.store.figures.intervals import interval
+from ffnscope.store.figures.recheck import Recheck, recheck
+from ffnscope.tui.drawing.numbers import count, percent
 from ffnscope.tui.reports.document import Column, Section, Table, Value
 from ffnscope.tui.reports.findings import MIN_DETECTORS
-from ffnscope.tui.reports.gather import Gathered
+from ffnscope.tui.reports.formats.values import layers_text
+from ffnscope.tui.reports.reading import Gathered
 from ffnscope.tui.reports.tidy import json_list
-from ffnscope.tui.reports.values import layers_text
-from ffnscope.tui.text import count, percent
 
 MOST_SHOWN = 100  # changed detectors listed for reading
 NOT_POSITIONAL = "not positional"

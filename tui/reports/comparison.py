@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from ffnscope.store.figures import DETECTORS, POSITIONAL, LayerFigures
-from ffnscope.store.figures_changes import equal_shape
+from ffnscope.store.figures.changes import equal_shape
+from ffnscope.store.figures.layers import DETECTORS, POSITIONAL, LayerFigures
 from ffnscope.tui.reports import tidy
 from ffnscope.tui.reports.about import about, warnings
 from ffnscope.tui.reports.changes import change_section
 from ffnscope.tui.reports.document import Column, Document, DotPlot, LinePlot, Section, Table, Value
-from ffnscope.tui.reports.gather import Gathered
+from ffnscope.tui.reports.formats.values import layers_text
+from ffnscope.tui.reports.reading import Gathered
 from ffnscope.tui.reports.sections import DOT_NOTE
-from ffnscope.tui.reports.values import layers_text
 
 _X = "relative depth"
 Measure = Callable[[LayerFigures], float | None]
@@ -89,7 +89,7 @@ def overall(stores: Sequence[Gathered]) -> Section:
 
 
 def _texts(rows: Sequence[Sequence[Value]], at: int, style: str) -> list[str]:
-    from ffnscope.tui.reports.values import shown
+    from ffnscope.tui.reports.formats.values import shown
 
     return [shown(row[at], style) for row in rows]
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ffnscope.store.figures import FEW, LayerFigures, ModelFigures
-from ffnscope.store.figures_intervals import interval, rank_correlation
+from ffnscope.store.figures.intervals import interval, rank_correlation
+from ffnscope.store.figures.layers import FEW, LayerFigures, ModelFigures
+from ffnscope.tui.drawing.numbers import count, freq, percent
 from ffnscope.tui.reports.document import Finding, Value
-from ffnscope.tui.reports.values import layers_text
-from ffnscope.tui.text import count, freq, percent
+from ffnscope.tui.reports.formats.values import layers_text
 
 MIN_WINDOWS = 100
 MIN_DETECTORS = 20

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ffnscope.store.figures import COVERING_LABELS, DETECTORS, POSITIONAL, LayerFigures
+from ffnscope.store.figures.layers import COVERING_LABELS, DETECTORS, POSITIONAL, LayerFigures
 from ffnscope.tui.reports import tidy
 from ffnscope.tui.reports.document import Column, DotPlot, LinePlot, Plot, RangePlot, Section, StackPlot, Table, Value
-from ffnscope.tui.reports.gather import EXAMPLES, Gathered
-from ffnscope.tui.reports.values import shown
+from ffnscope.tui.reports.formats.values import shown
+from ffnscope.tui.reports.reading import EXAMPLES, Gathered
 
 _LAYER = Column("layer", "layer, from 0", "layer")
 FIRST_HALF = "*"

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ffnscope.store.errors import UserError
-from ffnscope.store.figures import DETECTORS
-from ffnscope.store.figures_intervals import interval
+from ffnscope.store.figures.intervals import interval
+from ffnscope.store.figures.layers import DETECTORS
 from ffnscope.store.reader import Store
 from ffnscope.tui.reports.document import Column, Section, Table, Value
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from ffnscope.store.figures import COVERING_BINS, COVERING_LABELS, DETECTORS, POSITIONAL, LayerFigures
-from ffnscope.store.numerals import json_text
+from ffnscope.store.escaping import json_text
+from ffnscope.store.figures.layers import COVERING_BINS, COVERING_LABELS, DETECTORS, POSITIONAL, LayerFigures
 from ffnscope.tui.reports.document import Column, Table, Value
-from ffnscope.tui.reports.gather import Gathered
+from ffnscope.tui.reports.reading import Gathered
 
 _LAYER = (
     Column("layer", "layer, from 0", "layer"),

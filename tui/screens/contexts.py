@@ -10,15 +10,16 @@ from textual.binding import Binding
 from textual.message import Message
 
 from ffnscope.store.errors import UserError
-from ffnscope.tui.facts import ContextText, PageData, headline
-from ffnscope.tui.lines import BLANK, Line, Part, Writer, clip, line, rule, wrap
-from ffnscope.tui.related import detectors_of
+from ffnscope.tui.drawing.lines import BLANK, Line, Part, Writer, clip, line, rule, wrap
+from ffnscope.tui.drawing.numbers import count
+from ffnscope.tui.drawing.pane import Pane
+from ffnscope.tui.neuron.data import ContextText, PageData
+from ffnscope.tui.neuron.related import detectors_of
+from ffnscope.tui.neuron.sections import context_line
+from ffnscope.tui.neuron.sentences import headline
 from ffnscope.tui.screens.pager import Pager
-from ffnscope.tui.sections import context_line
-from ffnscope.tui.session import Session
-from ffnscope.tui.text import count
-from ffnscope.tui.viewmodel import Key
-from ffnscope.tui.widgets.pane import Pane
+from ffnscope.tui.state.neuron_list import Key
+from ffnscope.tui.state.session import Session
 
 OTHERS = 6  # detectors of a context's token that are named
 

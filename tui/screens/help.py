@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from textual.dom import DOMNode
 from textual.screen import Screen
 
-from ffnscope.tui import keys
-from ffnscope.tui.lines import BLANK, Line, Part, Writer, clip, rule, wrap
+from ffnscope.tui.drawing.glyphs import UNICODE
+from ffnscope.tui.drawing.lines import BLANK, Line, Part, Writer, clip, rule, wrap
+from ffnscope.tui.screens import bindings
 from ffnscope.tui.screens.pager import Pager
-from ffnscope.tui.text import UNICODE
 
 IDS = 19  # cells of the ids
 _FILTERS = (
@@ -29,15 +30,17 @@ _FILTERS = (
 class Help(Pager, inherit_bindings=True):
     """Keys in two columns where there is room, the filter language, the keys of the other screens."""
 
-    def __init__(self, screen: Screen[Any]):
+    def __init__(self, screen: Screen[Any], screens: dict[str, type[DOMNode]]):
+        """`screen` is where help was asked for; `screens` are all that have keys, by what the help calls them."""
         super().__init__()
+        self._screens = screens
         self.glyphs = getattr(screen, "glyphs", UNICODE)
-        acting = keys.live(screen)
-        here = keys.listed(binding for node, binding in acting if node is screen or node is screen.app)
-        shared = keys.listed(keys.bindings_of(Pager, screen.app._keymap)) if isinstance(screen, Pager) else []
+        acting = bindings.live(screen)
+        here = bindings.listed(binding for node, binding in acting if node is screen or node is screen.app)
+        shared = bindings.listed(bindings.bindings_of(Pager, screen.app._keymap)) if isinstance(screen, Pager) else []
         self._here = sorted(here, key=shared.__contains__)  # what only this screen has comes first
         line_of_text = [binding for node, binding in acting if node is not screen and node is not screen.app]
-        self._typing = keys.listed(line_of_text)
+        self._typing = bindings.listed(line_of_text)
         self._asked_from = type(screen)
         self._keymap = screen.app._keymap
 
@@ -65,10 +68,10 @@ class Help(Pager, inherit_bindings=True):
             self._sign(self.glyphs.trigger, "a promoted or suppressed token that is among the neuron's own triggers")
         )
         out.append(self._sign(self.glyphs.mark, "a marked neuron"))
-        shared = keys.listed(keys.bindings_of(Pager, self._keymap))
-        for name, screen in keys.screens().items():
+        shared = bindings.listed(bindings.bindings_of(Pager, self._keymap))
+        for name, screen in self._screens.items():
             if screen not in (self._asked_from, Help):
-                rows = keys.listed(keys.bindings_of(screen, self._keymap))
+                rows = bindings.listed(bindings.bindings_of(screen, self._keymap))
                 own = [row for row in rows if row not in shared] if issubclass(screen, Pager) else rows
                 out += [BLANK, rule([(f"keys: {name}", "dim")], width, self.glyphs), *self._table(own, width)]
         if not issubclass(self._asked_from, Pager):
@@ -76,7 +79,7 @@ class Help(Pager, inherit_bindings=True):
             out += [BLANK, rule([(title, "dim")], width, self.glyphs), *self._table(shared, width)]
         return out
 
-    def _table(self, rows: Sequence[keys.Row], width: int) -> list[Line]:
+    def _table(self, rows: Sequence[bindings.Row], width: int) -> list[Line]:
         longest = max((len(row.description) for row in rows), default=0)
         across = 2 if width >= 2 * (longest + 18 + IDS) else 1
         cells = width // across

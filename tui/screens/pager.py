@@ -8,13 +8,12 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.screen import Screen
 
-from ffnscope.tui.lines import Line, Part, line, rule
-from ffnscope.tui.screens.helped import Helped
-from ffnscope.tui.text import UNICODE, Glyphs
-from ffnscope.tui.widgets.pane import Pane
+from ffnscope.tui.drawing.glyphs import UNICODE, Glyphs
+from ffnscope.tui.drawing.lines import Line, Part, line, rule
+from ffnscope.tui.drawing.pane import Pane
 
 
-class Pager(Helped, Screen[None], inherit_bindings=False):
+class Pager(Screen[None], inherit_bindings=False):
     """Subclasses give `title_parts`, `hints` and `content`; `top` is the first line in view."""
 
     BINDINGS = [
@@ -25,7 +24,7 @@ class Pager(Helped, Screen[None], inherit_bindings=False):
         Binding("g,home", "first", "First", id="first", show=False),
         Binding("G,end", "last", "Last", id="last", show=False),
         Binding("q,escape", "leave", "Back", id="leave"),
-        Binding("question_mark", "help", "Help", id="help"),
+        Binding("question_mark", "app.help", "Help", id="help"),
     ]
     glyphs: Glyphs = UNICODE
 

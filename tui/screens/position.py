@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 from textual.binding import Binding
 
-from ffnscope.tui.lines import BLANK, Line, Part, Writer, line
-from ffnscope.tui.page import scale
+from ffnscope.tui.drawing.lines import BLANK, Line, Part, Writer, line
+from ffnscope.tui.drawing.numbers import count, freq
+from ffnscope.tui.drawing.text import fit, visible
+from ffnscope.tui.neuron.page import scale
 from ffnscope.tui.screens.pager import Pager
-from ffnscope.tui.session import Session
-from ffnscope.tui.text import count, fit, freq, visible
-from ffnscope.tui.viewmodel import Key
+from ffnscope.tui.state.neuron_list import Key
+from ffnscope.tui.state.session import Session
 
 NAME = 20  # cells before a domain's number
 
@@ -65,7 +66,7 @@ class Position(Pager, inherit_bindings=True):
 
     def content(self, width: int, height: int) -> Sequence[Line]:
         """The value under the cursor, the plot, the domains' values."""
-        from ffnscope.tui.plots import curve
+        from ffnscope.tui.drawing.curves import curve
 
         values = self.values
         seen = values[self.first : self.first + self.shown]

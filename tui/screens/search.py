@@ -12,16 +12,18 @@ from textual.binding import Binding
 from textual.message import Message
 from textual.widgets import Input
 
+from ffnscope.store.definitions import ORDERS
 from ffnscope.store.errors import UserError
-from ffnscope.store.pushed import TOP, PushedHit, PushedIndex
-from ffnscope.store.search import Hit
-from ffnscope.store.words import ORDERS
-from ffnscope.tui.facts import ordinal
-from ffnscope.tui.lines import Line, Part, Writer, line, rule
-from ffnscope.tui.memory import keeping
-from ffnscope.tui.screens.prompt import LINE_HELP, Prompt
-from ffnscope.tui.table import scroll
-from ffnscope.tui.text import Glyphs, percent, signed, visible
+from ffnscope.store.query.detector_index import Hit
+from ffnscope.store.query.projection_index import TOP, PushedHit, PushedIndex
+from ffnscope.tui.drawing.glyphs import Glyphs
+from ffnscope.tui.drawing.lines import Line, Part, Writer, line, rule
+from ffnscope.tui.drawing.numbers import percent, signed
+from ffnscope.tui.drawing.scroll import scroll
+from ffnscope.tui.drawing.text import visible
+from ffnscope.tui.neuron.sentences import ordinal
+from ffnscope.tui.screens.input_line import LINE_HELP, Prompt
+from ffnscope.tui.state.gc_pause import keeping
 
 LIMIT = 200
 EVERY = 0.25  # seconds between two looks at what has been read

@@ -1,0 +1,105 @@
+"""How a run is cut to what there is: layers wanted, batch size, scratch space, layers a group."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from ffnscope.core.activations.scratch import LayerScratch
+from ffnscope.core.activations.scratch_folder import bytes_held
+from ffnscope.store.errors import UserError
+
+SHARE_OF_FREE = 0.8  # of a disk's free space that a run takes without being told to
+MOST_THREADS = 32  # for counting: each holds arrays as long as the corpus
+GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Layers a group and what that takes."""
+
+    group_layers: int
+    groups: int
+    scratch_bytes: int  # most that lies in the scratch folder at a time
+
+    def __str__(self) -> str:
+        layers = "1 layer" if self.group_layers == 1 else f"{self.group_layers} layers"
+        groups = "1 group" if self.groups == 1 else f"{self.groups} groups of {layers}"
+        return f"{groups}, {_size(self.scratch_bytes)} of scratch"
+
+
+def make_plan(
+    layers: tuple[int, ...],
+    windows: int,
+    seq_len: int,
+    neurons: int,
+    width: int,
+    itemsize: int,
+    folder: Path,
+    scratch_gb: float | None,
+    group_layers: int | None,
+    most_layers: int | None = None,
+    at_once: int = 1,
+) -> Plan:
+    """The largest groups whose scratch fits the budget: ``scratch_gb``, else most of the disk's free space.
+
+    ``itemsize`` is that of the hidden states; ``most_layers`` is the most that the device takes at a time, where it
+    is not given by ``group_layers``; ``at_once`` groups are on the way together, with their bits and what entered them.
+    Raises UserError where not even one layer fits.
+    """
+    per_layer = LayerScratch.bytes_needed(windows, neurons, seq_len)
+    hidden = (1 + at_once) * windows * seq_len * width * itemsize
+    free = shutil.disk_usage(_existing(folder)).free + bytes_held(folder)
+    if scratch_gb is not None and not 0 < scratch_gb < math.inf:
+        raise UserError(f"--scratch-gb {scratch_gb:g}: must be a size in GiB above 0")
+    budget = int(scratch_gb * GIB) if scratch_gb is not None else int(free * SHARE_OF_FREE)
+    if scratch_gb is not None and budget > free:
+        raise UserError(f"--scratch-gb {scratch_gb:g}: {folder} has {_size(free)} free; name another with --scratch")
+    total = layers[-1] + 1
+
+    def needed(size: int) -> int:
+        return min(size * at_once, len(layers)) * per_layer + (hidden if size < total else 0)
+
+    sizes = [group_layers] if group_layers else range(min(total, most_layers or total), 0, -1)
+    size = next((each for each in sizes if needed(each) <= budget), None)
+    if size is None:
+        least = needed(group_layers or 1)
+        raise UserError(
+            f"{folder}: {_size(least)} of scratch are needed and {_size(budget)} may be used; name a larger "
+            "disk with --scratch, raise --scratch-gb, or lower --max-tokens"
+        )
+    size = min(size, total)
+    return Plan(size, -(-total // size), needed(size))
+
+
+def available_memory() -> int | None:
+    """Bytes of memory that can be taken without swapping, None where the system does not say."""
+    lines = Path("/proc/meminfo").read_text().splitlines() if Path("/proc/meminfo").is_file() else []
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+
+
+def check_memory(needed: int) -> None:
+    """Raise UserError where counting needs more memory than there is."""
+    available = available_memory()
+    if available is not None and needed > available:
+        raise UserError(
+            f"counting needs {needed / GIB:.1f} GiB of memory and {available / GIB:.1f} are available; lower --max-tokens, "
+            "or give further domains as --count-only"
+        )
+
+
+def count_threads(processes: int = 1) -> int:
+    """Threads for counting: this process's part of the cores, shared with the run's other ``processes`` on the host."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores // processes, MOST_THREADS))
+
+
+def _size(count: int) -> str:
+    return f"{count / GIB:.1f} GiB" if count >= GIB else f"{count / (1 << 20):.1f} MiB"
+
+
+def _existing(folder: Path) -> Path:
+    return next(each for each in (folder, *folder.resolve().parents) if each.exists())

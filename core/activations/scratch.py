@@ -1,0 +1,171 @@
+"""The scratch files of one group: activation bits of its layers, and hidden states between groups."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ffnscope.core.activations.recorder import BatchRecord
+from ffnscope.store.errors import UserError
+
+SUM_WINDOWS = 64  # windows summed at a time, in order
+
+
+def byte_width(seq_len: int) -> int:
+    """B: bytes that the bits of one neuron take in one window of ``seq_len`` positions."""
+    return -(-seq_len // 8)
+
+
+class ScratchFile:
+    """A file of known size that is written and read at offsets, never mapped (mapped pages count as memory)."""
+
+    def __init__(self, path: Path, size: int, fresh: bool = True):
+        self.path = path
+        self.size = size
+        try:
+            self._handle = os.open(path, os.O_RDWR | (os.O_CREAT if fresh else 0), 0o666)
+            if fresh:
+                _reserve(self._handle, size)
+            elif os.fstat(self._handle).st_size != size:
+                os.close(self._handle)
+                raise self._unreadable("shorter than it was written")
+        except OSError as error:
+            raise scratch_error(path, error) from error
+
+    def write(self, offset: int, array: np.ndarray) -> None:
+        """Write an array's items at ``offset`` bytes."""
+        view = np.ascontiguousarray(array).data.cast("B")
+        try:
+            while len(view):
+                written = os.pwrite(self._handle, view, offset)
+                view, offset = view[written:], offset + written
+        except OSError as error:
+            raise scratch_error(self.path, error) from error
+
+    def read(self, offset: int, out: np.ndarray) -> None:
+        """Fill the contiguous array ``out`` from ``offset`` bytes on."""
+        view = out.data.cast("B")
+        while len(view):
+            try:
+                count = os.preadv(self._handle, [view], offset)
+            except OSError as error:
+                raise self._unreadable(error.strerror or str(error)) from error
+            if count <= 0:
+                raise self._unreadable("shorter than it was written")
+            view, offset = view[count:], offset + count
+
+    def _unreadable(self, why: str) -> UserError:
+        # A run that is gone on with must not come upon the same file again.
+        self.path.unlink(missing_ok=True)
+        return UserError(f"{self.path}: cannot be read ({why}); it was removed: run again with --resume")
+
+    def flush(self) -> None:
+        """Wait until the file is on the disk."""
+        try:
+            os.fsync(self._handle)
+        except OSError as error:
+            raise scratch_error(self.path, error) from error
+
+    def reopen(self) -> None:
+        """Open it again once it is closed everywhere: on a network file system that is when hosts see each other's writes."""
+        self._handle = os.open(self.path, os.O_RDWR)
+
+    def close(self) -> None:
+        """Close it; the file stays."""
+        os.close(self._handle)
+
+
+class LayerScratch:
+    """What the sweep recorded of one layer over all S windows: bits, and sums and maxima a window.
+
+    ``bits`` is [S, F, B] uint8 on disk, ``sums`` and ``maxima`` [S, F] float32.
+    """
+
+    def __init__(self, folder: Path, layer: int, windows: int, neurons: int, seq_len: int, fresh: bool = True):
+        self.layer = layer
+        self.windows = windows
+        self.neurons = neurons
+        self.width = byte_width(seq_len)
+        self._bits = ScratchFile(folder / f"bits-{layer:05d}", windows * neurons * self.width, fresh)
+        self._sums = ScratchFile(folder / f"sums-{layer:05d}", windows * neurons * 4, fresh)
+        self._maxima = ScratchFile(folder / f"maxima-{layer:05d}", windows * neurons * 4, fresh)
+
+    def write(self, first_window: int, record: BatchRecord) -> None:
+        """Put what was recorded of a batch where its windows belong."""
+        record = record.cpu()
+        self._bits.write(first_window * self.neurons * self.width, record.bits.numpy())
+        self._sums.write(first_window * self.neurons * 4, record.sums.numpy())
+        self._maxima.write(first_window * self.neurons * 4, record.maxima.numpy())
+
+    def block(self, first: int, last: int) -> np.ndarray:
+        """Bits of neurons first .. last - 1 over all windows: [last - first, S, B] uint8."""
+        taken = last - first
+        out = np.empty((taken, self.windows, self.width), np.uint8)
+        row = np.empty((taken, self.width), np.uint8)
+        for window in range(self.windows):
+            self._bits.read((window * self.neurons + first) * self.width, row)
+            out[:, window] = row
+        return out
+
+    def sums(self) -> np.ndarray:
+        """[F] float64: sum of the activations over all windows, added in the windows' order."""
+        total = np.zeros(self.neurons)
+        for part in self._parts(self._sums):
+            total += part.sum(axis=0, dtype=np.float64)
+        return total
+
+    def maxima(self) -> np.ndarray:
+        """[F] float32: the largest activation."""
+        largest = np.full(self.neurons, -np.inf, np.float32)
+        for part in self._parts(self._maxima):
+            np.maximum(largest, part.max(axis=0), out=largest)
+        return largest
+
+    def _parts(self, file: ScratchFile) -> Iterator[np.ndarray]:
+        for first in range(0, self.windows, SUM_WINDOWS):
+            part = np.empty((min(SUM_WINDOWS, self.windows - first), self.neurons), np.float32)
+            file.read(first * self.neurons * 4, part)
+            yield part
+
+    def reopen(self) -> None:
+        """Read anew what others wrote, once all have closed it."""
+        for file in (self._bits, self._sums, self._maxima):
+            file.reopen()
+
+    def close(self) -> None:
+        """Close the files; they stay until the group is done."""
+        for file in (self._bits, self._sums, self._maxima):
+            file.close()
+
+    def remove(self) -> None:
+        """Close the files and delete them."""
+        self.close()
+        for file in (self._bits, self._sums, self._maxima):
+            file.path.unlink(missing_ok=True)
+
+    @staticmethod
+    def bytes_needed(windows: int, neurons: int, seq_len: int) -> int:
+        """Scratch bytes of one layer."""
+        return windows * neurons * (byte_width(seq_len) + 8)
+
+
+def scratch_error(path: Path, error: OSError) -> UserError:
+    """What to say of a scratch file that could not be written."""
+    return UserError(
+        f"{path}: cannot be written ({error.strerror}); what was finished is kept: free some space or name another "
+        "folder with --scratch, then run the same command with --resume"
+    )
+
+
+def _reserve(handle: int, size: int) -> None:
+    """Take the space now, so that a full disk is noticed before the work and not after it."""
+    os.ftruncate(handle, 0)
+    if not size:
+        return
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(handle, 0, size)
+    else:
+        os.ftruncate(handle, size)

@@ -1,0 +1,43 @@
+"""The device and dtype that a model runs in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ffnscope.core.model.source import ModelSource
+from ffnscope.store.errors import UserError
+
+
+def choose_device(name: str, local_rank: int = 0) -> torch.device:
+    """The device for ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``; of several GPUs the one of this process.
+
+    Raises UserError where it is not there.
+    """
+    if name in ("auto", "cuda") and torch.cuda.is_available():
+        name = f"cuda:{local_rank % torch.cuda.device_count()}"
+    if name == "auto":
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).cpu()
+        if device.type == "cuda":
+            # What asks for the current device, as quantised loaders and kernels do, must mean this one.
+            torch.cuda.set_device(device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"--device {name}: not available here; there are auto, cpu, cuda, mps") from error
+    return device
+
+
+def choose_dtype(name: str, source: ModelSource, device: torch.device) -> torch.dtype:
+    """The dtype to compute in: ``auto`` is float32 on a CPU, else the checkpoint's own."""
+    known = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+    if name in known:
+        return known[name]
+    if name != "auto":
+        raise UserError(f"--dtype {name}: not known; give auto, {', '.join(known)}")
+    own: Any = getattr(source.text_config, "dtype", None) or getattr(source.config, "dtype", None)
+    if isinstance(own, str):
+        own = known.get(own)
+    return own if device.type != "cpu" and own in known.values() else torch.float32

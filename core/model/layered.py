@@ -1,0 +1,303 @@
+"""A causal LM run layer by layer with Hugging Face's own modules (design.md, "The sweep")."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from ffnscope.core.model.ffn import Ffn, find_ffn, find_layers, in_out, is_mixture, is_projection, output_rows
+from ffnscope.store.errors import UserError
+
+WEIGHT_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+
+
+class _Stop(Exception):
+    """Everything wanted of this forward pass has been seen."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """What the model passes to one of its decoder layers beside the hidden states: masks, rotary arguments."""
+
+    arguments: tuple[Any, ...]
+    named: Mapping[str, Any]
+
+
+class _Gate(nn.Module):
+    """Stands in for a decoder layer: keeps what it was given and passes the hidden states on."""
+
+    def __init__(self, layer: nn.Module, keep: Callable[[torch.Tensor, Call], None], returned: int):
+        super().__init__()
+        object.__setattr__(self, "original", layer)  # not a submodule: its weights stay where they are
+        self._keep = keep
+        self._returned = returned
+
+    def __getattr__(self, name: str) -> Any:
+        # Models ask their layers for attributes such as `attention_type`.
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(self.__dict__["original"], name)
+
+    def forward(self, hidden_states: torch.Tensor, *arguments: Any, **named: Any) -> Any:
+        self._keep(hidden_states, Call(arguments, named))
+        return (hidden_states, *[None] * (self._returned - 1)) if self._returned else hidden_states
+
+
+class LayeredModel:
+    """A causal LM whose decoder layers can be run one at a time, bit-equal to its ordinary forward pass.
+
+    Raises UserError for mixtures of experts and where layers, FFN or unembedding are not found.
+    """
+
+    def __init__(self, model: Any, name: str, device: torch.device):
+        self.name = name
+        self.model = model.eval()
+        self.config = model.config.get_text_config()
+        self.device = device
+        if is_mixture(self.config):
+            raise UserError(
+                f"{name}: is a mixture of experts; ffnscope reads dense FFNs only, where every neuron sees every token"
+            )
+        if getattr(self.config, "num_kv_shared_layers", None):
+            raise UserError(
+                f"{name}: some of its layers use the keys of earlier ones, so they cannot be run one by one"
+            )
+        self.base = _base_model(model)
+        count = int(self.config.num_hidden_layers)
+        self.layers_path, self.layers = find_layers(self.base, count, name)
+        self.width = int(self.config.hidden_size)
+        self.ffns: list[Ffn] = [find_ffn(layer, self.width, name) for layer in self.layers]
+        if len({ffn.neurons for ffn in self.ffns}) != 1:
+            raise UserError(f"{name}: its layers have FFNs of different sizes; ffnscope needs one size for all")
+        self._originals = list(self.layers)
+        self._part_activations()
+        self.hidden_dtype = next(self.base.parameters()).dtype
+        self._returned: int | None = None
+
+    @property
+    def count(self) -> int:
+        """L, how many decoder layers there are."""
+        return len(self._originals)
+
+    @property
+    def neurons(self) -> int:
+        """F, FFN neurons a layer."""
+        return self.ffns[0].neurons
+
+    def layer(self, index: int) -> nn.Module:
+        """Decoder layer ``index`` itself."""
+        return self._originals[index]
+
+    def activation(self, index: int) -> nn.Module:
+        """The activation function of a layer's FFN."""
+        return self.layer(index).get_submodule(self.ffns[index].activation)
+
+    def _part_activations(self) -> None:
+        """Give every layer an activation function of its own: some models share one, whose hooks each layer would run."""
+        seen: set[int] = set()
+        for layer, ffn in zip(self._originals, self.ffns, strict=True):
+            activation = layer.get_submodule(ffn.activation)
+            if id(activation) in seen:
+                home, _, name = ffn.activation.rpartition(".")
+                activation = copy.deepcopy(activation)
+                setattr(layer.get_submodule(home), name, activation)
+            seen.add(id(activation))
+
+    def load_layers(self, first: int, last: int) -> None:
+        """Bring the weights of layers first .. last - 1 to the device; they are there already."""
+
+    def release_layers(self, first: int, last: int) -> None:
+        """Let go of the weights of layers first .. last - 1; they stay, where the whole model is on the device."""
+
+    def most_layers(self) -> int | None:
+        """The most layers that a group may have for the device's sake, None where any number will do."""
+        return None
+
+    # Running
+
+    @torch.inference_mode()
+    def frame(self, tokens: torch.Tensor, last: int) -> tuple[torch.Tensor, list[Call]]:
+        """Run everything of the model but its decoder layers on ``tokens`` [B, T] int64.
+
+        Returns the hidden states [B, T, d] that enter layer 0, and what the model passes to layers 0 .. last.
+        """
+        if self._returned is None:
+            raise RuntimeError("prepare() comes first")
+        entering: list[torch.Tensor] = []
+        calls: list[Call] = []
+
+        def keep(hidden: torch.Tensor, call: Call) -> None:
+            entering.append(hidden)
+            calls.append(call)
+            if len(calls) > last:
+                raise _Stop
+
+        with self._gates(keep, self._returned):
+            self._forward(tokens)
+        return entering[0], calls
+
+    @torch.inference_mode()
+    def run_layer(self, index: int, hidden: torch.Tensor, call: Call) -> torch.Tensor:
+        """The hidden states [B, T, d] that leave layer ``index``."""
+        output = self.layer(index)(hidden, *call.arguments, **call.named)
+        return output[0] if isinstance(output, tuple | list) else output
+
+    @torch.inference_mode()
+    def run_to_activation(self, index: int, hidden: torch.Tensor, call: Call) -> None:
+        """Run layer ``index`` only as far as its activation function: the second matrix is not multiplied."""
+
+        def stop(*_: Any) -> None:
+            raise _Stop
+
+        handle = self.activation(index).register_forward_hook(stop)
+        try:
+            self.layer(index)(hidden, *call.arguments, **call.named)
+        except _Stop:
+            pass
+        finally:
+            handle.remove()
+
+    @torch.inference_mode()
+    def prepare(self, tokens: torch.Tensor) -> None:
+        """Learn from a few ``tokens`` [1, 2] int64 whether decoder layers return a tuple; before any ``frame``.
+
+        Raises UserError for models whose layers cannot be run one by one, and for quantised FFNs.
+        """
+        self.load_layers(0, 1)
+        passed: list[torch.Tensor] = []
+        try:
+            self._returned = self._probe(tokens)
+            with self._gates(lambda hidden, _: passed.append(hidden), self._returned):
+                self._forward(tokens)
+            for index in range(self.count):
+                self._check_second(index)
+        except (UserError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            if "out of memory" in str(error):
+                raise  # of MPS, which has no exception of its own for it
+            # Whatever torch or transformers make of impossible settings (negative heads, a dropout of 2).
+            what = " ".join(str(error).split())[:200] or type(error).__name__
+            raise UserError(f"{self.name}: cannot be run ({what}); check its config.json") from error
+        finally:
+            self.release_layers(0, 1)
+        if len(passed) != self.count or not all(torch.equal(hidden, passed[0]) for hidden in passed):
+            raise UserError(
+                f"{self.name}: does more between its decoder layers than pass hidden states on, so they cannot be "
+                "run one by one"
+            )
+
+    def _probe(self, tokens: torch.Tensor) -> int:
+        """How many values a decoder layer returns in a tuple, 0 where it returns a bare tensor."""
+        seen: list[tuple[torch.Tensor, Call]] = []
+
+        def keep(hidden: torch.Tensor, call: Call) -> None:
+            seen.append((hidden, call))
+            raise _Stop
+
+        with self._gates(keep, 0):
+            self._forward(tokens)
+        hidden, call = seen[0]
+        output = self.layer(0)(hidden, *call.arguments, **call.named)
+        leaving = output[0] if isinstance(output, tuple | list) else output
+        self._check_hidden(hidden, leaving, tokens)
+        return len(output) if isinstance(output, tuple | list) else 0
+
+    def _check_hidden(self, entering: torch.Tensor, leaving: torch.Tensor, tokens: torch.Tensor) -> None:
+        wanted = (*tokens.shape, self.width)
+        for hidden in (entering, leaving):
+            if tuple(hidden.shape) != wanted or hidden.dtype != entering.dtype:
+                raise UserError(
+                    f"{self.name}: its decoder layers exchange {tuple(hidden.shape)} {hidden.dtype} where "
+                    f"{wanted} {entering.dtype} was expected, so they cannot be run one by one"
+                )
+        self.hidden_dtype = entering.dtype
+
+    def _check_second(self, index: int) -> None:
+        """Raise UserError where the second FFN matrix, if it is here, is not what a neuron's value is multiplied with."""
+        module: Any = self.layer(index).get_submodule(self.ffns[index].second)
+        if module.weight.is_meta:
+            return
+        few = torch.tensor([0, self.neurons // 2, self.neurons - 1], device=self.device)
+        dtype = module.weight.dtype if module.weight.dtype in WEIGHT_DTYPES else self.hidden_dtype
+        added = module(nn.functional.one_hot(few, self.neurons).to(dtype)).float()
+        rows = output_rows(module, module.weight.detach())
+        if rows.shape == (self.neurons, self.width):
+            rows = rows[few].float()
+            bias = torch.zeros_like(rows[0]) if module.bias is None else module.bias.float()
+            # Roundings to 8 bits and more pass; another scale, or rounding to a few values, does not.
+            allowed = 2**-6 * (rows.abs().amax(1) + bias.abs().amax())
+            # What is not finite passes here: the sums over the weights end the run, and say so.
+            wrong = (added - bias - rows).abs().amax(1) > allowed
+            if not bool(wrong.any()):
+                return
+        raise UserError(
+            f"{self.name}: its FFN matrices are stored in a form of their own ({type(module).__name__}), from which "
+            "projections would be wrong; give the checkpoint that is not quantised"
+        )
+
+    def _forward(self, tokens: torch.Tensor) -> None:
+        try:
+            self.base(input_ids=tokens, use_cache=False)
+        except _Stop:
+            return
+
+    @contextmanager
+    def _gates(self, keep: Callable[[torch.Tensor, Call], None], returned: int) -> Iterator[None]:
+        for index, layer in enumerate(self._originals):
+            self.layers[index] = _Gate(layer, keep, returned)
+        try:
+            yield
+        finally:
+            for index, layer in enumerate(self._originals):
+                self.layers[index] = layer
+
+    # Vocabulary projection
+
+    def output_rows(self, index: int) -> torch.Tensor:
+        """[F, e]: each neuron's row of the second FFN matrix, through the output projection where there is one."""
+        module = self.layer(index).get_submodule(self.ffns[index].second)
+        rows = output_rows(module, self.second_weight(index))
+        onward = self.output_projection()
+        return rows if onward is None else rows.float() @ onward.to(rows.device).float()
+
+    def second_weight(self, index: int) -> torch.Tensor:
+        """The second FFN matrix of a layer as its module has it."""
+        weight: Any = self.layer(index).get_submodule(self.ffns[index].second).weight
+        return weight.detach()
+
+    def unembedding(self) -> torch.Tensor:
+        """[V, e]: the unembedding matrix."""
+        head = self.model.get_output_embeddings()
+        if head is None:
+            raise UserError(f"{self.name}: has no unembedding matrix; give a causal LM")
+        return head.weight.detach()
+
+    def output_projection(self) -> torch.Tensor | None:
+        """[d, e]: the projection before the unembedding (OPT-350m), None where the widths agree."""
+        wanted = int(self.unembedding().shape[1])
+        if wanted == self.width:
+            return None
+        for path, module in self.base.named_modules():
+            outside = not path.startswith(f"{self.layers_path}.")
+            if outside and is_projection(module) and in_out(module) == (self.width, wanted):
+                weight: Any = module.weight
+                return output_rows(module, weight.detach())
+        raise UserError(
+            f"{self.name}: its unembedding has {wanted} columns and the residual stream {self.width} values, "
+            "but no projection between them was found"
+        )
+
+
+def _base_model(model: Any) -> nn.Module:
+    base = model.base_model
+    if base is model:
+        raise UserError(f"{type(model).__name__} has no base model to run without its unembedding")
+    return base

@@ -1,0 +1,55 @@
+"""From a folder or hub id to a model, its tokenizer and its fingerprint; one clear line for all that can be wrong."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM
+
+from ffnscope.core.model.layered import LayeredModel
+from ffnscope.core.model.source import ModelSource, _what
+from ffnscope.store.errors import UserError
+
+
+def check_structure(source: ModelSource) -> None:
+    """Raise UserError where the model's layers or FFNs are not found, looked for without reading its weights."""
+    try:
+        # On a thread's default device, not for good: nothing is allocated.
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(
+                copy.deepcopy(source.config), trust_remote_code=source.trust_remote_code
+            )
+    except Exception:  # what is wrong with it, loading says
+        return
+    LayeredModel(model, source.name, torch.device("meta"))
+
+
+def load_model(source: ModelSource, device: torch.device, dtype: torch.dtype) -> LayeredModel:
+    """Load the whole model to the device. Raises UserError for missing or broken weights."""
+    try:
+        model: Any
+        loaded: Any
+        model, loaded = AutoModelForCausalLM.from_pretrained(  # type: ignore[misc]
+            source.location,
+            config=source.config,
+            dtype=dtype,
+            weights_only=True,
+            output_loading_info=True,
+            **source.options,
+        )
+    except Exception as error:
+        raise UserError(f"{source.name}: {_what(error)}") from error
+    missing = sorted(loaded["missing_keys"])
+    if missing:
+        raise UserError(
+            f"{source.name}: its checkpoint lacks {len(missing)} of the model's weights "
+            f"({', '.join(missing[:3])}{' ...' if len(missing) > 3 else ''}); random ones would give wrong counts"
+        )
+    try:
+        return LayeredModel(model.to(device), source.name, device)
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"{source.name}: does not fit on {device}; --offload keeps one group of layers there"
+        ) from error

@@ -1,0 +1,186 @@
+"""A model larger than the device: a layer's weights are read when its group starts and let go when it has run."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from accelerate import init_empty_weights
+from torch import nn
+from transformers import AutoModelForCausalLM
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import WeightConverter, WeightRenaming, dot_natural_key, rename_source_key
+
+from ffnscope.core.model.checkpoint import Checkpoint
+from ffnscope.core.model.layered import LayeredModel
+from ffnscope.core.model.source import ModelSource, weights_folder
+from ffnscope.store.errors import UserError
+
+SHARE_OF_GPU = 0.5  # of its free memory that a group's weights take; the rest is for activations
+
+
+def load_offloaded(source: ModelSource, device: torch.device, dtype: torch.dtype) -> OffloadedModel:
+    """Load all of the model but its decoder layers and its own unembedding, which are read when they are needed.
+
+    On ``device`` are then the embeddings and whatever else surrounds the layers, and one group of layers at a time.
+    Raises UserError for checkpoints that lack weights, cannot be read in part or are broken.
+    """
+    if source.gguf_file is not None:
+        raise UserError(f"{source.name}: a .gguf file cannot be read layer by layer; run without --offload")
+    if getattr(source.config, "quantization_config", None) is not None:
+        raise UserError(f"{source.name}: its weights are quantised, so they cannot be read layer by layer; "
+                        "run without --offload")  # fmt: skip
+    checkpoint = Checkpoint.open(weights_folder(source))
+    # Rotary and other computed buffers are not in checkpoints: they must be real from the start.
+    with init_empty_weights(include_buffers=False):
+        model = AutoModelForCausalLM.from_config(
+            copy.deepcopy(source.config), dtype=dtype, trust_remote_code=source.trust_remote_code
+        )
+    return OffloadedModel(model, source.name, device, checkpoint, dtype)
+
+
+class OffloadedModel(LayeredModel):
+    """A LayeredModel whose layers have weights only between ``load_layers`` and ``release_layers``.
+
+    The unembedding, unless it is the embedding, is read when first asked for and stays on the device:
+    V * d values. ``output_rows`` reads a layer's second FFN matrix from the checkpoint again: d * F values.
+    """
+
+    def __init__(self, model: Any, name: str, device: torch.device, checkpoint: Checkpoint, dtype: torch.dtype):
+        super().__init__(model, name, device)
+        self.checkpoint = checkpoint
+        self._state: dict[str, torch.Tensor] = {
+            key: each if each.is_meta else each.to("meta") for key, each in model.state_dict().items()
+        }
+        self._dtypes = _dtypes(model, self._state, dtype)
+        self._ties: dict[str, str] = dict(getattr(model, "all_tied_weights_keys", None) or {})
+        self._stored = _stored_names(model, name, checkpoint, self._state)
+        self._unembedding: torch.Tensor | None = None
+        base = _name_of(model, self.base)
+        self._layers_prefix = f"{base}{self.layers_path}."
+        head = model.get_output_embeddings()
+        self._head = None if head is None else f"{_name_of(model, head)}weight"
+        needed = [key for key in self._state if key.startswith(base)]
+        if self._head is not None:
+            needed.append(self._head)
+        self._check(needed)
+        for module in model.modules():
+            for buffer, value in module.named_buffers(recurse=False):
+                setattr(module, buffer, value.to(device))
+        around = [key for key in needed if not key.startswith(self._layers_prefix) and key != self._head]
+        self._assign(self.base, base, {key: self._read(key) for key in around})
+
+    def load_layers(self, first: int, last: int) -> None:
+        """Read the weights of layers first .. last - 1 from the checkpoint to the device."""
+        for index in range(first, last):
+            prefix = f"{self._layers_prefix}{index}."
+            # A tensor at a time: of the layer there is never more than what is already in place.
+            for key in self._keys(index):
+                self._assign(self.layer(index), prefix, {key: self._read(key)})
+
+    def release_layers(self, first: int, last: int) -> None:
+        """Let go of the weights of layers first .. last - 1."""
+        for index in range(first, last):
+            prefix = f"{self._layers_prefix}{index}."
+            self._assign(self.layer(index), prefix, {key: self._state[key] for key in self._keys(index)})
+
+    def most_layers(self) -> int | None:
+        """Layers a group: one on a CPU, on a GPU as many as fit in half its free memory."""
+        if self.device.type != "cuda":
+            return 1
+        free, _ = torch.cuda.mem_get_info(self.device)
+        layer = sum(self._state[key].numel() * self._dtypes[key].itemsize for key in self._keys(0))
+        return max(1, int(free * SHARE_OF_GPU) // layer)
+
+    def second_weight(self, index: int) -> torch.Tensor:
+        """The second FFN matrix of a layer as its module has it, read from the checkpoint again."""
+        return self._read(f"{self._layers_prefix}{index}.{self.ffns[index].second}.weight")
+
+    def unembedding(self) -> torch.Tensor:
+        """[V, e]: the unembedding matrix, on the device."""
+        if self._unembedding is None:
+            self._unembedding = self._read_unembedding()
+        return self._unembedding
+
+    def _read_unembedding(self) -> torch.Tensor:
+        if self._head is None:
+            raise UserError(f"{self.name}: has no unembedding matrix; give a causal LM")
+        embedding = self.model.get_input_embeddings().weight.detach()
+        tied = self._head in self._ties
+        if tied and self._head not in self._stored:
+            return embedding
+        own = self._read(self._head)
+        # `.bin` files hold a tied matrix under both names. Where they differ, it is not tied, whatever the
+        # configuration says: Hugging Face's loading decides the same.
+        return embedding if tied and torch.equal(own, embedding) else own
+
+    def _keys(self, index: int) -> list[str]:
+        prefix = f"{self._layers_prefix}{index}."
+        return [key for key in self._state if key.startswith(prefix)]
+
+    def _where(self, key: str) -> str | None:
+        """The checkpoint's name of a weight, by any of the names it is tied to; None where it has none."""
+        source = self._ties.get(key, key)
+        partners = [key, source, *(each for each, of in self._ties.items() if of == source)]
+        return next((self._stored[each] for each in partners if each in self._stored), None)
+
+    def _check(self, needed: list[str]) -> None:
+        missing = [key for key in needed if self._where(key) is None]
+        if missing:
+            raise UserError(
+                f"{self.name}: its checkpoint lacks {len(missing)} of the model's weights "
+                f"({', '.join(missing[:3])}{' ...' if len(missing) > 3 else ''}); random ones would give wrong counts"
+            )
+        for key in needed:
+            stored = str(self._where(key))
+            there, wanted = self.checkpoint.shape(stored), tuple(self._state[key].shape)
+            if there != wanted:
+                raise UserError(
+                    f"{self.name}: {stored} has shape {there} in the checkpoint and {wanted} by config.json; "
+                    "they do not belong together"
+                )
+
+    def _read(self, key: str) -> torch.Tensor:
+        return self.checkpoint.tensor(str(self._where(key)), self._dtypes[key], self.device)
+
+    @staticmethod
+    def _assign(module: nn.Module, prefix: str, values: Mapping[str, torch.Tensor]) -> None:
+        """Put weights, named as in the whole model, into the module that is called ``prefix`` there."""
+        own = {key.removeprefix(prefix): value for key, value in values.items()}
+        module.load_state_dict(own, strict=False, assign=True)
+
+
+def _stored_names(model: Any, name: str, checkpoint: Checkpoint, state: dict[str, Any]) -> dict[str, str]:
+    """The checkpoint's name of each of the model's weights, by Hugging Face's own renaming.
+
+    Raises UserError for weights that Hugging Face computes from the stored ones while it loads a whole model.
+    """
+    rules = get_model_conversion_mapping(model)
+    renamings = [rule for rule in rules if isinstance(rule, WeightRenaming)]
+    converters = [rule for rule in rules if isinstance(rule, WeightConverter)]
+    stored: dict[str, str] = {}
+    for original in sorted(checkpoint.names(), key=dot_natural_key):
+        key, pattern = rename_source_key(original, renamings, converters, model.base_model_prefix, state)
+        if key not in state and original in state:
+            key, pattern = original, None
+        if pattern is not None and key in state:
+            raise UserError(
+                f"{name}: its checkpoint stores {original} in another form than the model computes with; "
+                "run without --offload, which converts it"
+            )
+        stored.setdefault(key, original)
+    return stored
+
+
+def _dtypes(model: Any, state: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.dtype]:
+    """The dtype of each weight: its own, but float32 where the model keeps some so in half precision."""
+    plan: dict[str, torch.dtype] = model._get_dtype_plan(dtype) if hasattr(model, "_get_dtype_plan") else {}
+    return {key: next((kept for part, kept in plan.items() if part in key), each.dtype) for key, each in state.items()}
+
+
+def _name_of(model: nn.Module, wanted: nn.Module) -> str:
+    """The module's name in the model with a dot behind it, nothing for the model itself."""
+    name = next(name for name, module in model.named_modules() if module is wanted)
+    return f"{name}." if name else ""

@@ -1,0 +1,209 @@
+"""Where a model comes from: a folder, a hub id or a `.gguf` file; its configuration, files and fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import itertools
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig
+from transformers.dynamic_module_utils import get_relative_import_files
+
+from ffnscope.core.model.checkpoint import weight_files
+from ffnscope.core.model.ffn import is_mixture
+from ffnscope.core.model.hub import fetch_weights, is_offline, snapshot
+from ffnscope.store.errors import UserError
+
+PART_BYTES = 1 << 20  # read at a time
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A model on disk or on the hub, before its weights are read.
+
+    ``name`` is what the user gave; ``gguf_file`` the file's name where that is a ``.gguf`` file; ``offline`` says
+    that a hub model is to be taken from the cache alone.
+    """
+
+    name: str
+    config: Any
+    text_config: Any
+    trust_remote_code: bool
+    gguf_file: str | None = None
+    offline: bool = False
+
+    @property
+    def location(self) -> str:
+        """The folder or hub id that Hugging Face's loaders take."""
+        return self.name if self.gguf_file is None else str(Path(self.name).parent)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What Hugging Face's loaders need beside the location."""
+        return _options(self.trust_remote_code, self.gguf_file, self.offline)
+
+    @property
+    def title(self) -> str:
+        """The name to show: a folder's or file's own, without the folders above it, or the hub id."""
+        return Path(self.name).resolve().name if Path(self.name).exists() else self.name
+
+    @property
+    def path(self) -> str:
+        """Where it is: an absolute path, or the hub id."""
+        return str(Path(self.name).resolve()) if Path(self.name).exists() else self.name
+
+    @property
+    def positions(self) -> int | None:
+        """The model's own limit of positions, None where it has none."""
+        # MPT has a name of its own.
+        values = (getattr(self.text_config, name, None) for name in ("max_position_embeddings", "max_seq_len"))
+        return next((int(value) for value in values if isinstance(value, int) and value > 0), None)
+
+    @property
+    def vocabulary(self) -> int:
+        """V, rows of the embedding."""
+        return int(self.text_config.vocab_size)
+
+
+def open_model(name: str, trust_remote_code: bool = False) -> ModelSource:
+    """Read the configuration of a local folder, a ``.gguf`` file or a hub model.
+
+    Raises UserError for what is not there, and for a broken or unknown configuration.
+    """
+    if not name:
+        raise UserError("MODEL is empty: give a local model folder, a hub id or a .gguf file")
+    if name.startswith("~"):
+        try:
+            name = str(Path(name).expanduser())
+        except RuntimeError as error:
+            raise UserError(f"{name}: no such folder ({error}); give its whole path") from error
+    path = Path(name)
+    gguf_file = path.name if path.suffix.lower() == ".gguf" else None
+    offline = _look(name, path, gguf_file)
+    _quiet()
+    location = name if gguf_file is None else str(path.parent)
+    try:
+        config = AutoConfig.from_pretrained(location, **_options(trust_remote_code, gguf_file, offline))
+    except Exception as error:
+        raise UserError(f"{name}: {_what(error)}") from error
+    text = config.get_text_config()
+    if is_mixture(text):
+        raise UserError(
+            f"{name}: is a mixture of experts; ffnscope reads dense FFNs only, where every neuron sees every token"
+        )
+    for field in ("vocab_size", "hidden_size", "num_hidden_layers"):
+        value = getattr(text, field, None)
+        if not isinstance(value, int) or value <= 0:
+            raise UserError(f"{name}: its config.json has no usable {field} (it says {value!r})")
+    return ModelSource(name, config, text, trust_remote_code, gguf_file, offline)
+
+
+def _look(name: str, path: Path, gguf_file: str | None) -> bool:
+    """Whether ``name`` is a hub model to be taken from the cache alone. Raises UserError where there is nothing."""
+    try:
+        if path.is_file():
+            if gguf_file is None:
+                raise UserError(f"{name}: is a file; give the folder that holds config.json and the weights")
+            if importlib.util.find_spec("gguf") is None:
+                raise UserError(f"{name}: reading .gguf files needs a package: pip install 'ffnscope[gguf]'")
+            return False
+        if path.is_dir():
+            if not (path / "config.json").is_file():
+                raise UserError(f"{name}: no config.json in it; give a folder saved by save_pretrained")
+            return False
+    except OSError as error:
+        raise UserError(f"{name}: cannot be read ({error.strerror})") from error
+    if gguf_file is not None:
+        raise UserError(f"{name}: no such file")
+    return is_offline(name)
+
+
+def _options(trust_remote_code: bool, gguf_file: str | None, offline: bool) -> dict[str, Any]:
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "local_files_only": offline}
+    return options if gguf_file is None else options | {"gguf_file": gguf_file}
+
+
+def weights_folder(source: ModelSource) -> Path:
+    """The folder with the weights; those of a hub model are downloaded first. Raises UserError where there are none."""
+    folder = Path(source.location)
+    return folder if folder.is_dir() else fetch_weights(source.name, source.offline)
+
+
+def fingerprint(source: ModelSource) -> str:
+    """sha256 (hex) over configuration and weights, every byte of them: an edit may touch a single row of one matrix.
+
+    And over the code in the model's folder, where ``--trust-remote-code`` lets that run.
+    """
+    digest = hashlib.sha256()
+    config = source.config.to_dict()
+    for noise in ("_name_or_path", "transformers_version"):
+        config.pop(noise, None)
+    digest.update(json.dumps(config, sort_keys=True, default=str).encode())
+    for file in [*model_files(source), *_own_code(source)]:
+        size = file.stat().st_size
+        digest.update(f"{file.name}:{size}".encode())
+        with file.open("rb") as stream:
+            # The end counts twice, as in the stores that there are.
+            for offset in [*range(0, size, PART_BYTES), max(size - PART_BYTES, 0)]:
+                stream.seek(offset)
+                digest.update(stream.read(PART_BYTES))
+    return digest.hexdigest()
+
+
+def model_files(source: ModelSource) -> list[Path]:
+    """The files that hold the model's weights."""
+    if source.gguf_file is not None:
+        return [Path(source.name)]
+    folder = _files_folder(source)
+    return weight_files(folder) if folder is not None else []
+
+
+def _own_code(source: ModelSource) -> list[Path]:
+    """Of the model's folder: the modules that its configuration names, and those that they import from there."""
+    folder, named = _files_folder(source), getattr(source.config, "auto_map", None)
+    if not source.trust_remote_code or not named or folder is None:
+        return []
+    found: set[str] = set()
+    for value in itertools.chain.from_iterable(
+        each if isinstance(each, list | tuple) else [each] for each in named.values()
+    ):
+        home, _, name = str(value or "").rpartition("--")
+        module = folder / f"{name.split('.')[0]}.py"
+        if home in ("", source.name) and module.is_file():
+            found |= {str(module), *get_relative_import_files(str(module))}
+    return sorted(map(Path, found))
+
+
+def _files_folder(source: ModelSource) -> Path | None:
+    return Path(source.location) if Path(source.location).is_dir() else snapshot(source.name)
+
+
+def _quiet() -> None:
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    logging.getLogger("torch").setLevel(logging.ERROR)
+
+
+def _what(error: Exception) -> str:
+    line = _first_line(error)
+    if "for this kind of AutoModel" in str(error):
+        return "is not a causal LM, the only kind of model that ffnscope reads"
+    if "model type" in str(error) and "not recogni" in str(error).lower():
+        return f"an architecture that this transformers does not know ({line})"
+    if "trust_remote_code" in str(error):
+        return "needs code of its own; --trust-remote-code runs it, if you trust it"
+    if isinstance(error, json.JSONDecodeError) or "valid JSON" in str(error):
+        return f"its config.json is not JSON ({line})"
+    return f"cannot be loaded ({line})"
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip() or type(error).__name__
+    return " ".join(text.split())[:240]

@@ -1,0 +1,49 @@
+"""The model's tokenizer, and the errors that tokenizers raise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoTokenizer
+
+from ffnscope.core.model.hub import has_any
+from ffnscope.core.model.source import ModelSource
+from ffnscope.store.errors import UserError
+
+TOKENIZER_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model",
+)  # fmt: skip
+
+
+@contextmanager
+def tokenizer_failures(what: str) -> Iterator[None]:
+    """Raise UserError, one line that begins with ``what``, for whatever a Hugging Face tokenizer raises: its files can
+    say what passes when they are read and fails over a text, in exceptions of no kind, or a panic of its Rust part,
+    which is no Exception at all."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        reason = " ".join(str(error).split())[:240] or type(error).__name__
+        raise UserError(f"{what} ({reason}); take the tokenizer's files from where the model comes from") from error
+
+
+def load_tokenizer(source: ModelSource) -> Any | None:
+    """The model's tokenizer, None where the folder has none. Raises UserError for a broken one."""
+    folder = Path(source.location)
+    if source.gguf_file is not None:
+        there = True
+    elif folder.is_dir():
+        there = any((folder / name).is_file() for name in TOKENIZER_FILES)
+    else:
+        there = has_any(source.name, TOKENIZER_FILES, source.offline)
+    if not there:
+        return None
+    with tokenizer_failures(f"{source.name}: its tokenizer cannot be read"):
+        return AutoTokenizer.from_pretrained(source.location, **source.options)

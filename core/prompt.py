@@ -1,0 +1,141 @@
+"""A store's model on a text of the user's own: which neurons are activated at which token."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import torch
+
+from ffnscope.core.corpus.text import Part
+from ffnscope.core.corpus.tokens import encode_parts
+from ffnscope.core.model.hub import snapshot
+from ffnscope.core.model.layered import LayeredModel
+from ffnscope.core.model.load import load_model
+from ffnscope.core.model.source import ModelSource, fingerprint, open_model
+from ffnscope.core.model.tokenizer import load_tokenizer
+from ffnscope.store.errors import UserError
+from ffnscope.store.records import RunInfo
+
+
+@dataclass(frozen=True, eq=False)
+class PromptResult:
+    """One text through the model, T tokens of it, BOS first as in a window.
+
+    ``active`` and ``values`` are by layer: bool [T, F], whether the input of the activation function is above 0, and
+    float32 [T, F], the activation function's output where that is so, else 0.
+    """
+
+    tokens: np.ndarray  # [T] int64
+    left_out: int  # tokens at the end that the window has no room for
+    active: dict[int, np.ndarray]
+    values: dict[int, np.ndarray]
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The layers, ascending."""
+        return tuple(sorted(self.active))
+
+
+class PromptModel:
+    """The model that a store was collected from, in float32 on the CPU."""
+
+    def __init__(self, run: RunInfo, model: LayeredModel, tokenizer: Any):
+        self.run_info = run
+        self._model = model
+        self._tokenizer = tokenizer
+        # Hooks and gates sit on the one model: two texts at a time would see each other's.
+        self._one_at_a_time = Lock()
+        model.prepare(torch.zeros(1, 2, dtype=torch.int64))
+
+    @classmethod
+    def load(cls, run: RunInfo) -> PromptModel:
+        """Load the model of a run from where it was collected or from the hub's cache; nothing is downloaded.
+
+        Raises UserError where it is not on this machine, is another one by its fingerprint, or has no tokenizer.
+        """
+        source = _find(run)
+        if fingerprint(source) != run.model.fingerprint:
+            if getattr(source.config, "auto_map", None):
+                raise UserError(f"{source.name}: has code of its own, which a prompt does not run")
+            raise UserError(
+                f"{source.name}: is not the model that this store was collected from ({run.model.name}, fingerprint "
+                f"{run.model.fingerprint[:16]}); put that one there"
+            )
+        tokenizer = load_tokenizer(source)
+        if tokenizer is None:
+            raise UserError(f"{source.name}: has no tokenizer, so a text cannot be cut into its tokens")
+        return cls(run, load_model(source, torch.device("cpu"), torch.float32), tokenizer)
+
+    def tokens(self, text: str) -> tuple[np.ndarray, int]:
+        """A text as the beginning of a window: ids int64 [T], BOS first where windows have it; and how many tokens
+        the window has no room for. Raises UserError for a text without tokens."""
+        corpus = self.run_info.corpus
+        ids = np.concatenate([ids for ids, _ in encode_parts([Part(text, True)], self._tokenizer, workers=1)])
+        bos = np.array([] if corpus.bos_id is None else [corpus.bos_id], np.int64)
+        if not len(ids):
+            raise UserError("the text has no tokens; type some")
+        if int(ids.max()) >= self.run_info.model.vocabulary:
+            raise UserError(
+                f"token id {int(ids.max())} is outside the model's vocabulary; its tokenizer does not fit it"
+            )
+        room = corpus.seq_len - len(bos)
+        return np.concatenate([bos, ids[:room]]), max(len(ids) - room, 0)
+
+    def run(self, text: str, unwanted: Callable[[], bool] = lambda: False) -> PromptResult | None:
+        """Run the collected layers on a text, one text at a time. Raises UserError for a text without tokens.
+
+        ``unwanted`` is asked between layers whether nobody waits for it any longer: then None.
+        """
+        with self._one_at_a_time:
+            return self._run(text, unwanted)
+
+    @torch.inference_mode()
+    def _run(self, text: str, unwanted: Callable[[], bool]) -> PromptResult | None:
+        tokens, left_out = self.tokens(text)
+        layers = self.run_info.layers
+        hidden, calls = self._model.frame(torch.from_numpy(tokens)[None], layers[-1])
+        active: dict[int, np.ndarray] = {}
+        values: dict[int, np.ndarray] = {}
+        for layer in range(layers[-1] + 1):
+            if unwanted():
+                return None
+
+            def keep(module: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor, layer: int = layer) -> None:
+                before = inputs[0].reshape(len(tokens), -1)
+                on = before > 0
+                active[layer] = on.numpy()
+                values[layer] = torch.where(on, output.reshape(before.shape).float(), 0).numpy()
+
+            wanted = layer in layers
+            handle = self._model.activation(layer).register_forward_hook(keep) if wanted else None
+            try:
+                if layer == layers[-1]:
+                    self._model.run_to_activation(layer, hidden, calls[layer])
+                else:
+                    hidden = self._model.run_layer(layer, hidden, calls[layer])
+            finally:
+                if handle is not None:
+                    handle.remove()
+        return PromptResult(tokens, left_out, active, values)
+
+
+def _find(run: RunInfo) -> ModelSource:
+    path = str(run.settings.get("model_path", ""))
+    if not path:
+        raise UserError(f"this store does not say where its model {run.model.name} was")
+    folder = path
+    try:
+        there = Path(path).exists()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    if not there:
+        cached = None if Path(path).is_absolute() else snapshot(path)
+        if cached is None:
+            raise UserError(f"{path}: the model of this store is not on this machine; a prompt needs it there")
+        folder = str(cached)
+    return open_model(folder)

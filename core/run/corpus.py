@@ -1,0 +1,60 @@
+"""The corpus of a run: read it, and report what was read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ffnscope.core.activations.scratch_folder import scratch_folder
+from ffnscope.core.corpus.build import build_corpus, resolve_seq_len
+from ffnscope.core.corpus.windows import Corpus
+from ffnscope.core.model.source import ModelSource
+from ffnscope.core.run.progress import Report
+from ffnscope.core.run.request import CollectRequest
+from ffnscope.store.records import Progress
+
+FEW_WINDOWS = 100  # below this many, mutual information with position is mostly noise
+
+
+def _read_corpus(request: CollectRequest, source: ModelSource, tokenizer: Any, report: Report) -> Corpus:
+    corpus = build_corpus(
+        request.sources,
+        tokenizer,
+        resolve_seq_len(request.seq_len, source.positions, request.sources),
+        request.max_tokens,
+        source.vocabulary,
+        _bos_id(request, source, tokenizer, report),
+        _reading(report),
+        scratch_folder(request) / "tokens",
+    )
+    _report_corpus(corpus, report)
+    return corpus
+
+
+def _bos_id(request: CollectRequest, source: ModelSource, tokenizer: Any, report: Report) -> int | None:
+    if request.bos_id is not None:
+        return request.bos_id
+    if tokenizer is None:
+        report(f"{source.name}: no tokenizer, so tokens are shown by id and none is BOS (--bos-id names one)")
+        return None
+    return tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+
+
+def _report_corpus(corpus: Corpus, report: Report) -> None:
+    for domain in corpus.domains:
+        line = f"{domain.name}: {domain.windows:,} windows of {corpus.seq_len}"
+        if domain.dropped_tokens:
+            line += f", {domain.dropped_tokens} tokens left over"
+        notes = domain.notes.summary()
+        report(line + (f"; {notes}" if notes else "") + (" (count only)" if domain.count_only else ""))
+    counted = sum(domain.windows for domain in corpus.domains if not domain.count_only)
+    if counted < FEW_WINDOWS:
+        report(f"only {counted} windows: positional neurons need {FEW_WINDOWS} or more to be told from chance")
+
+
+def _reading(report: Report) -> Callable[[str, int, int | None], None]:
+    def say(domain: str, tokens: int, most: int | None) -> None:
+        share = tokens / most if most else 0.0
+        report(Progress("collecting", phase=f"reading {domain}: {tokens:,} tokens", fraction=share))
+
+    return say

@@ -1,0 +1,89 @@
+"""What a run is: its description and id, and in what two runs differ."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ffnscope.core.corpus.windows import Corpus
+from ffnscope.core.model.layered import LayeredModel
+from ffnscope.core.model.source import ModelSource, fingerprint
+from ffnscope.core.run.request import CollectRequest, choose_batch_size, parse_layers
+from ffnscope.store.errors import UserError
+from ffnscope.store.records import CorpusInfo, DomainInfo, ModelInfo, RunInfo
+
+
+def describe_run(request: CollectRequest, source: ModelSource, model: LayeredModel, corpus: Corpus) -> RunInfo:
+    """The run as its store will name it; ``run_id`` is the same for the same model, corpus and settings."""
+    text = source.text_config
+    name = getattr(text, "activation_function", None) or getattr(text, "hidden_act", None)
+    model_info = ModelInfo(
+        name=source.title,
+        architecture=str(getattr(source.config, "model_type", "")),
+        layers=model.count,
+        neurons=model.neurons,
+        width=model.width,
+        vocabulary=source.vocabulary,
+        positions=source.positions,
+        activation=str(name or type(model.activation(0)).__name__),
+        gated=model.ffns[0].gated,
+        fingerprint=fingerprint(source),
+    )
+    domains = tuple(
+        DomainInfo(d.name, d.first_window, d.windows, d.documents, d.dropped_tokens, d.count_only, d.fingerprint)
+        for d in corpus.domains
+    )
+    settings: dict[str, Any] = {
+        "layers": list(parse_layers(request.layers, model.count)),
+        "min_occurrences": request.min_occurrences,
+        "top_k": request.top_k,
+        "dtype": str(next(model.base.parameters()).dtype).removeprefix("torch."),
+        "device": model.device.type,
+        "batch_size": choose_batch_size(request.batch_size, corpus.seq_len, model.device),
+    }
+    corpus_info = CorpusInfo(corpus.seq_len, corpus.bos_id, domains, corpus.fingerprint)
+    identity = json.dumps([model_info.fingerprint, corpus_info.to_json(), settings], sort_keys=True)
+    return RunInfo(
+        model_info,
+        corpus_info,
+        settings | {"model_path": source.path},
+        datetime.now(UTC).isoformat(timespec="seconds"),
+        version("ffnscope"),
+        hashlib.sha256(identity.encode()).hexdigest(),
+    )
+
+
+def _corpus_difference(there: CorpusInfo, now: CorpusInfo) -> str:
+    """In which way two corpora with windows of one length differ."""
+    if there.bos_id != now.bos_id:
+        return f"the corpus (its BOS id was {there.bos_id})"
+    kinds = [[(each.name, each.count_only) for each in corpus.domains] for corpus in (there, now)]
+    if kinds[0] != kinds[1]:
+        names = ", ".join(each.name + (" (count only)" if each.count_only else "") for each in there.domains)
+        return f"the corpus (its domains were {names})"
+    pairs = zip(there.domains, now.domains, strict=True)
+    changed = [f"{a.name} had {a.windows:,} windows" for a, b in pairs if a.fingerprint != b.fingerprint]
+    return f"the corpus ({', '.join(changed)}: other text, tokenizer or --max-tokens)"
+
+
+def check_same_run(path: Path, there: RunInfo, now: RunInfo) -> None:
+    """Raise UserError that lists what differs between the run in the store at ``path`` and this one."""
+    differing = []
+    if there.model.fingerprint != now.model.fingerprint:
+        differing.append(f"the model (it has {there.model.name})")
+    if there.corpus.seq_len != now.corpus.seq_len:
+        differing.append(f"--seq-len ({there.corpus.seq_len})")
+    elif there.corpus.fingerprint != now.corpus.fingerprint:
+        differing.append(_corpus_difference(there.corpus, now.corpus))
+    for name, value in now.settings.items():
+        if name != "model_path" and there.settings.get(name) != value:
+            differing.append(f"--{name.replace('_', '-')} ({there.settings.get(name)})")
+    if differing:
+        raise UserError(
+            f"{path}: cannot be resumed, because {', '.join(differing)} differed when it was begun; "
+            "give the same, or --overwrite"
+        )

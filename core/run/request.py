@@ -1,0 +1,108 @@
+"""What a run was asked for, what it is, and whether an existing store is the same run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ffnscope.core.corpus.sources import DomainSource
+from ffnscope.store.errors import DamagedStoreError, UserError
+from ffnscope.store.format.environment import is_store
+from ffnscope.store.reader import Store
+from ffnscope.store.writer import LOCK_NAME, is_begun
+
+BATCH_POSITIONS = {"cpu": 4096, "mps": 4096}  # positions a batch
+GPU_BATCH_POSITIONS = 16384
+
+OWN_FILES = (LOCK_NAME, "data.mdb", "lock.mdb", "scratch", "notes")
+
+
+@dataclass(frozen=True)
+class CollectRequest:
+    """What ``ffnscope collect`` was asked for; names as its options."""
+
+    model: str
+    sources: tuple[DomainSource, ...]
+    store: Path
+    seq_len: int | None = None
+    max_tokens: int | None = None
+    batch_size: int | None = None
+    layers: str = "all"
+    device: str = "auto"
+    dtype: str = "auto"
+    min_occurrences: int = 5
+    top_k: int = 50
+    resume: bool = False
+    overwrite: bool = False
+    offload: bool = False
+    scratch: Path | None = None
+    scratch_gb: float | None = None
+    group_layers: int | None = None
+    bos_id: int | None = None
+    trust_remote_code: bool = False
+
+
+def check_request(request: CollectRequest) -> None:
+    """Raise UserError for options that exclude each other, and for a store that is there already."""
+    if request.resume and request.overwrite:
+        raise UserError("--resume and --overwrite exclude each other; give one")
+    if request.min_occurrences < 1:
+        raise UserError(f"--min-occurrences {request.min_occurrences}: must be at least 1")
+    if request.top_k < 1:
+        raise UserError(f"--top-k {request.top_k}: must be at least 1")
+    if request.store.exists() and not request.store.is_dir():
+        raise UserError(f"{request.store}: is a file; --store names a folder")
+    if request.scratch is not None and request.scratch.resolve() == request.store.resolve():
+        raise UserError(f"--scratch {request.scratch}: is the store's own folder; leave it out, or name another")
+    if _holds_run(request):
+        if not request.resume and not request.overwrite:
+            with Store.open(request.store) as store:
+                progress, layers = store.progress(), len(store.layers())
+            what = (
+                "complete" if progress.state == "complete" else f"{layers} of {progress.layers_total} layers finished"
+            )
+            raise UserError(
+                f"{request.store}: holds a run already ({what}); --resume goes on with it, --overwrite starts anew"
+            )
+    elif is_store(request.store) and not (request.store / LOCK_NAME).is_file():
+        raise UserError(f"{request.store}: holds an LMDB environment of something else; --store names a new folder")
+    elif request.store.is_dir() and any(each.name not in OWN_FILES for each in request.store.iterdir()):
+        raise UserError(f"{request.store}: is a folder with other things in it; --store names a new one")
+
+
+def _holds_run(request: CollectRequest) -> bool:
+    try:
+        return is_begun(request.store)
+    except DamagedStoreError:
+        if not request.overwrite:
+            raise
+        return True
+
+
+def parse_layers(text: str, count: int) -> tuple[int, ...]:
+    """``all``, or numbers and ranges such as ``0-5,8``, of a model with ``count`` layers. Raises UserError."""
+    if text.strip() == "all":
+        return tuple(range(count))
+    wanted: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        try:
+            low = int(first)
+            high = int(last) if dash else low
+        except ValueError:
+            raise UserError(f"--layers {text}: {part.strip()!r} is no layer; give all, or such as 0-5,8") from None
+        if not 0 <= low <= high < count:
+            raise UserError(f"--layers {text}: {part.strip()} is not in the model's layers 0-{count - 1}")
+        wanted.update(range(low, high + 1))
+    return tuple(sorted(wanted))
+
+
+def choose_batch_size(requested: int | None, seq_len: int, device: torch.device) -> int:
+    """Windows a batch. Raises UserError for less than one."""
+    if requested is not None:
+        if requested < 1:
+            raise UserError(f"--batch-size {requested}: must be at least 1")
+        return requested
+    return max(1, BATCH_POSITIONS.get(device.type, GPU_BATCH_POSITIONS) // seq_len)

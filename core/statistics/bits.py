@@ -1,0 +1,110 @@
+"""One neuron's activation bits, walked a machine word at a time: its positions, its curve, a sample (compiled)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from ffnscope.core.jit import compiled
+
+WORD = 64  # positions in a word of bits
+
+
+@intrinsic
+def trailing_zeros(typing: Any, word: Any) -> Any:
+    """Zero bits below the lowest bit set of a uint64."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.uint64(types.uint64), code
+
+
+@intrinsic
+def set_bits(typing: Any, word: Any) -> Any:
+    """How many bits of a uint64 are set."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.ctpop(arguments[0])
+
+    return types.uint64(types.uint64), code
+
+
+def words(bits: np.ndarray) -> np.ndarray:
+    """Bits [..., B] uint8, position p in bit p % 8 of byte p // 8, as [..., ceil(B / 8)] uint64: position p in bit
+    p % 64 of word p // 64. A view where B is a multiple of 8."""
+    short = -bits.shape[-1] % 8
+    if short:
+        bits = np.pad(bits, [(0, 0)] * (bits.ndim - 1) + [(0, short)])
+    return np.ascontiguousarray(bits).view("<u8")
+
+
+@compiled
+def scan(bits, bos, seq_len, edges, counted, positions, curves, domains):
+    """Everything that one neuron's ``bits`` [S, W] uint64 say without the corpus's n-grams.
+
+    Domain d is the windows edges[d] .. edges[d + 1] - 1. Of the first ``counted`` domains the activated positions
+    (window * seq_len + position, ascending) go to ``positions`` and are added to ``curves`` [counted, T]; the
+    activations of every domain are added to ``domains`` [D]. ``bos`` [S, W] has the bits of the positions whose token
+    is BOS. Returns (positions written, how many of them in even windows, activations at BOS in all domains).
+    """
+    found = 0
+    evens = 0
+    at_bos = np.int64(0)
+    for domain in range(len(edges) - 1):
+        here = np.int64(0)
+        for window in range(edges[domain], edges[domain + 1]):
+            base = window * seq_len
+            before = found
+            for index in range(bits.shape[1]):
+                word = bits[window, index]
+                if word == 0:
+                    continue
+                here += np.int64(set_bits(word))
+                at_bos += np.int64(set_bits(word & bos[window, index]))
+                if domain >= counted:
+                    continue
+                while word:
+                    position = index * WORD + np.int64(trailing_zeros(word))
+                    word &= word - np.uint64(1)
+                    positions[found] = base + position
+                    found += 1
+                    curves[domain, position] += 1
+            if window % 2 == 0:
+                evens += found - before
+        domains[domain] += here
+    return found, evens, at_bos
+
+
+@compiled
+def _mixed(state):
+    """A random-looking uint64 from another (splitmix64's finisher)."""
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return state ^ (state >> np.uint64(31))
+
+
+@compiled
+def draw(positions, seed, out):
+    """A uniform sample without replacement of ``positions`` into ``out`` (Floyd's algorithm), the same for the same
+    seed. Returns how many were drawn: all of them where there are no more than ``out`` holds."""
+    count, size = len(positions), len(out)
+    if count <= size:
+        out[:count] = positions
+        return count
+    state = np.uint64(seed) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(0x632BE59BD9B4E019)
+    for taken in range(size):
+        last = count - size + taken
+        state += np.uint64(0x9E3779B97F4A7C15)
+        place = positions[np.int64(_mixed(state) % np.uint64(last + 1))]
+        for before in range(taken):
+            if out[before] == place:
+                # Whatever was drawn so far came from before `last`, so this one is new.
+                place = positions[last]
+                break
+        out[taken] = place
+    return size

@@ -1,0 +1,191 @@
+"""From a layer's activation bits to every number of its neurons (definitions.md), a block of neurons at a time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, fields
+from functools import partial
+from typing import Protocol
+
+import numpy as np
+
+from ffnscope.core.statistics import kernels
+from ffnscope.core.statistics.bits import words
+from ffnscope.core.statistics.tables import CorpusTables
+from ffnscope.store.format.schema import CONTEXTS, TOP_NGRAMS
+
+BLOCK_BYTES = 96 << 20  # bits of one block of neurons: long stretches of the scratch file are read at once
+PARTS_A_THREAD = 4  # of a block: neurons take different times
+
+
+class LayerBits(Protocol):
+    """The activation bits of one layer."""
+
+    neurons: int
+
+    def block(self, first: int, last: int) -> np.ndarray:
+        """Bits of neurons first .. last - 1: [last - first, S, B] uint8, position p of a window in bit p % 8 of
+        byte p // 8, unused bits zero."""
+
+
+@dataclass
+class LayerCounts:
+    """What the bits of a layer say. F neurons, D domains, Dc counted domains, T positions, G = TOP_NGRAMS.
+
+    Integers throughout: activations, bos_activations, order, split_order and split_held [F], domain_activations [F, D],
+    curves [F, Dc, T], ngram_activations, ngrams_distinct and coverage [F, 3], drawn [F, CONTEXTS] (window * T +
+    position, -1 where fewer), top[n], top_count[n], top_total[n] [F, G] by n-gram id (-1 where fewer),
+    detected[f] = (ids, counts) of a detector's n-grams, ordered by count, then id.
+    """
+
+    activations: np.ndarray
+    bos_activations: np.ndarray
+    domain_activations: np.ndarray
+    curves: np.ndarray
+    ngram_activations: np.ndarray
+    ngrams_distinct: np.ndarray
+    coverage: np.ndarray
+    order: np.ndarray
+    split_order: np.ndarray
+    split_held: np.ndarray
+    drawn: np.ndarray
+    top: np.ndarray
+    top_count: np.ndarray
+    top_total: np.ndarray
+    detected: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+
+    @classmethod
+    def joined(cls, parts: Sequence[LayerCounts]) -> LayerCounts:
+        """The counts of consecutive neurons put together."""
+        if len(parts) == 1:
+            return parts[0]
+        names = [each.name for each in fields(cls) if each.name != "detected"]
+        arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+        detected: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        before = 0
+        for part in parts:
+            detected |= {before + neuron: found for neuron, found in part.detected.items()}
+            before += len(part.activations)
+        return cls(**arrays, detected=detected)
+
+    @classmethod
+    def empty(cls, neurons: int, tables: CorpusTables) -> LayerCounts:
+        """Zero counts."""
+        windows = tables.counted_windows
+        curve_type = np.uint8 if windows < 1 << 8 else np.uint16 if windows < 1 << 16 else np.uint32
+        domains = len(tables.edges) - 1
+        grams = (neurons, 3, TOP_NGRAMS)
+        return cls(
+            activations=np.zeros(neurons, np.int64),
+            bos_activations=np.zeros(neurons, np.int64),
+            domain_activations=np.zeros((neurons, domains), np.int64),
+            curves=np.zeros((neurons, tables.counted, tables.seq_len), curve_type),
+            ngram_activations=np.zeros((neurons, 3), np.int64),
+            ngrams_distinct=np.zeros((neurons, 3), np.int64),
+            coverage=np.zeros((neurons, 3), np.int64),
+            order=np.zeros(neurons, np.uint8),
+            split_order=np.zeros(neurons, np.uint8),
+            split_held=np.zeros(neurons, np.uint8),
+            drawn=np.full((neurons, CONTEXTS), -1, np.int64),
+            top=np.full(grams, -1, np.int64),
+            top_count=np.zeros(grams, np.int64),
+            top_total=np.zeros(grams, np.int64),
+        )
+
+
+class _Workspace(threading.local):
+    """Arrays that each thread reuses from block to block."""
+
+    def __init__(self, tables: CorpusTables):
+        places = tables.counted_windows * tables.seq_len
+        slots = _slots(tables)
+        self.arrays = kernels.Space(
+            positions=np.empty(places, np.int32),
+            halves=np.empty(places, np.int32),
+            counts=np.zeros(slots, np.int32),
+            touched=np.empty(slots, np.int32),
+            kept=np.empty(slots, np.int32),
+            histogram=np.zeros(places + 2, np.int32),
+        )
+
+
+def _slots(tables: CorpusTables) -> int:
+    """Places that counting the n-grams of one order takes at most."""
+    return max(len(order.repeated) for order in tables.orders) + 3
+
+
+def counting_bytes(tables: CorpusTables, neurons: int, threads: int) -> int:
+    """Memory that counting a layer of ``neurons`` takes at most, beside ``tables``: threads' arrays, bits, counts."""
+    places = tables.counted_windows * tables.seq_len
+    each = 4 * (3 * places + 3 * _slots(tables))
+    curve = tables.counted * tables.seq_len * (1 if tables.counted_windows < 1 << 8 else 2)
+    return threads * each + 2 * BLOCK_BYTES + neurons * (curve + 3 * 3 * TOP_NGRAMS * 8)
+
+
+def count_layer(
+    layer: int,
+    bits: LayerBits,
+    tables: CorpusTables,
+    min_occurrences: int,
+    threads: int = 1,
+    advance: Callable[[int], None] = lambda neurons: None,
+    neurons: range | None = None,
+) -> LayerCounts:
+    """Count everything about a layer's ``neurons`` (consecutive; default all).
+
+    The result does not depend on ``threads``, nor on how the neurons are divided.
+    ``advance`` is called with the number of neurons finished, a block at a time.
+    """
+    neurons = range(bits.neurons) if neurons is None else neurons
+    counts = LayerCounts.empty(len(neurons), tables)
+    bos, orders = words(tables.bos), tables.orders
+    workspace = _Workspace(tables)
+    size = max(1, BLOCK_BYTES // max(tables.bos.size, 1))
+    blocks = [range(first, min(first + size, neurons.stop)) for first in range(neurons.start, neurons.stop, size)]
+
+    def count(block: np.ndarray, first: int, part: range) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        rows = slice(part.start - neurons.start, part.stop - neurons.start)
+        found, ids, number = kernels.count_block(
+            block[part.start - first : part.stop - first],
+            bos,
+            layer << 32 | part.start,
+            tables.seq_len,
+            tables.edges,
+            tables.counted,
+            orders,
+            min_occurrences,
+            workspace.arrays,
+            kernels.Counted(*(getattr(counts, name)[rows] for name in kernels.Counted._fields)),
+        )
+        return found + rows.start, ids, number
+
+    def read(block: range) -> np.ndarray:
+        return words(bits.block(block.start, block.stop))
+
+    found = []
+    with ThreadPoolExecutor(threads) as pool, ThreadPoolExecutor(1) as reader:
+        ahead = [reader.submit(read, block) for block in blocks[:1]]
+        for index, block in enumerate(blocks):
+            held = ahead.pop().result()
+            ahead += [reader.submit(read, after) for after in blocks[index + 1 : index + 2]]
+            step = -(-len(block) // (threads * PARTS_A_THREAD))
+            parts = [block[start : start + step] for start in range(0, len(block), step)]
+            for part, each in zip(parts, pool.map(partial(count, held, block.start), parts), strict=True):
+                found.append(each)
+                advance(len(part))
+    counts.detected = _by_neuron(*(_joined([each[column] for each in found], (0,)) for column in range(3)))
+    return counts
+
+
+def _by_neuron(neurons: np.ndarray, ids: np.ndarray, numbers: np.ndarray) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """Detected n-grams [M] as LayerCounts has them: (ids, counts) by neuron, ordered by count, then id."""
+    order = np.lexsort((ids, -numbers, neurons))
+    found, starts, sizes = np.unique(neurons[order], return_index=True, return_counts=True)
+    rows = [order[start : start + size] for start, size in zip(starts, sizes, strict=True)]
+    return {neuron: (ids[own], numbers[own]) for neuron, own in zip(found.tolist(), rows, strict=True)}
+
+
+def _joined(parts: list[np.ndarray], empty: tuple[int, ...]) -> np.ndarray:
+    return np.concatenate(parts) if parts else np.zeros(empty, np.int64)

@@ -1,0 +1,335 @@
+"""The counting loops over a block of neurons, compiled; they hold no lock, so threads share the cores.
+
+An n-gram that occurs once in the corpus is not worth a counter of its own: all of one order share a slot, and are told
+apart again only where they could be among the most frequent or the detected. Most trigrams occur once, so the counters
+that remain stay in a core's cache.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ffnscope.core.jit import compiled
+from ffnscope.core.statistics.bits import draw, scan
+from ffnscope.core.statistics.ngrams import FAILS, HOLDS, TOO_RARE
+
+# Compiled code is kept until this very file changes, so it must change with what it calls: a test says to what.
+CALLED = "1f8b4efd6a66c22b"  # sha256 of bits.py and ngrams.py
+# 100 * part >= 95 * whole: "covers 95%" is decided in integers.
+PART, WHOLE = 100, 95
+FEW = np.array([5, 20, 50])  # rule 1 of a detector: limits of unigrams_95, bigrams_95, trigrams_95
+
+
+class Ngrams(NamedTuple):
+    """The n-grams of one order as they are counted: P positions, M n-grams, R of them that occur more than once.
+
+    ``slots`` [P] int32: where the n-gram at a position is counted: 0 .. R-1, R for all that occur once, R + 1 for
+    positions without one. ``ids`` [P] int32: its id. ``repeated`` [R] int32: the id of each slot, ascending.
+    ``totals``, ``even``, ``odd`` [M] int64: N(g) in all windows, and in the even and the odd ones.
+    """
+
+    slots: np.ndarray
+    ids: np.ndarray
+    repeated: np.ndarray
+    totals: np.ndarray
+    even: np.ndarray
+    odd: np.ndarray
+
+
+class Space(NamedTuple):
+    """Arrays that a thread reuses from neuron to neuron: ``positions`` and ``halves`` [P], ``counts``, ``touched`` and
+    ``kept`` [R + 3], ``histogram`` [P + 2], all int32 but positions, which are int64 where there are many.
+    ``counts`` and ``histogram`` are zero between uses."""
+
+    positions: np.ndarray
+    halves: np.ndarray
+    counts: np.ndarray
+    touched: np.ndarray
+    kept: np.ndarray
+    histogram: np.ndarray
+
+
+class Counted(NamedTuple):
+    """Rows of statistics.LayerCounts that a block of neurons fills, by the same names."""
+
+    activations: np.ndarray
+    bos_activations: np.ndarray
+    domain_activations: np.ndarray
+    curves: np.ndarray
+    ngram_activations: np.ndarray
+    ngrams_distinct: np.ndarray
+    coverage: np.ndarray
+    order: np.ndarray
+    split_order: np.ndarray
+    split_held: np.ndarray
+    drawn: np.ndarray
+    top: np.ndarray
+    top_count: np.ndarray
+    top_total: np.ndarray
+
+
+@compiled
+def tally(positions, ngrams, space):
+    """Count the n-grams at ``positions``.
+
+    Leaves in the space the slots met (``touched``), their counts (``kept``) and how many n-grams have each count
+    (``histogram``; ``forget`` undoes it). Returns (how many slots, n-grams met that occur once in the corpus, positions
+    without an n-gram, the largest count).
+    """
+    slots, counts, touched, kept = ngrams.slots, space.counts, space.touched, space.kept
+    plain = len(ngrams.repeated)
+    met = 0
+    for place in positions:
+        slot = slots[place]
+        touched[met] = slot
+        met += counts[slot] == 0
+        counts[slot] += 1
+    once, without = np.int64(counts[plain]), np.int64(counts[plain + 1])
+    counts[plain] = counts[plain + 1] = 0
+    distinct = 0
+    largest = np.int64(once > 0)
+    for index in range(met):
+        slot = touched[index]
+        if slot < plain:
+            count = counts[slot]
+            counts[slot] = 0
+            touched[distinct] = slot
+            kept[distinct] = count
+            distinct += 1
+            space.histogram[count] += 1
+            largest = max(largest, np.int64(count))
+    space.histogram[1] += once
+    return distinct, once, without, largest
+
+
+@compiled
+def forget(distinct, space):
+    """Make the histogram zero again after a ``tally``."""
+    space.histogram[1] = 0
+    for index in range(distinct):
+        space.histogram[space.kept[index]] = 0
+
+
+@compiled
+def coverage(histogram, largest, total):
+    """The smallest m such that the m most frequent n-grams cover at least 95% of ``total``.
+
+    No sort: ``histogram`` says how many n-grams have each count, and they are taken from the ``largest`` down.
+    """
+    part = taken = np.int64(0)
+    count = largest
+    while PART * part < WHOLE * total:
+        here = np.int64(histogram[count])
+        if PART * (part + here * count) >= WHOLE * total:
+            missing = WHOLE * total - PART * part
+            step = PART * count
+            return taken + (missing + step - 1) // step
+        part += here * count
+        taken += here
+        count -= 1
+    return taken
+
+
+@compiled
+def of_the_largest(histogram, largest, number):
+    """What the ``number`` most frequent n-grams count together."""
+    part = np.int64(0)
+    count = largest
+    while number > 0 and count > 0:
+        here = min(np.int64(histogram[count]), number)
+        part += here * count
+        number -= here
+        count -= 1
+    return part
+
+
+@compiled
+def _insert(ngram, count, ids, counts, size):
+    """Put an n-gram among the most frequent, ties by lower id; returns how many there are."""
+    if size == len(ids):
+        if count < counts[size - 1] or (count == counts[size - 1] and ngram > ids[size - 1]):
+            return size
+        size -= 1
+    slot = size
+    while slot > 0 and (counts[slot - 1] < count or (counts[slot - 1] == count and ids[slot - 1] > ngram)):
+        ids[slot], counts[slot] = ids[slot - 1], counts[slot - 1]
+        slot -= 1
+    ids[slot], counts[slot] = ngram, count
+    return size + 1
+
+
+@compiled
+def most_frequent(positions, ngrams, space, met, ids, counts):
+    """The most frequent n-grams of a tally that returned ``met`` into ``ids`` and ``counts`` [G] int64, ties by lower
+    id. Returns how many."""
+    distinct, once, _, largest = met
+    least, above = largest, np.int64(space.histogram[largest])
+    while least > 1 and above < len(ids):
+        least -= 1
+        above += space.histogram[least]
+    size = 0
+    for index in range(distinct):
+        if space.kept[index] >= least:
+            size = _insert(np.int64(ngrams.repeated[space.touched[index]]), space.kept[index], ids, counts, size)
+    if least == 1 and once:
+        plain = len(ngrams.repeated)
+        for place in positions:
+            if ngrams.slots[place] == plain:
+                size = _insert(np.int64(ngrams.ids[place]), 1, ids, counts, size)
+    return size
+
+
+@compiled
+def detect(positions, ngrams, totals, space, met, total, min_occurrences):
+    """Rules 2 and 3 of a detector (definitions.md): the ids g with P(active | g) >= 0.95 and N(g) >= min_occurrences,
+    N being ``totals``, and their counts; none unless they account for at least 95% of ``total``.
+
+    An n-gram met that occurs once in the corpus has P = 1.
+    """
+    distinct, once, _, _ = met
+    number = part = np.int64(0)
+    for index in range(distinct):
+        count = np.int64(space.kept[index])
+        all_of_it = totals[ngrams.repeated[space.touched[index]]]
+        if all_of_it >= min_occurrences and PART * count >= WHOLE * all_of_it:
+            number += 1
+            part += count
+    if min_occurrences <= 1:
+        number += once
+        part += once
+    if PART * part < WHOLE * total:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    ids, counts = np.empty(number, np.int64), np.ones(number, np.int64)
+    number = np.int64(0)
+    for index in range(distinct):
+        ngram, count = ngrams.repeated[space.touched[index]], np.int64(space.kept[index])
+        if totals[ngram] >= min_occurrences and PART * count >= WHOLE * totals[ngram]:
+            ids[number], counts[number] = ngram, count
+            number += 1
+    if min_occurrences <= 1 and once:
+        for place in positions:
+            if ngrams.slots[place] == len(ngrams.repeated):
+                ids[number] = ngrams.ids[place]
+                number += 1
+    return ids, counts
+
+
+@compiled
+def split(positions, seq_len, orders, possible, min_occurrences, space):
+    """The detector found on the even windows, and what the odd windows say of it (halves.py).
+
+    Only orders that are ``possible`` [3] are looked at. Returns (its order, a code of halves.py); order 0 for none.
+    """
+    evens = 0
+    odds = len(positions)
+    for place in positions:
+        if place // seq_len % 2 == 0:
+            space.halves[evens] = place
+            evens += 1
+        else:
+            odds -= 1
+            space.halves[odds] = place
+    even, odd = space.halves[:evens], space.halves[evens : len(positions)]
+    for index in range(3):
+        if not possible[index]:
+            continue
+        ngrams = orders[index]
+        met = tally(even, ngrams, space)
+        total = evens - met[2]
+        covering = coverage(space.histogram, met[3], total)
+        ids = np.empty(0, np.int64)
+        if 1 <= covering <= FEW[index]:
+            ids, _ = detect(even, ngrams, ngrams.even, space, met, total, min_occurrences)
+        forget(met[0], space)
+        if len(ids):
+            return index + 1, holds(ids, odd, ngrams, min_occurrences, space)
+    return 0, TOO_RARE
+
+
+@compiled
+def holds(detected, odd, ngrams, min_occurrences, space):
+    """What the odd windows, activated at ``odd``, say of a detector's n-grams, ``detected`` ids: a code of halves.py.
+
+    It HOLDS where each of them that occurs often enough there activates the neuron at least 95% of the time, and all of
+    them account for at least 95% of its activations; otherwise it FAILS, or all are TOO_RARE.
+    """
+    counts, plain = space.counts, len(ngrams.repeated)
+    for place in odd:
+        counts[ngrams.slots[place]] += 1
+    total = len(odd) - np.int64(counts[plain + 1])
+    part = np.int64(0)
+    often = False
+    each = True
+    for ngram in detected:
+        # One that occurs once in the corpus does so in the even windows.
+        slot = np.searchsorted(ngrams.repeated, ngram)
+        if slot == plain or ngrams.repeated[slot] != ngram:
+            continue
+        count = np.int64(counts[slot])
+        part += count
+        if ngrams.odd[ngram] >= min_occurrences:
+            often = True
+            each &= PART * count >= WHOLE * ngrams.odd[ngram]
+    for place in odd:
+        counts[ngrams.slots[place]] = 0
+    if not often:
+        return TOO_RARE
+    return HOLDS if each and total > 0 and PART * part >= WHOLE * total else FAILS
+
+
+@compiled
+def count_block(bits, bos, seed, seq_len, edges, counted, orders, min_occurrences, space, out):
+    """Count everything about the neurons whose ``bits`` [N, S, W] uint64 are given, as ``scan`` takes them, into
+    ``out`` (rows 0 .. N-1, zero, or -1 for ``drawn`` and ``top``). ``orders`` are the Ngrams of n = 1, 2, 3.
+
+    Returns (neuron, id, count) of every n-gram that a detector among them detects.
+    """
+    found_neurons, found_ids, found_counts = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64)
+    possible = np.zeros(3, np.bool_)
+    for neuron in range(len(bits)):
+        found, evens, at_bos = scan(
+            bits[neuron],
+            bos,
+            seq_len,
+            edges,
+            counted,
+            space.positions,
+            out.curves[neuron],
+            out.domain_activations[neuron],
+        )
+        out.activations[neuron] = out.domain_activations[neuron].sum()
+        out.bos_activations[neuron] = at_bos
+        if not found:
+            continue
+        positions = space.positions[:found]
+        draw(positions, seed + neuron, out.drawn[neuron])
+        for index in range(3):
+            ngrams = orders[index]
+            met = tally(positions, ngrams, space)
+            total = found - met[2]
+            covering = coverage(space.histogram, met[3], total)
+            out.ngrams_distinct[neuron, index] = met[0] + met[1]
+            out.ngram_activations[neuron, index] = total
+            out.coverage[neuron, index] = covering
+            ids, counts = out.top[neuron, index], out.top_count[neuron, index]
+            for place in range(most_frequent(positions, ngrams, space, met, ids, counts)):
+                out.top_total[neuron, index, place] = ngrams.totals[ids[place]]
+            if 1 <= covering <= FEW[index] and not out.order[neuron]:
+                ids, counts = detect(positions, ngrams, ngrams.totals, space, met, total, min_occurrences)
+                if len(ids):
+                    out.order[neuron] = index + 1
+                    found_neurons = np.concatenate((found_neurons, np.full(len(ids), neuron)))
+                    found_ids = np.concatenate((found_ids, ids))
+                    found_counts = np.concatenate((found_counts, counts))
+            # On the even windows no n-gram counts more than on all, and no fewer positions than this have one: most
+            # neurons cannot be detectors there, and need not be counted again.
+            most = of_the_largest(space.histogram, met[3], FEW[index])
+            possible[index] = PART * most >= WHOLE * (evens - met[2])
+            forget(met[0], space)
+        if possible.any():
+            out.split_order[neuron], out.split_held[neuron] = split(
+                positions, seq_len, orders, possible, min_occurrences, space
+            )
+    return found_neurons, found_ids, found_counts

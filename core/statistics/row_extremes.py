@@ -1,0 +1,116 @@
+"""The largest and the smallest of every row of a matrix: on a CPU in one pass over the row, elsewhere by chunks."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+
+from ffnscope.core.jit import compiled
+
+CHUNK = 64  # columns whose maximum and minimum are taken together
+ROWS_A_THREAD = 16  # fewer are not worth another thread
+
+
+def extremes(values: torch.Tensor, kept: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The ``kept`` largest and the ``kept`` smallest values of each row of ``values`` [R, N] float32, ties by lower column.
+
+    Returns (largest [R, kept] float32, their columns [R, kept] int64, smallest, their columns), the most extreme first.
+    Values are finite, or NaN, which is none: where a row has fewer, the rest is NaN and column -1.
+    """
+    rows = len(values)
+    if values.device.type != "cpu":
+        above, below = (_by_chunks(values, kept, largest) for largest in (True, False))
+        return *above, *below
+    out = tuple(np.full((rows, kept), fill, dtype) for fill, dtype in 2 * [(np.nan, np.float32), (-1, np.int64)])
+    whole = values.numpy()
+    share = max(ROWS_A_THREAD, -(-rows // torch.get_num_threads()))
+    parts = [slice(first, first + share) for first in range(0, rows, share)]
+    if len(parts) == 1:
+        _by_rows(whole, *out)
+    else:
+        with ThreadPoolExecutor(len(parts)) as pool:
+            list(pool.map(lambda part: _by_rows(whole[part], *(each[part] for each in out)), parts))
+    return out[0], out[1], out[2], out[3]
+
+
+@compiled
+def _by_rows(values, largest, largest_at, smallest, smallest_at):
+    """``extremes`` of rows; the lists come filled with NaN and -1."""
+    rows, columns = values.shape
+    kept = largest.shape[1]
+    for row in range(rows):
+        above = below = 0  # how many are listed
+        for first in range(0, columns, CHUNK):
+            last = min(first + CHUNK, columns)
+            high, low = _range(values[row, first:last])
+            if above < kept or high > largest[row, kept - 1]:
+                for column in range(first, last):
+                    above = _list(values[row, column], column, largest[row], largest_at[row], above, 1)
+            if below < kept or low < smallest[row, kept - 1]:
+                for column in range(first, last):
+                    below = _list(values[row, column], column, smallest[row], smallest_at[row], below, -1)
+
+
+@compiled
+def _range(values):
+    """The largest and the smallest of ``values``, NaN passed over."""
+    high, low = np.float32(-np.inf), np.float32(np.inf)
+    for column in range(len(values)):
+        value = values[column]
+        high = value if value > high else high
+        low = value if value < low else low
+    return high, low
+
+
+@compiled
+def _list(value, column, best, at, size, sign):
+    """Put a value among the ``size`` listed, unless it is not extreme enough or NaN; columns come ascending, so that a
+    later equal stands behind. Returns how many are listed."""
+    if value != value:
+        return size
+    if size == len(best):
+        if not sign * value > sign * best[size - 1]:
+            return size
+        size -= 1
+    slot = size
+    while slot > 0 and sign * value > sign * best[slot - 1]:
+        best[slot], at[slot] = best[slot - 1], at[slot - 1]
+        slot -= 1
+    best[slot], at[slot] = value, column
+    return size + 1
+
+
+def _by_chunks(values: torch.Tensor, kept: int, largest: bool) -> tuple[np.ndarray, np.ndarray]:
+    """One side of ``extremes`` with torch's own operations.
+
+    Every one of them lies in one of the ``kept`` chunks of columns with the most extreme values, so that one pass for
+    those and a look at the chunks is enough; rows where a tie could be cut are sorted whole.
+    """
+    rows, columns = values.shape
+    least = -torch.inf if largest else torch.inf
+    number = max(columns, kept)
+    whole = torch.full((rows, number + -number % CHUNK), least, device=values.device)
+    whole[:, :columns] = torch.where(values.isnan(), least, values)
+    chunks = whole.view(rows, -1, CHUNK)
+    peaks = chunks.amax(dim=2) if largest else chunks.amin(dim=2)
+    chosen = peaks.topk(min(kept, peaks.shape[1]), dim=1, largest=largest).indices
+    candidates = chunks.gather(1, chosen[:, :, None].expand(-1, -1, CHUNK)).view(rows, -1)
+    best, places = candidates.topk(kept, dim=1, largest=largest)
+    which = chosen.gather(1, places // CHUNK) * CHUNK + places % CHUNK
+    which, by_column = which.sort(dim=1)
+    best, by_value = best.gather(1, by_column).sort(dim=1, descending=largest, stable=True)
+    which = which.gather(1, by_value)
+    last = best[:, -1:]
+    beyond = [each >= last if largest else each <= last for each in (candidates, peaks, peaks.gather(1, chosen))]
+    within, everywhere, looked_at = (each.sum(dim=1) for each in beyond)
+    tied = ((within > kept) | (everywhere > looked_at)).nonzero()[:, 0]
+    if len(tied):
+        again = whole[tied].sort(dim=1, descending=largest, stable=True)
+        best[tied], which[tied] = again.values[:, :kept], again.indices[:, :kept]
+    there = torch.isfinite(best)
+    return (
+        torch.where(there, best, torch.nan).cpu().numpy(),
+        torch.where(there, which, -1).cpu().numpy(),
+    )

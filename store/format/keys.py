@@ -1,0 +1,30 @@
+"""Which layers a store holds, by their entries."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import lmdb
+
+from ffnscope.store.format.encoding import DamagedValueError
+
+LAYER_KEY = struct.Struct(">H")
+NEURON_KEY = struct.Struct(">HI")
+INDEX_KEY = struct.Struct(">I")
+MOST_LAYERS = 0xFFFF  # the highest number that LAYER_KEY holds
+
+
+def finished_layers(transaction: lmdb.Transaction, meta: Any) -> tuple[int, ...]:
+    """The layers whose entry is in the database ``meta``, ascending. Raises DamagedValueError for one of no layer."""
+    found: list[int] = []
+    with transaction.cursor(meta) as cursor:
+        if cursor.set_range(b"layer:"):
+            for key in map(bytes, cursor.iternext(keys=True, values=False)):
+                if not key.startswith(b"layer:"):
+                    break
+                number = key[6:]
+                if len(number) != 5 or not number.isdigit() or (found and int(number) <= found[-1]):
+                    raise DamagedValueError(f"an entry {key[:40]!r} that names no layer")
+                found.append(int(number))
+    return tuple(found)

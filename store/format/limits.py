@@ -1,0 +1,86 @@
+"""What a store's run entry and arrays must satisfy before anything is sized or indexed by them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ffnscope.store.definitions import KINDS, ORDERS, POSITION_STRENGTHS, POSITION_TYPES
+from ffnscope.store.format.encoding import DamagedValueError
+from ffnscope.store.format.schema import ABSENT, CONTEXTS, LAYER_ARRAYS, SIMILAR, TOP_NGRAMS
+from ffnscope.store.records import RunInfo
+
+MOST_LAYERS = 1 << 16
+MOST = ABSENT - 1  # neurons of a layer, tokens, windows: what an index of 4 bytes can name
+MOST_POSITIONS = 1 << 30  # of a window
+_CODES = {"kind": KINDS, "order": ORDERS, "position_type": POSITION_TYPES, "position_strength": POSITION_STRENGTHS}
+
+
+def check_run(run: RunInfo) -> None:
+    """Raise DamagedValueError where no run can be as the entry says."""
+    model, corpus, settings = run.model, run.corpus, run.settings
+    layers: Any = settings.get("layers")
+    numbers = isinstance(layers, list) and all(type(layer) is int for layer in layers)
+    domains, first = corpus.domains, 0
+    for domain in domains:
+        _need(domain.first_window == first, f"first window of domain {domain.name[:40]!r}")
+        first += domain.windows
+    counted = [domain.count_only for domain in domains]
+    _need(0 < model.layers <= MOST_LAYERS, "number of layers")
+    _need(0 < model.neurons <= MOST, "number of neurons")
+    _need(0 < model.vocabulary <= MOST, "vocabulary")
+    _need(numbers and layers == sorted(set(layers)), "layers")
+    _need(not layers or 0 <= layers[0] <= layers[-1] < model.layers, "layers")
+    _need(0 < corpus.seq_len <= MOST_POSITIONS, "window length")
+    _need(0 < corpus.windows <= MOST and corpus.positions < 1 << 62, "number of windows")
+    _need(counted == sorted(counted), "order of the domains")
+    _need(len({domain.name for domain in domains}) == len(domains), "names of the domains")
+    _need(corpus.bos_id is None or corpus.bos_id <= MOST, "BOS token")
+    for name in ("top_k", "min_occurrences"):
+        _need(type(settings.get(name)) is int and settings[name] > 0, f"setting {name}")
+
+
+def check_column(name: str, array: np.ndarray, run: RunInfo, owners: tuple[int, ...] | None) -> None:
+    """Raise DamagedValueError where an array is not one of this name of the run's layers, or its codes are unknown.
+
+    ``owners``: the shape of the layer's ``detected_neuron``, which its other detected arrays go with.
+    """
+    spec = LAYER_ARRAYS[name]
+    kept = min(run.settings["top_k"], run.model.vocabulary)
+    sizes = {"F": run.model.neurons, "D": len(run.corpus.domains), "K": kept, "G": TOP_NGRAMS, "C": CONTEXTS}
+    sizes["R"] = SIMILAR
+    sizes["M"] = owners[0] if owners else 0
+    shape = tuple(sizes[each] if each in sizes else int(each) for each in spec.shape)
+    if array.dtype != np.dtype(spec.dtype) or array.shape != shape:
+        raise DamagedValueError(f"is {array.dtype}{list(array.shape)}, not {np.dtype(spec.dtype)}{list(shape)}")
+    if name in _CODES and array.max(initial=0) >= len(_CODES[name]):
+        raise DamagedValueError("holds codes that stand for nothing")
+    if name == "detected_tokens":
+        known = array < run.model.vocabulary
+        if not (known | (array == ABSENT)).all() or not known[:, :1].all():
+            raise DamagedValueError("names tokens that are none")
+    if name == "detected_neuron" and len(array) and (array[-1] >= sizes["F"] or (array[1:] < array[:-1]).any()):
+        raise DamagedValueError("names neurons that are none, or out of order")
+
+
+def check_chunk(ends: np.ndarray, whole: np.ndarray, joined: np.ndarray, tokens: int) -> None:
+    """Raise DamagedValueError where the three arrays are no texts of so many tokens."""
+    types = [array.dtype.str for array in (ends, whole, joined)]
+    if types != ["<u4", "|u1", "|u1"] or ends.shape != (tokens,) or whole.shape != (tokens,) or joined.ndim != 1:
+        raise DamagedValueError("are no texts")
+    if (ends[1:] < ends[:-1]).any() or (ends[-1] if len(ends) else 0) != len(joined):
+        raise DamagedValueError("have ends that are out of order")
+    try:
+        # Each by itself is decoded when it is asked for: a cut within a character must show here.
+        joined.tobytes().decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError as error:
+        raise DamagedValueError("are no UTF-8") from error
+    starts = joined[ends[(ends < len(joined))]]
+    if ((starts & 0xC0) == 0x80).any():
+        raise DamagedValueError("are cut within a character")
+
+
+def _need(holds: object, what: str) -> None:
+    if not holds:
+        raise DamagedValueError(f"its run entry's {what} cannot be right")

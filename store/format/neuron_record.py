@@ -1,0 +1,70 @@
+"""Rows of a layer's arrays as the parts of one neuron's record."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ffnscope.store.format import schema
+from ffnscope.store.format.encoding import array_header, decode_array
+from ffnscope.store.records import Context, DetectedNgram, Ngram
+
+
+def three(values: np.ndarray) -> tuple[int, int, int]:
+    """One row of [F, 3]: the numbers for n = 1, 2, 3."""
+    return int(values[0]), int(values[1]), int(values[2])
+
+
+def pairs(tokens: np.ndarray, values: np.ndarray) -> tuple[tuple[int, float], ...]:
+    """Tokens [K] with their projections [K]."""
+    return tuple(zip(tokens.tolist(), values.tolist(), strict=True))
+
+
+def others(neurons: np.ndarray, cosines: np.ndarray) -> tuple[tuple[int, float], ...]:
+    """Those of the neurons [R] that are there, with their cosines [R]."""
+    kept = neurons != schema.ABSENT
+    return pairs(neurons[kept], cosines[kept])
+
+
+def top(row: Any, name: str) -> tuple[Ngram, ...]:
+    """The n-grams of ``top_unigrams`` and the like; ``row(name)`` gives the neuron's row of an array."""
+    tokens, counts, totals = row(name).tolist(), row(f"{name}_count").tolist(), row(f"{name}_total").tolist()
+    return tuple(
+        Ngram(tuple(ngram), count, total) for ngram, count, total in zip(tokens, counts, totals, strict=True) if count
+    )
+
+
+def contexts(windows: np.ndarray, positions: np.ndarray, values: np.ndarray | None) -> tuple[Context, ...]:
+    """Those of the windows [C] that are there, with positions [C] and activations [C]."""
+    kept = windows != schema.ABSENT
+    strengths = np.full(len(windows), np.nan) if values is None else values
+    return tuple(
+        Context(int(w), int(p), float(v))
+        for w, p, v in zip(windows[kept], positions[kept], strengths[kept], strict=True)
+    )
+
+
+def detected(raw: Any, neuron: int, order: int) -> tuple[DetectedNgram, ...]:
+    """The detected n-grams of one neuron; ``raw(name)`` gives the encoded array."""
+    neurons = uncopied(raw("detected_neuron"))
+    first, last = np.searchsorted(neurons, [neuron, neuron + 1])
+    columns = ("detected_tokens", "detected_count", "detected_total", "detected_projection", "detected_rank")
+    parts = [uncopied(raw(name))[first:last].tolist() for name in columns]
+    return tuple(
+        DetectedNgram(tuple(tokens[:order]), count, total, projection, rank)
+        for tokens, count, total, projection, rank in zip(*parts, strict=True)
+    )
+
+
+def uncopied(value: memoryview) -> np.ndarray:
+    """An encoded array as it lies there, its checksum not looked at. Raises DamagedValueError."""
+    _, dtype, shape, offset = array_header(value)
+    return np.frombuffer(value, dtype, offset=offset).reshape(shape)
+
+
+def copied(value: memoryview) -> np.ndarray:
+    """An encoded array, checked and out of the file. Raises DamagedValueError."""
+    # A damaged length may reach beyond the file, where reading ends the process: the header is looked at first.
+    array_header(value)
+    return decode_array(bytes(value))

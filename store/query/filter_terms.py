@@ -1,0 +1,182 @@
+"""The terms of a filter, each a mask over the neurons of one layer."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+import numpy as np
+
+from ffnscope.store.definitions import POSITION_STRENGTHS, POSITION_TYPES
+from ffnscope.store.query import columns
+from ffnscope.store.query.pattern import Pattern, matching_ngrams, matching_tokens
+from ffnscope.store.reader import Store
+
+COMPARE: dict[str, Callable[[np.ndarray, float | int], np.ndarray]] = {
+    "<=": operator.le,
+    ">=": operator.ge,
+    "!=": operator.ne,
+    "<": operator.lt,
+    ">": operator.gt,
+    "=": operator.eq,
+}
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What a filter looks at: one layer of a store and its reader's own marks and notes."""
+
+    store: Store
+    layer: int
+    marks: Collection[tuple[int, int]]
+    notes: Collection[tuple[int, int]]
+
+
+class Term:
+    """One term. ``mask`` is [F] bool."""
+
+    def mask(self, scope: Scope) -> np.ndarray:
+        """Which neurons of the layer the term holds for."""
+        raise NotImplementedError
+
+    def layers(self, layers: np.ndarray) -> np.ndarray | None:
+        """Which of ``layers`` can hold such neurons; None where the term says nothing about layers."""
+        return None
+
+
+@dataclass(frozen=True)
+class Not(Term):
+    """Another term, negated."""
+
+    term: Term
+
+    def mask(self, scope: Scope) -> np.ndarray:
+        return ~self.term.mask(scope)
+
+    def layers(self, layers: np.ndarray) -> np.ndarray | None:
+        held = self.term.layers(layers)
+        return None if held is None else ~held
+
+
+def _is_float32(number: float) -> bool:
+    """Whether a number lies in float32's range, to which numpy casts what an array of it is compared with."""
+    limits = np.finfo(np.float32)
+    return not number or float(limits.smallest_subnormal) <= abs(number) <= float(limits.max)
+
+
+@dataclass(frozen=True)
+class Compare(Term):
+    """A column compared with numbers: one of them must hold (with ``!=`` all). What has no value never holds."""
+
+    column: str
+    sign: str
+    numbers: tuple[float | int, ...]
+
+    def holds(self, values: np.ndarray) -> np.ndarray:
+        """[N] bool over any values."""
+        if values.dtype == np.float32 and not all(map(_is_float32, self.numbers)):
+            values = values.astype(np.float64)
+        each = [COMPARE[self.sign](values, number) for number in self.numbers]
+        held = np.logical_and.reduce(each) if self.sign == "!=" else np.logical_or.reduce(each)
+        return held & ~np.isnan(values) if values.dtype.kind == "f" else held
+
+    def mask(self, scope: Scope) -> np.ndarray:
+        return self.holds(columns.values(scope.store, scope.layer, self.column))
+
+    def layers(self, layers: np.ndarray) -> np.ndarray | None:
+        return self.holds(layers) if self.column == "layer" else None
+
+
+@dataclass(frozen=True)
+class Between(Term):
+    """A column of whole numbers within one of several ranges, both ends included."""
+
+    column: str
+    ranges: tuple[tuple[int, int], ...]
+
+    def holds(self, values: np.ndarray) -> np.ndarray:
+        """[N] bool over any values."""
+        return np.logical_or.reduce([(values >= low) & (values <= high) for low, high in self.ranges])
+
+    def mask(self, scope: Scope) -> np.ndarray:
+        return self.holds(columns.values(scope.store, scope.layer, self.column))
+
+    def layers(self, layers: np.ndarray) -> np.ndarray | None:
+        return self.holds(layers) if self.column == "layer" else None
+
+
+@dataclass(frozen=True)
+class OneOf(Term):
+    """A column of words that is one of several codes."""
+
+    column: str
+    codes: tuple[int, ...]
+
+    def mask(self, scope: Scope) -> np.ndarray:
+        return np.isin(columns.values(scope.store, scope.layer, self.column), self.codes)
+
+
+@dataclass(frozen=True)
+class Position(Term):
+    """A positional neuron of one of several types or strengths; ``any`` and ``none`` too."""
+
+    names: tuple[str, ...]
+
+    def mask(self, scope: Scope) -> np.ndarray:
+        types = columns.values(scope.store, scope.layer, "position_type")
+        strengths = columns.values(scope.store, scope.layer, "position_strength")
+        held = np.zeros(len(types), np.bool_)
+        for name in self.names:
+            if name in ("any", "none"):
+                held |= (types > 0) == (name == "any")
+            elif name in POSITION_TYPES:
+                held |= types == POSITION_TYPES.index(name)
+            else:
+                held |= strengths == POSITION_STRENGTHS.index(name)
+        return held
+
+
+@dataclass(frozen=True)
+class Detects(Term):
+    """A detector of an n-gram that one of the patterns fits."""
+
+    patterns: tuple[Pattern, ...]
+
+    def mask(self, scope: Scope) -> np.ndarray:
+        ngrams = scope.store.column(scope.layer, "detected_tokens")
+        found = np.zeros(len(ngrams), np.bool_)
+        for pattern in self.patterns:
+            found |= matching_ngrams(scope.store.vocabulary, pattern, ngrams)
+        held = np.zeros(scope.store.neurons(scope.layer), np.bool_)
+        held[scope.store.column(scope.layer, "detected_neuron")[found]] = True
+        return held
+
+
+@dataclass(frozen=True)
+class Lists(Term):
+    """A token that one of the patterns fits in a list: ``promoted`` or ``suppressed``."""
+
+    column: str
+    patterns: tuple[Pattern, ...]
+
+    def mask(self, scope: Scope) -> np.ndarray:
+        tokens = np.zeros(scope.store.vocabulary.size + 1, np.bool_)
+        for pattern in self.patterns:
+            tokens |= matching_tokens(scope.store.vocabulary, pattern)
+        listed = scope.store.column(scope.layer, self.column)
+        return tokens[np.minimum(listed, len(tokens) - 1)].any(axis=1)
+
+
+@dataclass(frozen=True)
+class Own(Term):
+    """What the reader marked, or wrote a note on."""
+
+    noted: bool
+
+    def mask(self, scope: Scope) -> np.ndarray:
+        held = np.zeros(scope.store.neurons(scope.layer), np.bool_)
+        for layer, neuron in scope.notes if self.noted else scope.marks:
+            if layer == scope.layer and 0 <= neuron < len(held):
+                held[neuron] = True
+        return held

@@ -1,0 +1,176 @@
+"""Offloaded runs give the store of an ordinary one, hold one group's weights at a time, and never invent weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_models as tm
+import torch
+from exact import run, sources_of
+from safetensors.torch import load_file, save_file
+from same_store import differing
+from sweeping import CPU, ordinary, same, swept
+from transformers.conversion_mapping import register_checkpoint_conversion_mapping
+from transformers.core_model_loading import Transpose, WeightConverter
+
+from ffnscope.core.model.load import load_model
+from ffnscope.core.model.offload import OffloadedModel, load_offloaded
+from ffnscope.core.model.source import open_model
+from ffnscope.store.errors import UserError
+
+
+@pytest.fixture
+def windows() -> np.ndarray:
+    return tm.random_windows(np.random.default_rng(5), 7, 24, tm.VOCAB)
+
+
+def _offloaded(folder: Path) -> OffloadedModel:
+    return load_offloaded(open_model(str(folder)), CPU, torch.float32)
+
+
+def _rewrite(folder: Path, change) -> None:
+    """Save the folder's one safetensors file again with `change` applied to its tensors."""
+    file = folder / "model.safetensors"
+    save_file({name: each.contiguous() for name, each in change(load_file(file)).items()}, file, {"format": "pt"})
+
+
+def _refused(folder: Path) -> str:
+    with pytest.raises(UserError) as error:
+        _offloaded(folder)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("family", "form"), [("opt350", {"shards": True}), ("llama", {}), ("llama_tied", {"bin": True}), ("gpt2", {})]
+)
+def test_the_store_is_that_of_an_ordinary_run(family: str, form: dict, windows: np.ndarray, tmp_path: Path) -> None:
+    folder = tm.tiny(family, tmp_path, **form)
+    sources = sources_of(tmp_path / "data", {"one": windows, "two": windows[:2, ::-1].copy()})
+    plain = run(folder, sources, tmp_path / "plain", batch_size=3)
+    for size in (None, 1, 2, 9):
+        offloaded = run(folder, sources, tmp_path / f"off-{size}", batch_size=3, offload=True, group_layers=size)
+        assert differing(plain, offloaded) == []
+
+
+def test_only_one_groups_weights_are_there_at_a_time(windows: np.ndarray, tmp_path: Path) -> None:
+    model = _offloaded(tm.tiny("llama", tmp_path, shards=True))
+    seen = []
+
+    def count(*_: object) -> None:
+        seen.append(sum(not each.is_meta for layer in model.layers for each in layer.parameters()))
+
+    per_layer = sum(1 for _ in model.layer(0).parameters())
+    for layer in range(model.count):
+        model.activation(layer).register_forward_hook(count)
+    swept(model, windows, 2, tmp_path / "scratch")
+    # The first is the probe of layer 0; then groups of two layers and of one, three batches each.
+    assert seen == [per_layer] + [2 * per_layer] * 6 + [per_layer] * 3
+    count()
+    assert seen[-1] == 0
+    assert model.most_layers() == 1
+    assert not any(each.is_meta for name, each in model.base.named_parameters() if ".layers." not in f".{name}")
+    assert model.model.lm_head.weight.is_meta
+
+
+@pytest.mark.parametrize("family", ["opt350", "llama", "llama_tied", "gpt2", "falcon"])
+def test_matrices_for_the_projection(family: str, tmp_path: Path) -> None:
+    folder = tm.tiny(family, tmp_path)
+    plain, offloaded = load_model(open_model(str(folder)), CPU, torch.float32), _offloaded(folder)
+    assert torch.equal(plain.unembedding(), offloaded.unembedding())
+    tied = offloaded.unembedding().data_ptr() == offloaded.model.get_input_embeddings().weight.data_ptr()
+    assert tied == plain.config.tie_word_embeddings
+    for layer in range(plain.count):
+        assert torch.equal(plain.output_rows(layer), offloaded.output_rows(layer))
+        assert plain.output_rows(layer).stride() == offloaded.output_rows(layer).stride()
+
+
+@pytest.mark.parametrize("family", ["opt", "gpt2", "llama"])
+def test_names_without_the_base_models_prefix(family: str, windows: np.ndarray, tmp_path: Path) -> None:
+    folder = tm.tiny(family, tmp_path)
+    expected = ordinary(folder, windows)
+    prefix = "transformer." if family == "gpt2" else "model."
+    _rewrite(folder, lambda tensors: {name.removeprefix(prefix): each for name, each in tensors.items()})
+    seen, _ = swept(_offloaded(folder), windows, 1, tmp_path / "scratch")
+    same(seen, expected)
+
+
+def test_a_checkpoint_that_holds_the_tied_matrix_as_unembedding_only(windows: np.ndarray, tmp_path: Path) -> None:
+    folder = tm.tiny("llama_tied", tmp_path)
+    expected = ordinary(folder, windows)
+    embedding = "model.embed_tokens.weight"
+    _rewrite(
+        folder, lambda found: {"lm_head.weight" if name == embedding else name: each for name, each in found.items()}
+    )
+    model = _offloaded(folder)
+    seen, _ = swept(model, windows, 1, tmp_path / "scratch")
+    same(seen, expected)
+    assert torch.equal(model.unembedding(), load_model(open_model(str(folder)), CPU, torch.float32).unembedding())
+
+
+def test_an_unembedding_of_its_own_counts_whatever_the_configuration_says(tmp_path: Path) -> None:
+    folder = tm.tiny("llama", tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": True}))
+    plain, offloaded = load_model(open_model(str(folder)), CPU, torch.float32), _offloaded(folder)
+    assert not torch.equal(plain.unembedding(), plain.model.get_input_embeddings().weight)
+    assert torch.equal(plain.unembedding(), offloaded.unembedding())
+
+
+@pytest.mark.parametrize(
+    "lacking",
+    ["model.layers.2.mlp.down_proj.weight", "model.embed_tokens.weight", "lm_head.weight", "model.norm.weight"],
+)
+def test_weights_that_are_missing_are_not_invented(lacking: str, tmp_path: Path) -> None:
+    folder = tm.tiny("llama", tmp_path)
+    _rewrite(folder, lambda tensors: {name: each for name, each in tensors.items() if name != lacking})
+    message = _refused(folder)
+    assert lacking in message
+    with pytest.raises(UserError) as error:
+        load_model(open_model(str(folder)), CPU, torch.float32)
+    assert str(error.value) == message
+
+
+def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
+    folder = tm.tiny("llama", tmp_path)
+    name = "model.layers.1.mlp.up_proj.weight"
+    _rewrite(folder, lambda tensors: tensors | {name: tensors[name][:-1]})
+    assert f"{name} has shape (23, 16) in the checkpoint and (24, 16)" in _refused(folder)
+    with pytest.raises(UserError):
+        load_model(open_model(str(folder)), CPU, torch.float32)
+
+
+def test_weights_that_need_converting_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import transformers.conversion_mapping as mapping
+
+    folder = tm.tiny("starcoder2", tmp_path)
+    _offloaded(folder)
+    monkeypatch.setattr(
+        mapping, "_checkpoint_conversion_mapping_cache", dict(mapping._checkpoint_conversion_mapping_cache)
+    )
+    monkeypatch.setattr(mapping, "USER_REGISTERED_MAPPINGS", set(mapping.USER_REGISTERED_MAPPINGS))
+    rule = WeightConverter("mlp.c_proj.weight", "mlp.c_proj.weight", operations=[Transpose(0, 1)])
+    register_checkpoint_conversion_mapping("starcoder2", [rule])
+    message = _refused(folder)
+    assert "model.layers.0.mlp.c_proj.weight in another form" in message
+    assert "run without --offload" in message
+
+
+def test_quantised_weights_are_refused(tmp_path: Path) -> None:
+    folder = tm.tiny("llama", tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    quantised = {"quantization_config": {"quant_method": "fp8"}}
+    (folder / "config.json").write_text(json.dumps(config | quantised))
+    assert "quantised" in _refused(folder)
+
+
+def test_a_cpu_takes_one_layer_at_a_time_unless_told_otherwise(windows: np.ndarray, tmp_path: Path) -> None:
+    folder = tm.tiny("llama", tmp_path)
+    sources = sources_of(tmp_path / "data", {"one": windows})
+    for size, said in ((None, "3 groups of 1 layer, "), (2, "2 groups of 2 layers, ")):
+        heard: list[object] = []
+        run(folder, sources, tmp_path / f"store-{size}", heard.append, offload=True, group_layers=size)
+        assert any(str(line).startswith(said) for line in heard)

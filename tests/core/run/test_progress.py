@@ -1,0 +1,71 @@
+"""How far a run is: work adds up to the whole, and the time left is right where everything goes at its usual speed."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from synthetic import make_store
+
+from ffnscope.core.run import progress as module
+from ffnscope.core.run.progress import COUNT_WEIGHT, ProgressMeter
+from ffnscope.store.reader import Store
+from ffnscope.store.records import Progress, RunInfo
+
+
+@pytest.fixture(scope="module")
+def run_info(tmp_path_factory: pytest.TempPathFactory) -> RunInfo:
+    """Three layers."""
+    with Store.open(make_store(tmp_path_factory.mktemp("meter") / "s.ffn", layers=3, neurons=64)) as store:
+        return store.run
+
+
+@pytest.mark.parametrize("done", [0, 1])
+def test_the_time_left_is_what_it_then_takes(done: int, run_info: RunInfo, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, said = [1000.0], []
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    meter = ProgressMeter(run_info, None, lambda event: said.append((now[0], event)))
+    positions, neurons, layers = run_info.corpus.positions, run_info.model.neurons, len(run_info.layers)
+    projecting = neurons * run_info.model.vocabulary / (module.PASS_MATRICES * run_info.model.width)
+    meter.begin(done, done)
+    for _ in range(done, layers):
+        for _ in range(10):
+            now[0] += positions / 10
+            meter.forward(positions // 10)
+    for layer in range(done, layers):
+        meter.enter(f"counting layer {layer}")
+        now[0] += positions * COUNT_WEIGHT
+        meter.count(neurons)
+        now[0] += projecting
+        meter.layer_done()
+    assert all(isinstance(event, Progress) for _, event in said)
+    fractions = [event.fraction for _, event in said]
+    assert fractions == sorted(fractions) and fractions[-1] == pytest.approx(1.0, abs=1e-3)
+    assert (fractions[0] > 0) == bool(done)
+    for at, event in said[1:]:
+        assert event.seconds_left == pytest.approx(now[0] - at, abs=1e-3 * (now[0] - 1000.0))
+    meter.finish()
+    assert (said[-1][1].state, said[-1][1].fraction, said[-1][1].layers_done) == ("complete", 1.0, layers)
+
+
+@given(pieces=st.lists(st.integers(1, 7), min_size=1, max_size=12), batches=st.integers(3, 41), whole=st.booleans())
+def test_what_is_said_can_be_read_at_any_moment(
+    pieces: list[int], batches: int, whole: bool, run_info: RunInfo
+) -> None:
+    said: list[Progress] = []
+    meter = ProgressMeter(run_info, None, said.append)  # type: ignore[arg-type]
+    neurons, positions = run_info.model.neurons, run_info.corpus.positions
+    meter.begin(0, 0)
+    for _ in run_info.layers:
+        for part in range(batches):
+            meter.forward(positions * (part + 1) // batches - positions * part // batches)
+        left = neurons
+        for piece in pieces:
+            meter.count(min(piece, left))
+            left -= min(piece, left)
+        meter.count(left)
+        meter.layer_done()
+    if whole:
+        meter.finish()
+    for each in said:
+        assert Progress.from_json(each.to_json()) == each

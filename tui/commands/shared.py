@@ -1,0 +1,64 @@
+"""What commands that read stores share: opening one, and text that is safe on the stream it goes to."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ffnscope.store.reader import Store
+
+WIDTH = 120  # of tables where there is no terminal
+StorePath = Annotated[Path, typer.Argument(metavar="STORE", help="Folder of the store.", show_default=False)]
+
+
+def leads() -> bool:
+    """Whether this process is the one that speaks, of those that a launcher started together."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def open_store(path: Path) -> Store:
+    """The store in a folder. Raises UserError."""
+    from ffnscope.store.reader import Store
+
+    return Store.open(path)
+
+
+def safe(text: str, stream: TextIO | None = None) -> str:
+    """A text as one printable line for a stream (default stdout)."""
+    from ffnscope.tui.drawing.glyphs import choose_glyphs
+    from ffnscope.tui.drawing.text import visible
+
+    stream = stream or sys.stdout
+    return visible(text, choose_glyphs(getattr(stream, "encoding", None)), spaces=False)
+
+
+def quote(text: str) -> str:
+    """A text as JSON that holds no raw control characters."""
+    from ffnscope.store.escaping import json_text
+
+    return json_text(text)
+
+
+def prepare_stdout() -> None:
+    """The same bytes everywhere: UTF-8 and ``\\n``; a terminal keeps its own encoding."""
+    stdout: Any = sys.stdout
+    if hasattr(stdout, "reconfigure"):
+        if stdout.isatty():
+            stdout.reconfigure(errors="backslashreplace")
+        else:
+            stdout.reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")
+
+
+def console(stderr: bool = False) -> Console:
+    """Where tables go: coloured on a terminal, plain elsewhere."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, width=None if stream.isatty() else WIDTH)

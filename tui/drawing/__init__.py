@@ -1,0 +1,1 @@
+"""Styled lines as data: text, numbers, charts, curves, and the pane that shows them."""

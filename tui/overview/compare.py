@@ -1,0 +1,68 @@
+"""Several stores in one figure: each a curve over relative depth, 0 the first layer of its model and 1 the last."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from ffnscope.store.figures.layers import LayerFigures
+from ffnscope.tui.drawing.glyphs import Glyphs
+from ffnscope.tui.drawing.lines import Line, Part, Writer, line
+from ffnscope.tui.overview.data import Overview
+from ffnscope.tui.overview.figures import FIGURES, Figure
+
+STYLES = ("token", "accent", "mark", "position", "trigger", "error")
+COMPARED = tuple(number for number, each in enumerate(FIGURES) if each.value)
+
+Stores = Sequence[tuple[str, Overview]]  # (name, what was read of it)
+
+
+def letter_of(number: int) -> str:
+    """The letter of a store's curve, as the plot draws it."""
+    return "abcdefghijklmnopqrstuvwxyz"[number % 26]
+
+
+def names(stores: Stores, glyphs: Glyphs) -> list[Part]:
+    """`a demo.ffn  b other.ffn`, in the curves' styles."""
+    out: list[Part] = []
+    for number, (name, _) in enumerate(stores):
+        out.append((f"{letter_of(number)} ", STYLES[number % len(STYLES)]))
+        out += Writer(glyphs).prose(name, "text").add("  ").parts
+    return out
+
+
+def curves(figure: Figure, stores: Stores, width: int, height: int, glyphs: Glyphs) -> list[Line]:
+    """The stores' curves of one figure. Slow the first time: the plot library is imported. Call it in a thread."""
+    from ffnscope.tui.drawing.curves import lines_plot
+
+    assert figure.value is not None
+    series = []
+    for name, overview in stores:
+        known = overview.known()
+        found = [figure.value(each) for each in known]
+        ys = [math.nan if value is None else value for value in found]
+        series.append((name, [each.depth for each in known], ys))
+    drawn = lines_plot(
+        series,
+        width,
+        height + 1,
+        ascii=glyphs.ascii,
+        x_label="relative depth",
+        y_format=lambda value: figure.unit(value).strip(),
+        styles=STYLES,
+    )
+    # The legend stands above all figures, once.
+    return [line(*((text, style or "dim") for text, style in each)) for each in drawn[1:]]
+
+
+def says(figure: Figure, stores: Stores, depth: float) -> Line:
+    """Every store's number in the layer nearest to a relative depth."""
+    out: list[Part] = [(f" at depth {depth:.2f} ", "accent")]
+    for number, (_, overview) in enumerate(stores):
+        known = overview.known()
+        nearest: LayerFigures | None = min(known, key=lambda each: abs(each.depth - depth), default=None)
+        value = figure.value(nearest) if nearest and figure.value else None
+        out.append((f" {letter_of(number)} ", STYLES[number % len(STYLES)]))
+        text = "-" if value is None else figure.unit(value).strip()
+        out += [(text, "bright"), (f" (layer {nearest.layer})" if nearest else "", "dim")]
+    return line(*out)

@@ -1,0 +1,84 @@
+"""What the overview reads from a store, kept as long as its session: figures by layer, and Figure 9's position ranges."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from ffnscope.core.statistics.positional import active_ranges
+from ffnscope.store.definitions import POSITION_STRENGTHS, POSITION_TYPES
+from ffnscope.store.figures.layers import LayerFigures, ModelFigures, model_figures
+from ffnscope.store.reader import Store
+from ffnscope.tui.drawing.glyphs import Glyphs
+from ffnscope.tui.state.session import Session
+
+MOST_RANGES = 60  # neurons of a layer whose ranges are read
+
+
+@dataclass(frozen=True)
+class NeuronRanges:
+    """Positions at which a strong oscillatory neuron is on, half-open (paper Figure 9)."""
+
+    neuron: int
+    ranges: tuple[tuple[int, int], ...]
+
+
+@dataclass
+class Overview:
+    """What has been read so far. ``layers`` are all of the run, collected or not; ``figures`` of those that are."""
+
+    glyphs: Glyphs
+    layers: tuple[int, ...]
+    neurons: int  # F
+    seq_len: int  # T
+    read: tuple[int, ...] | None = None  # the layers that `figures` were read for; None before the first time
+    figures: dict[int, LayerFigures] = field(default_factory=dict)
+    ranges: dict[int, tuple[NeuronRanges, ...]] = field(default_factory=dict)
+
+    def take(self, figures: ModelFigures, layers: tuple[int, ...]) -> None:
+        """Show these figures, read when ``layers`` were in the store, from now on."""
+        self.read = layers
+        self.figures = {each.layer: each for each in figures.layers}
+        self.layers = tuple(sorted({*self.layers, *layers}))
+
+    def known(self) -> list[LayerFigures]:
+        """The figures of the collected layers, ascending."""
+        return [self.figures[layer] for layer in self.layers if layer in self.figures]
+
+
+_KEPT: WeakKeyDictionary[Session, Overview] = WeakKeyDictionary()
+
+
+def overview_of(session: Session) -> Overview:
+    """The session's overview, read or not."""
+    if session not in _KEPT:
+        run = session.store.run
+        layers = tuple(sorted({*run.layers, *session.layers}))
+        _KEPT[session] = Overview(session.glyphs, layers, run.model.neurons, run.corpus.seq_len)
+    return _KEPT[session]
+
+
+# Slow: call these in a thread
+
+
+def read_figures(session: Session) -> tuple[ModelFigures, tuple[int, ...]]:
+    """The figures of every layer, and the layers there were. Raises UserError for a damaged store."""
+    layers = session.layers
+    return model_figures(session.store), layers
+
+
+def read_ranges(store: Store, layer: int) -> tuple[NeuronRanges, ...]:
+    """The ranges of a layer's strong oscillatory neurons, by their first range; at most MOST_RANGES of them.
+
+    Raises UserError for a layer that is not there or damaged.
+    """
+    strong = store.column(layer, "position_strength") == POSITION_STRENGTHS.index("strong")
+    found = np.flatnonzero(strong & (store.column(layer, "position_type") == POSITION_TYPES.index("oscillatory")))
+    windows = max(store.run.corpus.counted_windows, 1)
+    made = [
+        NeuronRanges(neuron, tuple(active_ranges(store.curves(layer, neuron).sum(axis=0), windows)))
+        for neuron in found[:MOST_RANGES].tolist()
+    ]
+    return tuple(sorted(made, key=lambda each: (each.ranges, each.neuron)))

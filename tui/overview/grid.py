@@ -1,0 +1,185 @@
+"""Where the overview's figures stand: one at a time, or as many as fit beside and below each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ffnscope.tui.drawing.lines import BLANK, Line, Part, clip, line, rule, wrap
+from ffnscope.tui.overview.bodies import layer_panel, legend_lines
+from ffnscope.tui.overview.compare import curves, says
+from ffnscope.tui.overview.data import Overview
+from ffnscope.tui.overview.figures import COVERING, FIGURES, RANGES
+from ffnscope.tui.overview.layer_axis import LEFT, Axis, axis_line, make_axis
+
+PANEL = len(FIGURES)  # the slot of the cursor layer's numbers
+GAP = 2  # cells between figures side by side
+NARROWEST, LOWEST = 38, 10  # cells and lines of a figure in the grid
+
+
+@dataclass(frozen=True)
+class Place:
+    """A figure's place on the screen."""
+
+    slot: int
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The slots in the order they are drawn, and the places of those in view."""
+
+    slots: tuple[int, ...]
+    columns: int
+    places: tuple[Place, ...]
+
+
+def make_grid(width: int, height: int, layers: int, chosen: int, slots: Sequence[int] = ()) -> Grid:
+    """As many figures side by side as leave every layer a cell; the row of the chosen one is in view.
+
+    ``slots``: only these, in this order.
+    """
+    fitting = [
+        n for n in (5, 4, 3) if (width + GAP) // n - GAP >= NARROWEST and (width + GAP) // n - GAP - LEFT >= layers
+    ]
+    beside = fitting[0] if fitting else 2
+    order = tuple(slots) or tuple(range(PANEL + 1))
+    if beside == 3 and not slots:
+        # The three figures that share the panel's legend stand in one row.
+        order = (*range(COVERING[0]), PANEL, *COVERING)
+    rows = -(-len(order) // beside)
+    shown = min(rows, max(height // LOWEST, 1))
+    row = order.index(chosen) // beside
+    top = max(0, min(row - shown // 2, rows - shown))
+    places = []
+    y = 0
+    for number in range(shown):
+        lines = height // shown + (number < height % shown)
+        for column in range(beside):
+            at = (top + number) * beside + column
+            if at < len(order):
+                x = column * (width + GAP) // beside
+                places.append(Place(order[at], x, y, (column + 1) * (width + GAP) // beside - x - GAP, lines))
+        y += lines
+    return Grid(order, beside, tuple(places))
+
+
+class Drawer:
+    """Draws figures. Bodies are kept: a step of the cursor changes axis lines and titles only."""
+
+    def __init__(self, overview: Overview):
+        self.overview = overview
+        self.stores: list[tuple[str, Overview]] = []  # to be compared; none: the layers of one store are shown
+        self.version = 0  # of the numbers
+        self._bodies: dict[tuple[object, ...], list[Line]] = {}
+
+    def forget(self) -> None:
+        """The numbers have changed."""
+        self.version += 1
+        self._bodies.clear()
+
+    def figure(self, slot: int, cursor: int, width: int, height: int, chosen: bool, legend: bool = True) -> list[Line]:
+        """A figure with its title, exactly ``height`` lines."""
+        overview, glyphs = self.overview, self.overview.glyphs
+        layer = overview.layers[cursor] if overview.layers else -1
+        title = [(text, style) for text, style in self.title(slot, layer, chosen)]
+        out = [rule(title, width, glyphs)]
+        room = height - 1
+        if self.stores:
+            drawn = self._bodies.get((slot, width, room))
+            return _filled([*out, *(drawn or [BLANK, line((f"  drawing{glyphs.ellipsis}", "dim"))])], height)
+        if slot == PANEL:
+            return _filled([*out, *layer_panel(overview, layer, width, room)], height)
+        figure = FIGURES[slot]
+        if overview.read is None:
+            return _filled([*out, BLANK, line((f"  reading the layers{glyphs.ellipsis}", "dim"))], height)
+        if empty := figure.empty(overview):
+            said = [line(("  ", "text"), *row) for row in wrap([(empty, "dim")], max(width - 4, 1))]
+            return _filled([*out, BLANK, *said], height)
+        if legend and slot != RANGES:
+            lines = legend_lines(figure.legend, width, glyphs)
+            if len(lines) <= room // 3:
+                out += lines
+                room -= len(lines)
+        axis = make_axis(overview.layers, width, cursor)
+        if slot == RANGES:
+            return _filled([*out, *self._body(slot, axis, cursor, room)], height)
+        body = self._body(slot, axis, cursor, room - 1)
+        return _filled([*out, *body, axis_line(axis, cursor, glyphs)], height)
+
+    def title(self, slot: int, layer: int, chosen: bool) -> list[Part]:
+        """The paper's number, the name, and the number of the cursor's layer."""
+        style = "accent" if chosen else "text"
+        marked = (self.overview.glyphs.cursor if chosen else " ", "accent")
+        if slot == PANEL:
+            return [marked, (f"layer {layer} by letter", style)]
+        figure = FIGURES[slot]
+        name = figure.compared or figure.title if self.stores else figure.title
+        parts: list[Part] = [marked, (figure.paper + " ", "dim"), (name, style)]
+        if self.stores:
+            return parts
+        each = self.overview.figures.get(layer)
+        return [*parts, ("  " + figure.short(self.overview, each), "bright")] if each else parts
+
+    def says(self, slot: int, cursor: int) -> Line:
+        """The exact numbers of the cursor's layer in a figure."""
+        overview = self.overview
+        if not overview.layers:
+            return line((" this store holds no layer yet", "dim"))
+        layer = overview.layers[cursor]
+        each = overview.figures.get(layer)
+        if each is None:
+            what = "not collected yet" if overview.read is not None else overview.glyphs.ellipsis
+            return line((f" layer {layer} ", "accent"), (what, "dim"))
+        if self.stores:
+            return says(FIGURES[slot], self.stores, each.depth)
+        text = FIGURES[min(slot, PANEL - 1)].says(overview, each)
+        return line((f" layer {layer} ", "accent"), (text, "bright"))
+
+    def grid(self, grid: Grid, cursor: int, chosen: int, width: int, height: int) -> list[Line]:
+        """All figures in view, put together."""
+        rows: list[list[Part]] = [[] for _ in range(height)]
+        ends = [0] * height
+        panel = any(place.slot == PANEL for place in grid.places)
+        for place in grid.places:
+            legend = not (panel and place.slot in COVERING)
+            drawn = self.figure(place.slot, cursor, place.width, place.height, place.slot == chosen, legend)
+            for y, each in enumerate(drawn, place.y):
+                rows[y] += [(" " * (place.x - ends[y]), "text"), *clip(each.parts, place.width, self.overview.glyphs)]
+                ends[y] = place.x + min(each.width, place.width)
+        return [Line(tuple(parts)) for parts in rows]
+
+    def missing(self, places: Sequence[Place]) -> list[Place]:
+        """The places whose curves are not drawn yet."""
+        return [each for each in places if (each.slot, each.width, each.height - 1) not in self._bodies]
+
+    def draw_curves(self, places: Sequence[Place]) -> dict[tuple[object, ...], list[Line]]:
+        """Curves for places, to be given to ``keep``. Slow: call it in a thread."""
+        glyphs = self.overview.glyphs
+        return {
+            (each.slot, each.width, each.height - 1): curves(
+                FIGURES[each.slot], self.stores, each.width, each.height - 1, glyphs
+            )
+            for each in places
+        }
+
+    def keep(self, bodies: dict[tuple[object, ...], list[Line]]) -> None:
+        """Show these curves."""
+        self._bodies |= bodies
+
+    def _body(self, slot: int, axis: Axis, cursor: int, height: int) -> list[Line]:
+        key = (slot, axis, height, cursor if slot == RANGES else -1)
+        if height < 1:
+            return []
+        if key not in self._bodies:
+            if len(self._bodies) > 256:
+                self._bodies.clear()
+            self._bodies[key] = FIGURES[slot].body(self.overview, axis, cursor, height)
+        return self._bodies[key]
+
+
+def _filled(lines: list[Line], height: int) -> list[Line]:
+    return (lines + [BLANK] * (height - len(lines)))[: max(height, 0)]

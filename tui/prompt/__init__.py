@@ -1,0 +1,1 @@
+"""The store's model on a text of one's own."""

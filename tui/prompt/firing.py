@@ -1,0 +1,217 @@
+"""What a prompt's screen shows: the detectors and positional neurons that fire at a token, and one neuron along the text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ffnscope.store.definitions import ORDERS, POSITION_STRENGTHS, POSITION_TYPES
+from ffnscope.store.format.schema import ABSENT
+from ffnscope.store.reader import Store
+from ffnscope.tui.drawing.glyphs import Glyphs
+from ffnscope.tui.drawing.lines import Line, Part, Writer, clip, line, wrap
+from ffnscope.tui.drawing.numbers import count, percent
+from ffnscope.tui.drawing.text import bar
+from ffnscope.tui.state.neuron_list import Key
+
+if TYPE_CHECKING:
+    from ffnscope.core.prompt import PromptResult
+
+OTHERS = 3  # neurons that are neither, of a layer
+MOSTLY = 6
+_COLUMNS = (
+    *("order", "position_type", "position_strength", "detected_neuron", "detected_tokens", "detected_count"),
+    *("max_activation", "top_unigrams"),
+)
+NAME = 12  # cells of a neuron's name
+VALUE = 8
+
+
+@dataclass(frozen=True)
+class Firing:
+    """A neuron of the list: what it is, and its activation at the token."""
+
+    layer: int
+    neuron: int
+    order: int
+    position: str  # `oscillatory strong`, or nothing
+    ngrams: tuple[tuple[int, ...], ...]  # detected, most frequent first
+    value: float  # 0 where it is not activated
+    expected: bool  # the tokens here are one of its n-grams
+    share: float  # of its largest activation in the store, infinite where it is dead there
+    mostly: tuple[int, ...] = ()  # tokens it is activated at most, of a neuron that is neither detector nor positional
+    pinned: bool = False
+
+    @property
+    def key(self) -> Key:
+        """(layer, neuron)."""
+        return self.layer, self.neuron
+
+
+class Labels:
+    """What a store says of its neurons, a layer read when first asked for."""
+
+    def __init__(self, store: Store):
+        self._store = store
+        self._layers: dict[int, dict[str, np.ndarray]] = {}
+
+    def _columns(self, layer: int) -> dict[str, np.ndarray]:
+        if layer not in self._layers:
+            self._layers[layer] = {name: self._store.column(layer, name) for name in _COLUMNS}
+        return self._layers[layer]
+
+    def read(self, layers: Sequence[int]) -> None:
+        """Read layers now: in a thread, so that drawing need not wait for it. Raises UserError."""
+        for layer in layers:
+            self._columns(layer)
+
+    def labelled(self, layer: int) -> np.ndarray:
+        """[N] the detectors and positional neurons of a layer."""
+        columns = self._columns(layer)
+        return np.flatnonzero((columns["order"] > 0) | (columns["position_type"] > 0))
+
+    def detectors(self, layer: int) -> np.ndarray:
+        """[N] the detectors of a layer."""
+        return np.flatnonzero(self._columns(layer)["order"] > 0)
+
+    def firing(self, layer: int, neuron: int, result: PromptResult, at: int, pinned: bool = False) -> Firing:
+        """One neuron at one token."""
+        columns = self._columns(layer)
+        order = int(columns["order"][neuron])
+        first, last = np.searchsorted(columns["detected_neuron"], [neuron, neuron + 1]) if order else (0, 0)
+        by_count = np.argsort(-columns["detected_count"][first:last].astype(np.int64), kind="stable")
+        rows = columns["detected_tokens"][first:last, :order][by_count].tolist() if order else []
+        ngrams = tuple(tuple(token for token in row if token != ABSENT) for row in rows)
+        word = POSITION_TYPES[int(columns["position_type"][neuron])]
+        strength = POSITION_STRENGTHS[int(columns["position_strength"][neuron])]
+        here = tuple(result.tokens[max(at - order + 1, 0) : at + 1].tolist()) if order else ()
+        value = float(result.values[layer][at, neuron]) if layer in result.values else 0.0
+        largest = float(columns["max_activation"][neuron])
+        share = value / largest if largest > 0 else math.inf if value and math.isnan(largest) else 0.0
+        top = columns["top_unigrams"][neuron, :MOSTLY, 0].tolist() if not order and not word else []
+        mostly = tuple(token for token in top if token != ABSENT)
+        words = f"{word} {strength}".strip()
+        return Firing(layer, neuron, order, words, ngrams, value, here in ngrams, share, mostly, pinned)
+
+    def firings(self, result: PromptResult, at: int, layers: Sequence[int]) -> list[Firing]:
+        """The detectors and positional neurons activated at token ``at``, by layer, those that detect it first; then the
+        OTHERS of the layer's other neurons that come nearest to their largest activation in the store, dead ones first."""
+        out: list[Firing] = []
+        for layer in layers:
+            found = self.labelled(layer)
+            firing = found[result.active[layer][at, found]].tolist()
+            made = [self.firing(layer, neuron, result, at) for neuron in firing]
+            out += sorted(made, key=lambda each: (not each.expected, not each.order, -each.value, each.neuron))
+            largest = self._columns(layer)["max_activation"]
+            rest = result.values[layer][at] / np.where(largest > 0, largest, np.inf)
+            rest[np.isnan(largest) & result.active[layer][at]] = np.inf
+            rest[found] = 0
+            strongest = np.argsort(-rest, kind="stable")[:OTHERS]
+            out += [self.firing(layer, int(n), result, at) for n in strongest if rest[n] > 0]
+        return out
+
+
+@dataclass
+class PromptView:
+    """Draws a result. ``text`` gives a token's text."""
+
+    result: PromptResult
+    text: Callable[[int], str]
+    glyphs: Glyphs
+
+    def tokens(self, at: int, width: int, height: int, marked: Sequence[bool]) -> list[Line]:
+        """The text wrapped, its token ``at`` in view and bright; ``marked`` tokens are those that a detector fires at."""
+        parts: list[Part] = []
+        for number, token in enumerate(self.result.tokens.tolist()):
+            made = Writer(self.glyphs)
+            if number == at:
+                made.token(self.text(token), "here")
+                parts += [(part, "here") for part, _ in made.parts]
+            else:
+                parts += made.prose(self.text(token), "token" if marked[number] else "text").parts
+        # The last part keeps the bright ground of a token at the end from filling the line.
+        lines = [Line(((" ", "text"), *row, (" ", "text"))) for row in wrap(parts, width - 2)]
+        here = next((i for i, each in enumerate(lines) if any(style == "here" for _, style in each.parts)), 0)
+        top = max(0, min(here - height // 2, len(lines) - height))
+        return lines[top : top + height]
+
+    def text_lines(self, width: int) -> int:
+        """How many lines the text takes."""
+        return len(self.tokens(0, width, len(self.result.tokens), [False] * len(self.result.tokens)))
+
+    def firing(self, each: Firing, width: int, cursor: bool) -> Line:
+        """A row of the list."""
+        made = Writer(self.glyphs).add(self.glyphs.cursor if cursor else " ", "accent")
+        made.add(f"{each_name(each):<{NAME}}", "bright" if cursor else "text")
+        on = each.value != 0
+        made.add(f"{each.value:>{VALUE}.3g} " if on else f"{'-':>{VALUE}} ", "text" if on else "faint")
+        made.add(f"{ORDERS[each.order]:<8}" if each.order else "", "dim")
+        if each.expected:
+            made.add(self.glyphs.trigger + " ", "trigger")
+        for ngram in each.ngrams:
+            if made.width >= width:
+                break
+            for token in ngram:
+                made.token(self.text(token), "token" if each.expected else "text")
+            made.add(" ")
+        made.add(each.position + " ", "position")
+        if math.isinf(each.share):
+            made.add("dead in the store", "faint")
+        elif not each.order and not each.position:
+            made.add(f"{percent(each.share):>5} of its maximum, mostly at ", "faint")
+            for token in each.mostly:
+                made.token(self.text(token), "dim").add(" ")
+        return Line(clip(made.parts, width, self.glyphs), "cursor" if cursor else "")
+
+    def along(self, key: Key, at: int, width: int, height: int) -> list[Line]:
+        """One neuron's activation at every token, a bar each, token ``at`` in view."""
+        layer, neuron = key
+        if layer not in self.result.values:
+            return [line((f" layer {layer} was not run", "dim"))]
+        values, active = self.result.values[layer][:, neuron], self.result.active[layer][:, neuron]
+        most = float(np.abs(values).max(initial=0.0)) or 1.0
+        names = min(max(width // 3, 8), 24)
+        top = max(0, min(at - height // 2, len(values) - height))
+        out = []
+        for number in range(top, min(top + height, len(values))):
+            here = number == at
+            made = Writer(self.glyphs).add(self.glyphs.cursor if here else " ", "accent")
+            token = int(self.result.tokens[number])
+            made.token(self.text(token), "bright" if here else "text", names).add(" ")
+            room = max(width - made.width - VALUE - 2, 0)
+            if active[number]:
+                made.add(bar(abs(float(values[number])) / most, room, self.glyphs), "bar")
+                made.add(f"{float(values[number]):>{VALUE}.3g}", "bright" if here else "text")
+            else:
+                made.add(" " * room + "-".rjust(VALUE), "faint")
+            out.append(made.line("cursor" if here else ""))
+        return out
+
+    def count_line(self, at: int, firings: Sequence[Firing]) -> Line:
+        """How many fire at a token."""
+        total = sum(int(np.count_nonzero(each[at])) for each in self.result.active.values())
+        size = sum(each.shape[1] for each in self.result.active.values())
+        token = int(self.result.tokens[at])
+        made = (
+            Writer(self.glyphs)
+            .add(f" token {at} ", "accent")
+            .token(self.text(token), "bright")
+            .add(f" id {token} ", "dim")
+        )
+        detectors = sum(1 for each in firings if each.order and not each.pinned)
+        positional = sum(1 for each in firings if each.position and not each.pinned)
+        said = f" {_several(detectors, 'detector')} and {_several(positional, 'positional neuron')} fire"
+        return made.add(said, "text").add(f"; {count(total)} of {count(size)} neurons are activated", "dim").line()
+
+
+def _several(number: int, what: str) -> str:
+    return f"{count(number)} {what}{'' if number == 1 else 's'}"
+
+
+def each_name(each: Firing) -> str:
+    """`L2N412`."""
+    return f"L{each.layer}N{each.neuron}"

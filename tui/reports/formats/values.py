@@ -1,0 +1,63 @@
+"""Values of report tables as text: for reading, and exactly for files."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from ffnscope.store.escaping import escape
+from ffnscope.tui.drawing.glyphs import UNICODE, Glyphs
+from ffnscope.tui.drawing.numbers import count, freq, percent
+from ffnscope.tui.drawing.text import visible
+from ffnscope.tui.reports.document import Value
+
+_CONTROL = re.compile("[\\x00-\\x1f\\x7f-\\x9f]")
+_FORMULA = ("=", "+", "-", "@")  # what a spreadsheet takes a cell for that begins so
+
+
+def shown(value: Value, style: str, glyphs: Glyphs = UNICODE) -> str:
+    """A value as a reader sees it, printable in ``glyphs``; - for none. A share between 0 and 1 never reads 0% or 100%."""
+    if isinstance(value, tuple):
+        return " ".join(visible(token, glyphs) for token in value)
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, str):
+        return visible(value, glyphs, spaces=False)
+    if style == "share":
+        return percent(float(value), 1)
+    if style == "frequency":
+        return freq(float(value)).strip()
+    if style == "number":
+        return f"{value:.3f}"
+    if style == "layer":
+        return str(value)
+    return count(int(value))
+
+
+def exact(value: Value) -> str:
+    """A value as a file holds it: floats so that they read back the same, nothing for none; a text so that neither
+    terminals nor spreadsheets act on it."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        text = _CONTROL.sub(lambda found: escape(found[0]), value)
+        return f"'{text}" if text.startswith(_FORMULA) else text
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def layers_text(layers: tuple[int, ...]) -> str:
+    """Layer numbers as ranges: ``0-5,8``."""
+    parts: list[str] = []
+    start = previous = None
+    for layer in [*layers, None]:
+        if previous is not None and layer == previous + 1:
+            previous = layer
+            continue
+        if previous is not None:
+            parts.append(str(start) if start == previous else f"{start}-{previous}")
+        start = previous = layer
+    return ",".join(parts)

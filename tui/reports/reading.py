@@ -1,0 +1,133 @@
+"""What a report reads from one store: its figures, position ranges and the detectors that are shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ffnscope.core.statistics.positional import active_ranges
+from ffnscope.store.definitions import POSITION_STRENGTHS, POSITION_TYPES
+from ffnscope.store.errors import DamagedStoreError
+from ffnscope.store.figures.layers import ModelFigures, model_figures
+from ffnscope.store.query.columns import covered
+from ffnscope.store.reader import Store
+
+EXAMPLES = 100  # token detectors listed
+EXAMPLE_TOKENS = 5  # promoted and suppressed tokens of each
+RANGE_ROWS = 40  # neurons of Figure 9 drawn for a layer
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """Position ranges, half-open, of one strong oscillatory neuron (paper Figure 9)."""
+
+    layer: int
+    neuron: int
+    ranges: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Example:
+    """A token detector with its texts (paper Figure 5)."""
+
+    layer: int
+    neuron: int
+    activations: int
+    covered: float
+    tokens: tuple[str, ...]
+    trigger_projection: float
+    promoted: tuple[str, ...]
+    suppressed: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """One store, read."""
+
+    label: str  # what to call it beside others
+    store: Store
+    state: str  # of its progress, before the figures were read
+    figures: ModelFigures
+    ranges: tuple[Ranges, ...] = ()
+    oscillating: dict[int, int] = field(default_factory=dict)  # strong oscillatory neurons of each layer that has any
+    examples: tuple[Example, ...] = ()
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The layers that were read: a store that is still written may have more by now."""
+        return tuple(each.layer for each in self.figures.layers)
+
+    @property
+    def drawn(self) -> tuple[Ranges, ...]:
+        """The ranges that Figure 9 draws: of the layer with most strong oscillatory neurons, the first RANGE_ROWS."""
+        most = _most(self.oscillating)
+        return tuple(each for each in self.ranges if each.layer == most)[:RANGE_ROWS]
+
+
+def gather(store: Store, label: str = "", every_range: bool = False) -> Gathered:
+    """Read what a report shows. ``every_range``: the ranges of every strong oscillatory neuron, not only of the first
+    RANGE_ROWS of the layer that has most of them. Raises UserError for a damaged store."""
+    state = store.progress().state
+    figures = model_figures(store)
+    neurons = {layer.layer: _strong_oscillatory(store, layer.layer) for layer in figures.layers}
+    neurons = {layer: found for layer, found in neurons.items() if len(found)}
+    if every_range:
+        wanted = neurons
+    else:
+        most = _most({layer: len(found) for layer, found in neurons.items()})
+        wanted = {} if most is None else {most: neurons[most][:RANGE_ROWS]}
+    ranges = tuple(
+        Ranges(layer, neuron, _ranges(store, layer, neuron)) for layer in wanted for neuron in wanted[layer].tolist()
+    )
+    counts = {layer: len(found) for layer, found in neurons.items()}
+    return Gathered(label, store, state, figures, ranges, counts, _examples(store, figures))
+
+
+def _most(counts: dict[int, int]) -> int | None:
+    """The layer with the largest count, the first of several."""
+    return max(counts, key=lambda layer: (counts[layer], -layer), default=None)
+
+
+def _strong_oscillatory(store: Store, layer: int) -> np.ndarray:
+    oscillatory = store.column(layer, "position_type") == POSITION_TYPES.index("oscillatory")
+    return np.flatnonzero(
+        oscillatory & (store.column(layer, "position_strength") == POSITION_STRENGTHS.index("strong"))
+    )
+
+
+def _ranges(store: Store, layer: int, neuron: int) -> tuple[tuple[int, int], ...]:
+    curve, windows = store.curves(layer, neuron).sum(axis=0), max(store.run.corpus.counted_windows, 1)
+    if curve.max(initial=0) > windows:
+        raise DamagedStoreError(
+            f"{store.path}: damaged, the position curve of L{layer}N{neuron} counts more windows than there are; "
+            "`ffnscope verify` finds what else is wrong"
+        )
+    return tuple(active_ranges(curve, windows))
+
+
+def _examples(store: Store, figures: ModelFigures) -> tuple[Example, ...]:
+    found = []
+    for layer in figures.layers:
+        neurons = np.flatnonzero(store.column(layer.layer, "order") == 1)
+        if len(neurons):
+            activations = store.column(layer.layer, "activations")[neurons].astype(np.int64)
+            shares = covered(store, layer.layer)[neurons]
+            most = np.lexsort((neurons, -activations))[:EXAMPLES]
+            found += [(-int(activations[i]), layer.layer, int(neurons[i]), float(shares[i])) for i in most]
+    return tuple(_example(store, layer, neuron, share) for _, layer, neuron, share in sorted(found)[:EXAMPLES])
+
+
+def _example(store: Store, layer: int, neuron: int, share: float) -> Example:
+    record, text = store.neuron(layer, neuron), store.vocabulary.text
+    detected = sorted(record.detected, key=lambda ngram: (-ngram.count, ngram.tokens))
+    return Example(
+        layer,
+        neuron,
+        record.activations,
+        share,
+        tuple(text(ngram.tokens[0]) for ngram in detected),
+        record.trigger_projection if record.trigger_projection is not None else float("nan"),
+        tuple(text(token) for token, _ in record.promoted[:EXAMPLE_TOKENS]),
+        tuple(text(token) for token, _ in record.suppressed[:EXAMPLE_TOKENS]),
+    )

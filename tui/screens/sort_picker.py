@@ -1,0 +1,103 @@
+"""The sort picker (`s`): one key a column."""
+
+from __future__ import annotations
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+
+from ffnscope.tui.drawing.glyphs import Glyphs
+from ffnscope.tui.drawing.lines import Line, Writer, clip, rule
+from ffnscope.tui.drawing.pane import Pane
+from ffnscope.tui.drawing.text import fit, visible
+
+ROWS = 10
+
+
+class SortPicker(ModalScreen[str | None], inherit_bindings=False):
+    """Columns with a key each; the key, or `enter` on the chosen one, answers with the column's name."""
+
+    BINDINGS = [
+        Binding("escape", "leave", "Leave", id="cancel", show=False),
+        Binding("up", "choose(-1)", "Column above", id="choice-up", show=False),
+        Binding("down", "choose(1)", "Column below", id="choice-down", show=False),
+        Binding("left", "choose(-10)", "Column to the left", id="choice-left", show=False),
+        Binding("right", "choose(10)", "Column to the right", id="choice-right", show=False),
+        Binding("enter", "take", "Sort by it", id="take", show=False),
+        Binding("question_mark", "app.help", "Help", id="help", show=False),
+    ]
+
+    def __init__(self, choices: list[tuple[str, str, str]], current: str, glyphs: Glyphs):
+        super().__init__()
+        self.choices = choices
+        self.glyphs = glyphs
+        self.chosen = next((i for i, (_, name, _) in enumerate(choices) if name == current), 0)
+
+    def compose(self) -> ComposeResult:
+        """A rule and the columns in as many columns as fit."""
+        with Vertical(classes="prompt"):
+            yield Pane(self._draw, classes="tall")
+
+    def _draw(self, width: int, height: int) -> list[Line]:
+        out = [
+            rule(
+                [("sort by: press a key, s the next one; in the list S turns it round", "dim")],
+                width,
+                self.glyphs,
+                "? keys",
+            )
+        ]
+        across = -(-len(self.choices) // ROWS)
+        cells = width // across
+        for row in range(min(ROWS, len(self.choices))):
+            made = Writer(self.glyphs)
+            for column in range(across):
+                index = column * ROWS + row
+                if index < len(self.choices):
+                    self._choice(made, index, cells)
+            out.append(Line(clip(made.parts, width, self.glyphs)))
+        # Where two columns stand side by side in 80 cells, there is room for one meaning only.
+        return [*out, Writer(self.glyphs).prose(f" {self.choices[self.chosen][2]}", "dim").line()]
+
+    def _choice(self, out: Writer, index: int, cells: int) -> None:
+        key, name, meaning = self.choices[index]
+        chosen = index == self.chosen
+        end = out.width + cells
+        out.add(self.glyphs.cursor if chosen else " ", "accent").add(f" {key:1} ", "accent")
+        out.prose(
+            fit(visible(name, self.glyphs, spaces=False), min(20, cells - 4), glyphs=self.glyphs),
+            "bright" if chosen else "text",
+        ).add(" ")
+        if cells >= 60:
+            meaning = visible(meaning, self.glyphs, spaces=False)
+            out.add(fit(meaning, end - out.width - 1, glyphs=self.glyphs), "dim")
+        out.to(end)
+
+    def on_key(self, event: events.Key) -> None:
+        """A column's key."""
+        if event.character == "s":
+            event.stop()
+            self.dismiss(self.choices[(self.chosen + 1) % len(self.choices)][1])
+        elif event.character == "q":
+            event.stop()
+            self.dismiss(None)
+        for key, name, _ in self.choices:
+            if key and event.character == key:
+                event.stop()
+                self.dismiss(name)
+                return
+
+    def action_choose(self, by: int) -> None:
+        """Another column."""
+        self.chosen = max(0, min(self.chosen + by, len(self.choices) - 1))
+        self.query_one(Pane).redraw()
+
+    def action_take(self) -> None:
+        """The chosen one."""
+        self.dismiss(self.choices[self.chosen][1])
+
+    def action_leave(self) -> None:
+        """None of them."""
+        self.dismiss(None)

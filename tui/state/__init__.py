@@ -1,0 +1,1 @@
+"""What is being looked at: the open stores, the list of neurons, settings."""

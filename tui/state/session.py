@@ -1,0 +1,215 @@
+"""One opened store with the reader's notes: reads what the panes draw, and keeps slow work off the interface's thread."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from ffnscope.store import Store
+from ffnscope.store.errors import UserError
+from ffnscope.store.notes import Notes
+from ffnscope.store.query.detector_index import Hit, TokenIndex
+from ffnscope.store.query.projection_index import PushedIndex
+from ffnscope.store.records import Context, Progress
+from ffnscope.tui.drawing.glyphs import Glyphs
+from ffnscope.tui.neuron.data import ContextText, PageData
+from ffnscope.tui.state.gc_pause import keeping
+from ffnscope.tui.state.neuron_list import Key, LayerFigures, ViewModel, layer_figures
+from ffnscope.tui.state.settings import MAX_FILTERS, Place
+
+AROUND = 40  # tokens read to each side of a context's own
+
+
+class Session:
+    """A store, its notes, its token index and a view-model on it.
+
+    Notes are written on one thread of its own, in order: a commit waits for the disk.
+    """
+
+    def __init__(self, path: Path, glyphs: Glyphs):
+        self.store = Store.open(path)
+        self.glyphs = glyphs
+        self.notes = Notes.open(path)
+        self.model = ViewModel(self.store, self.notes, self._write)
+        # In this order: what lands in between is seen at the next look.
+        self.progress: Progress = self.store.progress()
+        self.layers: tuple[int, ...] = self.store.layers()
+        self.figures: dict[int, LayerFigures] = {}
+        self.index: TokenIndex | None = None
+        self._indexing = Lock()
+        self.pushed = {name: PushedIndex(self.store, name) for name in ("promoted", "suppressed")}
+        self.filters: list[str] = []  # used before, oldest first
+        self.failed: Callable[[str], object] = lambda message: None  # called in any thread
+        self._writing = ThreadPoolExecutor(1, thread_name_prefix="notes")
+
+    def close(self) -> list[str]:
+        """Wait for what is being written and give everything back; what could not be written, in sentences."""
+        failures: list[str] = []
+        self.failed = failures.append
+        self._writing.shutdown(wait=True)
+        self.notes.close()
+        self.store.close()
+        return failures
+
+    def _write(self, work: Callable[..., None], *arguments: Any) -> None:
+        def done(future: Future[None]) -> None:
+            if error := future.exception():
+                self.failed(str(error))
+
+        self._writing.submit(work, *arguments).add_done_callback(done)
+
+    def start(self, place: Place | None = None) -> None:
+        """Open the place where one was; else the layer with most detectors: the eye should land on something.
+
+        Raises UserError where every layer is damaged.
+        """
+        if not self.layers:
+            return
+        if place is not None and self._restore(place):
+            return
+        *others, last = sorted(self.layers, key=lambda layer: (-self._detectors(layer), layer))
+        for layer in others:
+            try:
+                self.model.open_layer(layer)
+                return
+            except UserError:
+                continue
+        self.model.open_layer(last)
+
+    def _detectors(self, layer: int) -> int:
+        try:
+            return int(np.count_nonzero(self.store.column(layer, "order")))
+        except UserError:
+            return -1  # damaged: any other layer comes first
+
+    def _restore(self, place: Place) -> bool:
+        self.filters = place.filters[-MAX_FILTERS:]
+        if place.layer not in self.layers:
+            return False
+        model = self.model
+        try:
+            model.open_layer(place.layer)
+        except UserError:
+            return False
+        # Each by itself: another version's filters or columns may differ, and one may be damaged.
+        with suppress(UserError):
+            model.set_filter(place.filter)
+        with suppress(UserError):
+            model.set_sort(place.sort, place.descending)
+        found = np.flatnonzero(model.rows == place.neuron)
+        model.move_to(int(found[0]) if len(found) else 0)
+        return True
+
+    @property
+    def place(self) -> Place:
+        """Where one is now."""
+        model = self.model
+        neuron = -1 if model.neuron is None else model.neuron
+        return Place(model.layer, neuron, model.sort, model.descending, model.filter_text, self.filters[-MAX_FILTERS:])
+
+    # What the panes draw
+
+    @property
+    def title(self) -> str:
+        """The store's folder name."""
+        return self.store.path.name or str(self.store.path)
+
+    def text(self, token: int) -> str:
+        """A token's text."""
+        return self.store.vocabulary.text(token)
+
+    def page(self, key: Key, order: int = 1, contexts: bool = True) -> PageData:
+        """Everything about one neuron, read now. Raises UserError."""
+        neuron = self.store.neuron(*key)
+        corpus = self.store.run.corpus
+        around: list[ContextText] = []
+        if contexts:
+            around = [self.context(each, False) for each in neuron.strongest]
+            around += [self.context(each, True) for each in neuron.drawn]
+        return PageData(
+            neuron=neuron,
+            text=self.text,
+            glyphs=self.glyphs,
+            windows=corpus.counted_windows,
+            contexts=tuple(around),
+            marked=key in self.model.marks,
+            note=self.model.note(key),
+            domains=tuple(domain.name for domain in corpus.counted_domains),
+            order=order,
+        )
+
+    def context(self, context: Context, drawn: bool, around: int = AROUND) -> ContextText:
+        """The tokens around one activated position, as texts."""
+        window = self.store.window(context.window)
+        at = context.position
+        left = window[max(at - around, 0) : at].tolist()
+        right = window[at + 1 : at + 1 + around].tolist()
+        texts = self.store.vocabulary.texts
+        return ContextText(
+            tuple(texts(left)),
+            self.text(int(window[at])),
+            tuple(texts(right)),
+            context.activation,
+            context.window,
+            at,
+            self.domain_of(context.window),
+            drawn,
+        )
+
+    def domain_of(self, window: int) -> str:
+        """The name of the domain that a window belongs to."""
+        for domain in self.store.run.corpus.domains:
+            if domain.first_window <= window < domain.first_window + domain.windows:
+                return domain.name
+        return ""
+
+    # Slow: call these in a thread
+
+    def read_figures(self, layer: int) -> LayerFigures:
+        """Count one layer for the layer list."""
+        figures = layer_figures(self.store, layer)
+        self.figures[layer] = figures
+        return figures
+
+    def search(self, text: str, limit: int = 200) -> list[Hit]:
+        """The detectors of what a text fits, strongest first, over the layers that are there now."""
+        return self.read_index().search(text, limit)
+
+    def read_index(self) -> TokenIndex:
+        """The token index of the layers that are there now."""
+        with self._indexing:
+            if self.index is None:
+                with keeping():
+                    self.index = TokenIndex(self.store)
+            else:
+                self.index.refresh()
+            return self.index
+
+    def look(self) -> tuple[Progress, tuple[int, ...]]:
+        """How far the collector is, and the layers that are there."""
+        return self.store.progress(), self.store.layers()
+
+    def matches_everywhere(self, text: str) -> int:
+        """How many neurons of the whole model a filter keeps. Raises UserError for a bad filter."""
+        return sum(self.model.matches(text, layer) for layer in self.layers)
+
+    def export(self, path: Path, selection: np.ndarray, overwrite: bool) -> int:
+        """Write neurons [N, 2] as CSV; how many. Raises UserError, also where the file is there and not to be replaced."""
+        from ffnscope.store.export.write import write_file
+
+        return write_file(path, self.store, selection, overwrite=overwrite)
+
+    def csv_row(self, key: Key) -> str:
+        """One neuron as `ffnscope export` writes it, without the header."""
+        from ffnscope.store.export.write import write
+
+        out = io.StringIO()
+        write(self.store, out, np.array([key], np.int64))
+        return out.getvalue().partition("\n")[2].rstrip("\n")

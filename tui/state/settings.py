@@ -1,0 +1,100 @@
+"""What the browser remembers of a store (state), and what the user has written down for it (config.toml)."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ffnscope.store.errors import UserError
+
+MAX_FILTERS = 20
+
+
+def _folder(variable: str, default: str) -> Path:
+    given = os.environ.get(variable, "")
+    base = Path(given) if given and Path(given).is_absolute() else Path.home() / default
+    return base / "ffnscope"
+
+
+def state_path() -> Path:
+    """`~/.local/state/ffnscope/browser.json`, or under XDG_STATE_HOME."""
+    return _folder("XDG_STATE_HOME", ".local/state") / "browser.json"
+
+
+def filters_path() -> Path:
+    """`~/.local/state/ffnscope/filters.json`, or under XDG_STATE_HOME."""
+    return state_path().with_name("filters.json")
+
+
+@dataclass
+class Place:
+    """Where one was in a store, and the filters used there, oldest first."""
+
+    layer: int = -1
+    neuron: int = -1
+    sort: str = "kind"
+    descending: bool = False
+    filter: str = ""
+    filters: list[str] = field(default_factory=list)
+
+
+def read_places(path: Path) -> dict[str, Place]:
+    """The places by run id; none where the file is not there or is no state of ours."""
+    try:
+        values: Any = json.loads(path.read_text(encoding="utf-8"))
+        return {run: _place(each) for run, each in values.items()}
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return {}
+
+
+def _place(value: dict[str, Any]) -> Place:
+    made = Place(**value)
+    for name, kind in asdict(Place()).items():
+        if not isinstance(getattr(made, name), type(kind)):
+            raise TypeError(name)
+    if not all(isinstance(each, str) for each in made.filters):
+        raise TypeError("filters")
+    return made
+
+
+def write_places(path: Path, places: dict[str, Place]) -> None:
+    """Keep the places; quietly nothing where the folder cannot be written to, since a read-only home is no error."""
+    try:
+        _write_json(path, {run: asdict(place) for run, place in places.items()})
+    except OSError:
+        pass
+
+
+def read_filters(path: Path) -> dict[str, str]:
+    """The saved filters by name; none where the file is not there or is no list of ours."""
+    try:
+        values: Any = json.loads(path.read_text(encoding="utf-8"))
+        return {name: text for name, text in values.items() if isinstance(text, str)}
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return {}
+
+
+def save_filter(path: Path, name: str, text: str | None) -> None:
+    """Keep a filter under a name, in place of what had it; None forgets it. Raises UserError."""
+    filters = read_filters(path)
+    filters.pop(name, None)
+    try:
+        _write_json(path, filters if text is None else filters | {name: text})
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); XDG_STATE_HOME names another folder") from error
+
+
+def _write_json(path: Path, value: Any) -> None:
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_text(json.dumps(value, indent=1), encoding="utf-8")
+        unfinished.replace(path)
+    except OSError:
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+        raise
