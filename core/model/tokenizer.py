@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from transformers import AutoTokenizer
-
-from ffnscope.core.model.hub import has_any
-from ffnscope.core.model.source import ModelSource
 from ffnscope.store.errors import UserError
+
+if TYPE_CHECKING:
+    from ffnscope.core.model.source import ModelSource
 
 TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model",
@@ -36,6 +35,11 @@ def tokenizer_failures(what: str) -> Iterator[None]:
 
 def load_tokenizer(source: ModelSource) -> Any | None:
     """The model's tokenizer, None where the folder has none. Raises UserError for a broken one."""
+    # Reading a corpus needs tokenizer_failures, not what loading needs.
+    from transformers import AutoTokenizer
+
+    from ffnscope.core.model.hub import has_any
+
     folder = Path(source.location)
     if source.gguf_file is not None:
         there = True
