@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import Any
 
 import numpy as np
 
 from ffnscope.store.errors import UserError
+from ffnscope.store.notes import Notes
 from ffnscope.store.query import columns as registry
-
-if TYPE_CHECKING:
-    from ffnscope.store.reader import Store
+from ffnscope.store.query.filter import parse_filter
+from ffnscope.store.query.select import select as selected
+from ffnscope.store.reader import Store
 
 # Those that are the same for every neuron of a layer stand in `layer` and the run already.
 _LEFT_OUT = ("positions",)
@@ -38,10 +40,6 @@ def select(store: Store, where: str) -> np.ndarray:
     ``marked`` and ``noted`` hold for the marks and notes kept beside the store. Raises FilterError (a UserError) for a
     filter that cannot be read.
     """
-    from ffnscope.store.notes import Notes
-    from ffnscope.store.query.filter import parse_filter
-    from ffnscope.store.query.select import select as selected
-
     parsed = parse_filter(where, registry.domain_names(store))
     with Notes.open(store.path) as notes:
         return selected(store, parsed, None, notes.marks(), notes.notes())
@@ -75,7 +73,7 @@ def _stacked(store: Store, layer: int | None, columns: Sequence[str] | None) -> 
     names = list(columns) if columns is not None else None
     if names is not None and layer is None and not {"layer", "l"} & {name.lower() for name in names}:
         names = ["layer", *names]
-    parts = [table(store, each, names) for each in (store.layers() if layer is None else (layer,))]
+    parts = [table(store, number, names) for number in (store.layers() if layer is None else (layer,))]
     if not parts:
         return {}
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -88,8 +86,6 @@ def _values(store: Store, layer: int, name: str) -> np.ndarray:
 
 
 def _installed(name: str) -> Any:
-    from importlib import import_module
-
     try:
         return import_module(name)
     except ImportError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -159,18 +159,6 @@ class Store:
         except DamagedValueError as error:
             raise self._damaged(f"{name} of layer {layer}: {error}") from error
         raise self._absent(layer, name)
-
-    def table(self, layer: int, columns: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-        """Columns of one layer by name, [F] each, words as strings; see ``frames.table``."""
-        from ffnscope.store.frames import table
-
-        return table(self, layer, columns)
-
-    def select(self, where: str) -> np.ndarray:
-        """[N, 2] int64 (layer, neuron) of the neurons that a filter holds for; see ``frames.select``."""
-        from ffnscope.store.frames import select
-
-        return select(self, where)
 
     def neurons(self, layer: int) -> int:
         """F: how many neurons a layer has."""
