@@ -11,9 +11,8 @@ from ffnscope.core.corpus.windows import Corpus
 from ffnscope.core.model.source import ModelSource
 from ffnscope.core.run.progress import Report
 from ffnscope.core.run.request import CollectRequest
+from ffnscope.store.definitions import FEW_WINDOWS
 from ffnscope.store.records import Progress
-
-FEW_WINDOWS = 100  # below this many, mutual information with position is mostly noise
 
 
 def _read_corpus(request: CollectRequest, source: ModelSource, tokenizer: Any, report: Report) -> Corpus:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from ffnscope.core.corpus.sources import DomainSource
+from ffnscope.store.definitions import MIN_OCCURRENCES, TOP_K
 from ffnscope.store.errors import DamagedStoreError, UserError
 from ffnscope.store.format.environment import is_store
 from ffnscope.store.reader import Store
@@ -32,8 +33,8 @@ class CollectRequest:
     layers: str = "all"
     device: str = "auto"
     dtype: str = "auto"
-    min_occurrences: int = 5
-    top_k: int = 50
+    min_occurrences: int = MIN_OCCURRENCES
+    top_k: int = TOP_K
     resume: bool = False
     overwrite: bool = False
     offload: bool = False

@@ -13,13 +13,18 @@ import numpy as np
 
 from ffnscope.core.jit import compiled
 from ffnscope.core.statistics.bits import draw, scan
-from ffnscope.core.statistics.ngrams import FAILS, HOLDS, TOO_RARE
+from ffnscope.store.definitions import (
+    COVERED_PERCENT,
+    MOST_COVERING,
+    SPLIT_FAILS,
+    SPLIT_HOLDS,
+    SPLIT_TOO_RARE,
+    WHOLE_PERCENT,
+)
 
 # Compiled code is kept until this very file changes, so it must change with what it calls: a test says to what.
-CALLED = "1f8b4efd6a66c22b"  # sha256 of bits.py and ngrams.py
-# 100 * part >= 95 * whole: "covers 95%" is decided in integers.
-PART, WHOLE = 100, 95
-FEW = np.array([5, 20, 50])  # rule 1 of a detector: limits of unigrams_95, bigrams_95, trigrams_95
+CALLED = "5a5c900ea77b6c03"  # sha256 of bits.py and of the definitions' numbers
+FEW = np.array(MOST_COVERING)  # rule 1 of a detector
 
 
 class Ngrams(NamedTuple):
@@ -120,11 +125,11 @@ def coverage(histogram, largest, total):
     """
     part = taken = np.int64(0)
     count = largest
-    while PART * part < WHOLE * total:
+    while WHOLE_PERCENT * part < COVERED_PERCENT * total:
         here = np.int64(histogram[count])
-        if PART * (part + here * count) >= WHOLE * total:
-            missing = WHOLE * total - PART * part
-            step = PART * count
+        if WHOLE_PERCENT * (part + here * count) >= COVERED_PERCENT * total:
+            missing = COVERED_PERCENT * total - WHOLE_PERCENT * part
+            step = WHOLE_PERCENT * count
             return taken + (missing + step - 1) // step
         part += here * count
         taken += here
@@ -193,19 +198,19 @@ def detect(positions, ngrams, totals, space, met, total, min_occurrences):
     for index in range(distinct):
         count = np.int64(space.kept[index])
         all_of_it = totals[ngrams.repeated[space.touched[index]]]
-        if all_of_it >= min_occurrences and PART * count >= WHOLE * all_of_it:
+        if all_of_it >= min_occurrences and WHOLE_PERCENT * count >= COVERED_PERCENT * all_of_it:
             number += 1
             part += count
     if min_occurrences <= 1:
         number += once
         part += once
-    if PART * part < WHOLE * total:
+    if WHOLE_PERCENT * part < COVERED_PERCENT * total:
         return np.empty(0, np.int64), np.empty(0, np.int64)
     ids, counts = np.empty(number, np.int64), np.ones(number, np.int64)
     number = np.int64(0)
     for index in range(distinct):
         ngram, count = ngrams.repeated[space.touched[index]], np.int64(space.kept[index])
-        if totals[ngram] >= min_occurrences and PART * count >= WHOLE * totals[ngram]:
+        if totals[ngram] >= min_occurrences and WHOLE_PERCENT * count >= COVERED_PERCENT * totals[ngram]:
             ids[number], counts[number] = ngram, count
             number += 1
     if min_occurrences <= 1 and once:
@@ -218,9 +223,9 @@ def detect(positions, ngrams, totals, space, met, total, min_occurrences):
 
 @compiled
 def split(positions, seq_len, orders, possible, min_occurrences, space):
-    """The detector found on the even windows, and what the odd windows say of it (halves.py).
+    """The detector found on the even windows, and what the odd windows say of it.
 
-    Only orders that are ``possible`` [3] are looked at. Returns (its order, a code of halves.py); order 0 for none.
+    Only orders that are ``possible`` [3] are looked at. Returns (its order, a code of SPLIT); order 0 for none.
     """
     evens = 0
     odds = len(positions)
@@ -245,15 +250,15 @@ def split(positions, seq_len, orders, possible, min_occurrences, space):
         forget(met[0], space)
         if len(ids):
             return index + 1, holds(ids, odd, ngrams, min_occurrences, space)
-    return 0, TOO_RARE
+    return 0, SPLIT_TOO_RARE
 
 
 @compiled
 def holds(detected, odd, ngrams, min_occurrences, space):
-    """What the odd windows, activated at ``odd``, say of a detector's n-grams, ``detected`` ids: a code of halves.py.
+    """What the odd windows, activated at ``odd``, say of a detector's n-grams, ``detected`` ids: a code of SPLIT.
 
-    It HOLDS where each of them that occurs often enough there activates the neuron at least 95% of the time, and all of
-    them account for at least 95% of its activations; otherwise it FAILS, or all are TOO_RARE.
+    SPLIT_HOLDS where each of them that occurs often enough there activates the neuron at least 95% of the time, and all of
+    them account for at least 95% of its activations; SPLIT_FAILS where not, SPLIT_TOO_RARE where none does.
     """
     counts, plain = space.counts, len(ngrams.repeated)
     for place in odd:
@@ -271,12 +276,12 @@ def holds(detected, odd, ngrams, min_occurrences, space):
         part += count
         if ngrams.odd[ngram] >= min_occurrences:
             often = True
-            each &= PART * count >= WHOLE * ngrams.odd[ngram]
+            each &= WHOLE_PERCENT * count >= COVERED_PERCENT * ngrams.odd[ngram]
     for place in odd:
         counts[ngrams.slots[place]] = 0
     if not often:
-        return TOO_RARE
-    return HOLDS if each and total > 0 and PART * part >= WHOLE * total else FAILS
+        return SPLIT_TOO_RARE
+    return SPLIT_HOLDS if each and total > 0 and WHOLE_PERCENT * part >= COVERED_PERCENT * total else SPLIT_FAILS
 
 
 @compiled
@@ -326,7 +331,7 @@ def count_block(bits, bos, seed, seq_len, edges, counted, orders, min_occurrence
             # On the even windows no n-gram counts more than on all, and no fewer positions than this have one: most
             # neurons cannot be detectors there, and need not be counted again.
             most = of_the_largest(space.histogram, met[3], FEW[index])
-            possible[index] = PART * most >= WHOLE * (evens - met[2])
+            possible[index] = WHOLE_PERCENT * most >= COVERED_PERCENT * (evens - met[2])
             forget(met[0], space)
         if possible.any():
             out.split_order[neuron], out.split_held[neuron] = split(

@@ -61,9 +61,6 @@ def _longer(shorter: NgramTable, unigrams: NgramTable) -> NgramTable:
     return NgramTable(shorter.order + 1, ids, tokens.astype(np.int32), totals.astype(np.int64))
 
 
-TOO_RARE, FAILS, HOLDS = 0, 1, 2  # codes of the store's array `split_held`
-
-
 @dataclass(frozen=True)
 class Halves:
     """N(g) of every n-gram in the even and in the odd windows, for n = 1, 2, 3: [M] int64 each."""

@@ -41,9 +41,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ffnscope.store.definitions import POSITION_STRENGTHS, POSITION_TYPES
+from ffnscope.store.definitions import POSITION_STRENGTHS, POSITION_TYPES, POSITIONAL_NATS
 
-MI_THRESHOLD = 0.05
 TOLERANCE = 0.05
 EXACT_OBSERVATIONS = 3 / TOLERANCE
 CLOSE_OBSERVATIONS = 10 / TOLERANCE
@@ -92,7 +91,7 @@ def mi_bias(counts: np.ndarray, n_windows: int) -> np.ndarray:
 
 def is_positional(mi: np.ndarray, bias: np.ndarray) -> np.ndarray:
     """bool [F]: the information less its bias is above 0.05 nats (paper 5.1; the bias is ours). Both float [F]."""
-    return (np.asarray(mi) - np.asarray(bias)) > MI_THRESHOLD
+    return (np.asarray(mi) - np.asarray(bias)) > POSITIONAL_NATS
 
 
 def classify(counts: np.ndarray, n_windows: int) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ffnscope.store.definitions import KINDS, ORDERS, POSITION_STRENGTHS, POSITION_TYPES
+from ffnscope.store.definitions import KINDS, MOST_COVERING, ORDERS, POSITION_STRENGTHS, POSITION_TYPES
 from ffnscope.store.figures.intervals import interval, rule_of_three
 from ffnscope.store.reader import Store
 
@@ -28,7 +28,7 @@ COVERING_BINS: tuple[tuple[int, int | None], ...] = (
     (2001, None),
 )
 COVERING_LABELS = ("1", "2-3", "4-5", "6-10", "11-20", "21-50", "51-200", "201-1k", "1k-2k", ">2k")
-FEW = 5  # covered by so few unigrams, a neuron may be a token detector (paper 4.2)
+FEW = MOST_COVERING[0]  # covered by so few unigrams, a neuron may be a token detector (paper 4.2)
 DETECTORS = ORDERS[1:]
 POSITIONAL = tuple((kind, strength) for kind in POSITION_TYPES[1:] for strength in ("strong", "weak"))
 _FIRST_ABOVE = np.array([high for _, high in COVERING_BINS[:-1]])
@@ -117,6 +117,14 @@ class LayerFigures:
     def positional_neurons(self) -> int:
         """Positional neurons of all types, detectors included."""
         return sum(self.positional)
+
+    @property
+    def positional_by_type(self) -> dict[str, int]:
+        """Positional neurons of each type, of both strengths (8)."""
+        numbers = dict.fromkeys(POSITION_TYPES[1:], 0)
+        for (kind, _), number in zip(POSITIONAL, self.positional, strict=True):
+            numbers[kind] += number
+        return numbers
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ffnscope.store.definitions import COVERED_PERCENT, WHOLE_PERCENT
 from ffnscope.store.figures.changes import equal_shape
 from ffnscope.store.reader import Store
-
-PERCENT = 95
 
 
 @dataclass(frozen=True)
@@ -103,8 +102,8 @@ def _layer(
         )
 
     def holding(part: np.ndarray) -> np.ndarray:
-        fails = summed(often & (100 * part < PERCENT * total))
-        return (fails == 0) & (100 * summed(part) >= PERCENT * whole)
+        fails = summed(often & (WHOLE_PERCENT * part < COVERED_PERCENT * total))
+        return (fails == 0) & (WHOLE_PERCENT * summed(part) >= COVERED_PERCENT * whole)
 
     columns = (
         *(neurons, summed(np.ones(len(owners))), summed(checked), summed(total * checked), summed(least * checked)),

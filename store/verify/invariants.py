@@ -6,13 +6,21 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ffnscope.store.definitions import KINDS, ORDERS, POSITION_STRENGTHS, POSITION_TYPES
+from ffnscope.store.definitions import (
+    COVERED_PERCENT,
+    KINDS,
+    MOST_COVERING,
+    ORDERS,
+    POSITION_STRENGTHS,
+    POSITION_TYPES,
+    POSITIONAL_NATS,
+    WHOLE_PERCENT,
+)
 from ffnscope.store.format.schema import ABSENT, TOP_NGRAMS
 from ffnscope.store.records import RunInfo
 
 Arrays = dict[str, np.ndarray]
 Check = Callable[[Arrays, RunInfo], np.ndarray]
-FEW = (5, 20, 50)  # n-grams that may cover a detector, n = 1, 2, 3
 _COVERED = ("unigrams_95", "bigrams_95", "trigrams_95")
 _TOP = ("top_unigrams", "top_bigrams", "top_trigrams")
 
@@ -49,7 +57,8 @@ def _kind(a: Arrays, run: RunInfo) -> np.ndarray:
 def _positional(a: Arrays, run: RunInfo) -> np.ndarray:
     excess = a["position_mi"].astype(np.float64) - a["position_bias"]
     # At the threshold itself float32 cannot tell.
-    return (np.abs(excess - 0.05) > 1e-6) & ((excess > 0.05) != (a["position_type"] > 0))
+    unsure = np.abs(excess - POSITIONAL_NATS) <= 1e-6
+    return ~unsure & ((excess > POSITIONAL_NATS) != (a["position_type"] > 0))
 
 
 def _values(a: Arrays, run: RunInfo) -> np.ndarray:
@@ -88,7 +97,7 @@ def _coverage(a: Arrays, run: RunInfo) -> np.ndarray:
     for n, (name, top) in enumerate(zip(_COVERED, _TOP, strict=True)):
         m, whole = a[name].astype(np.int64), a["ngram_activations"][:, n].astype(np.int64)
         covered = np.cumsum(a[f"{top}_count"].astype(np.int64), axis=1)
-        enough = 100 * covered >= 95 * whole[:, None]
+        enough = WHOLE_PERCENT * covered >= COVERED_PERCENT * whole[:, None]
         first = np.where(whole == 0, 0, np.argmax(enough, axis=1) + 1)
         known = (whole == 0) | enough[:, -1]
         bad |= np.where(known, m != first, (m <= TOP_NGRAMS) | (m > a["ngrams_distinct"][:, n]))
@@ -102,7 +111,11 @@ def _detectors(a: Arrays, run: RunInfo) -> np.ndarray:
     if len(owner) and (owner.max() >= neurons or (np.diff(owner) < 0).any()):
         return ~bad
     order = a["order"].astype(np.int64)
-    weak = (100 * count < 95 * total) | (total < int(run.settings["min_occurrences"])) | (count > total)
+    weak = (
+        (WHOLE_PERCENT * count < COVERED_PERCENT * total)
+        | (total < int(run.settings["min_occurrences"]))
+        | (count > total)
+    )
     weak |= (a["detected_tokens"] != ABSENT).sum(axis=1) != order[owner]
     same = owner[1:] == owner[:-1]
     weak[1:] |= same & (count[1:] > count[:-1])
@@ -110,9 +123,9 @@ def _detectors(a: Arrays, run: RunInfo) -> np.ndarray:
     covered = np.bincount(owner, count, minlength=neurons).astype(np.int64)
     whole = a["ngram_activations"][np.arange(neurons), np.clip(order - 1, 0, 2)].astype(np.int64)
     few = np.zeros(neurons, np.bool_)
-    for n, (name, most) in enumerate(zip(_COVERED, FEW, strict=True), start=1):
+    for n, (name, most) in enumerate(zip(_COVERED, MOST_COVERING, strict=True), start=1):
         few |= (order == n) & (a[name] >= 1) & (a[name] <= most)
-    bad |= (order > 0) & (~few | (100 * covered < 95 * whole) | (covered > whole))
+    bad |= (order > 0) & (~few | (WHOLE_PERCENT * covered < COVERED_PERCENT * whole) | (covered > whole))
     bad |= (np.bincount(owner, minlength=neurons) > 0) != (order > 0)
     return bad
 

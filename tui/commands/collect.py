@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ffnscope.store.definitions import MIN_OCCURRENCES, TOP_K
 from ffnscope.store.errors import UserError
 from ffnscope.tui.commands.shared import leads, safe
 
@@ -46,10 +47,10 @@ def collect(
     dtype: Annotated[str, typer.Option("--dtype", metavar="|".join(DTYPES), help="In which type.")] = "auto",
     min_occurrences: Annotated[
         int, typer.Option("--min-occurrences", metavar="N", min=1, help="A detected n-gram occurs so often.")
-    ] = 5,
+    ] = MIN_OCCURRENCES,
     top_k: Annotated[
         int, typer.Option("--top-k", metavar="K", min=1, help="Length of the promoted and suppressed lists.")
-    ] = 50,
+    ] = TOP_K,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the store.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in the store.")] = False,
     offload: Annotated[bool, typer.Option("--offload", help="Only one group of layers on the device.")] = False,

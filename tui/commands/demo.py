@@ -13,7 +13,7 @@ from ffnscope.tui.commands.collect import check_address_space
 from ffnscope.tui.commands.shared import open_store, safe
 
 if TYPE_CHECKING:
-    from ffnscope.store.figures.summary import LayerSummary
+    from ffnscope.store.figures import LayerFigures
     from ffnscope.store.reader import Store
 
 
@@ -75,11 +75,11 @@ def print_layers(store: Store) -> None:
     """Per layer: dead, mean frequency of the alive, detectors, positional neurons."""
     from rich.table import Table
 
-    from ffnscope.store.figures.summary import layer_summary
+    from ffnscope.store.figures import layer_figures
     from ffnscope.tui.commands.shared import console, safe
     from ffnscope.tui.drawing.numbers import count
 
-    summaries = [layer_summary(store, layer) for layer in store.layers()]
+    layers = [layer_figures(store, layer) for layer in store.layers()]
     run = store.run
     domains = ", ".join(domain.name for domain in run.corpus.domains)
     out = console()
@@ -93,8 +93,8 @@ def print_layers(store: Store) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for heading in (*_HEADINGS, *_POSITIONAL):
         table.add_column(heading, justify="right", no_wrap=True)
-    for summary in summaries:
-        table.add_row(*_row(summary))
+    for layer in layers:
+        table.add_row(*_row(layer))
     out.print(table)
     out.print(
         "freq: mean frequency of the alive neurons. token, bigram, trigram: detectors. tokens: different detected "
@@ -108,22 +108,16 @@ _HEADINGS = ("layer", "dead", "freq", "token", "bigram", "trigram", "tokens", "s
 _POSITIONAL = ("osc", "both", "one", "other")
 
 
-def _row(summary: LayerSummary) -> list[str]:
+def _row(layer: LayerFigures) -> list[str]:
     from ffnscope.tui.drawing.numbers import count, freq, percent
 
-    mean, share = summary.mean_frequency_alive, summary.suppressing_share
-    positional = [
-        sum(number for (type_, _), number in summary.positional.items() if type_ == wanted)
-        for wanted in ("oscillatory", "both", "one", "other")
-    ]
+    mean, share = layer.mean_frequency_alive, layer.tokens.suppressing_share
     return [
-        str(summary.layer),
-        percent(summary.dead_share, 1),
+        str(layer.layer),
+        percent(layer.dead_share, 1),
         "-" if mean is None else freq(mean).strip(),
-        count(summary.token_detectors),
-        count(summary.bigram_detectors),
-        count(summary.trigram_detectors),
-        count(summary.detected_tokens),
+        *(count(ngrams.detectors) for ngrams in layer.ngrams),
+        count(layer.tokens.detected),
         "-" if share is None else percent(share),
-        *(count(number) for number in positional),
+        *(count(number) for number in layer.positional_by_type.values()),
     ]

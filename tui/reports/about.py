@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ffnscope.store.definitions import FEW_WINDOWS
 from ffnscope.store.figures.layers import ModelFigures
 from ffnscope.store.reader import Store
 from ffnscope.tui.drawing.numbers import count
-from ffnscope.tui.reports.findings import MIN_WINDOWS
 from ffnscope.tui.reports.formats.values import layers_text
 
 FEWEST_PAPER_LAYERS = 12  # of OPT-125m, the paper's smallest model
@@ -56,9 +56,9 @@ def warnings(store: Store, figures: ModelFigures, state: str) -> tuple[str, ...]
     elif not figures.whole:
         only = layers_text(figures.planned)
         said.append(f"Only layers {only} of {run.model.layers} were collected; everything here is of these.")
-    if figures.windows < MIN_WINDOWS:
+    if figures.windows < FEW_WINDOWS:
         said.append(
-            f"Too few windows ({figures.windows}; {MIN_WINDOWS} are wanted): types of positional neurons and rare events "
+            f"Too few windows ({figures.windows}; {FEW_WINDOWS} are wanted): types of positional neurons and rare events "
             "are unsure."
         )
     if is_demo(store):

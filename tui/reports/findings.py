@@ -1,6 +1,6 @@
 """What one store says of the paper's claims, in words that its numbers carry.
 
-The rules are these. Below MIN_WINDOWS windows nothing is judged. A share of detectors is judged from MIN_DETECTORS on, by
+The rules are these. Below FEW_WINDOWS windows nothing is judged. A share of detectors is judged from MIN_DETECTORS on, by
 its 95% Wilson interval: it agrees where the interval lies above the paper's figure, differs where it lies below. What
 compares the halves of the network needs all of its layers; what compares layers by rank needs MIN_LAYERS.
 """
@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from ffnscope.store.definitions import FEW_WINDOWS
 from ffnscope.store.figures.intervals import interval, rank_correlation
 from ffnscope.store.figures.layers import FEW, LayerFigures, ModelFigures
 from ffnscope.tui.drawing.numbers import count, freq, percent
 from ffnscope.tui.reports.document import Finding, Value
 from ffnscope.tui.reports.formats.values import layers_text
 
-MIN_WINDOWS = 100
 MIN_DETECTORS = 20
 MIN_LAYERS = 6
 MOSTLY_DEAD = 0.01  # a half with fewer dead neurons is "fully alive"
@@ -40,9 +40,9 @@ def findings(figures: ModelFigures) -> tuple[Finding, ...]:
 
 
 def _judged(finding: Finding, figures: ModelFigures) -> Finding:
-    if figures.windows >= MIN_WINDOWS or finding.verdict == TOO_LITTLE:
+    if figures.windows >= FEW_WINDOWS or finding.verdict == TOO_LITTLE:
         return finding
-    text = f"{finding.text} Too few windows ({figures.windows}; {MIN_WINDOWS} are wanted) to say more."
+    text = f"{finding.text} Too few windows ({figures.windows}; {FEW_WINDOWS} are wanted) to say more."
     return Finding(finding.key, finding.claim, TOO_LITTLE, text, finding.numbers)
 
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ffnscope.store.definitions import SPLIT_FAILS, SPLIT_HOLDS, SPLIT_TOO_RARE
 from ffnscope.store.errors import UserError
 from ffnscope.store.figures.intervals import interval
 from ffnscope.store.figures.layers import DETECTORS
 from ffnscope.store.reader import Store
 from ffnscope.tui.reports.document import Column, Section, Table, Value
 
-TOO_RARE, FAILS, HOLDS = 0, 1, 2
 COLUMNS = (
     Column("layer", "layer, from 0", "layer"),
     Column("detector", "token, bigram or trigram", "text"),
@@ -50,14 +50,14 @@ def split_section(store: Store, layers: Sequence[int]) -> Section:
 
 
 def _row(numbers: np.ndarray) -> tuple[Value, ...]:
-    held, failed = int(numbers[HOLDS]), int(numbers[FAILS])
+    held, failed = int(numbers[SPLIT_HOLDS]), int(numbers[SPLIT_FAILS])
     said = held + failed
     ends = interval(held, said) if said else (None, None)
     return (
-        held + failed + int(numbers[TOO_RARE]),
+        held + failed + int(numbers[SPLIT_TOO_RARE]),
         held,
         failed,
-        int(numbers[TOO_RARE]),
+        int(numbers[SPLIT_TOO_RARE]),
         held / said if said else None,
         *ends,
     )

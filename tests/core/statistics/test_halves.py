@@ -12,8 +12,11 @@ import pytest
 from reference import Domain, neuron_statistics
 
 from ffnscope.core.statistics.counts import count_layer
-from ffnscope.core.statistics.ngrams import FAILS, HOLDS, TOO_RARE, halve, ngram_tables
+from ffnscope.core.statistics.ngrams import halve, ngram_tables
 from ffnscope.core.statistics.tables import CorpusTables
+from ffnscope.store.definitions import SPLIT_FAILS as FAILS
+from ffnscope.store.definitions import SPLIT_HOLDS as HOLDS
+from ffnscope.store.definitions import SPLIT_TOO_RARE as TOO_RARE
 
 T, V = 16, 12
 

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic import make_store
 
+from ffnscope.store.figures import COVERING_BINS, COVERING_LABELS, POSITIONAL, layer_figures, model_figures
 from ffnscope.store.figures.intervals import Z95, rank_correlation, rule_of_three, wilson
-from ffnscope.store.figures.layers import COVERING_BINS, COVERING_LABELS, bin_counts, layer_figures, model_figures
-from ffnscope.store.figures.summary import layer_summary
+from ffnscope.store.figures.layers import bin_counts
 from ffnscope.store.reader import Store
 from ffnscope.tui.cli import main
 from ffnscope.tui.reports.findings import findings
@@ -87,16 +87,34 @@ def test_model_totals_and_layers_agree(tmp_path):
         assert [x.layer for x in figures.layers] == [0, 1, 2, 3] and figures.whole and not figures.missing
         assert [x.layer for x in figures.first_half] == [0, 1]
         for x in figures.layers:
-            alone, summary = layer_figures(store, x.layer), layer_summary(store, x.layer)
-            assert alone.dead == x.dead == summary.dead and alone.positional == x.positional
-            assert alone.mean_frequency_alive == pytest.approx(summary.mean_frequency_alive, rel=1e-12)
-            assert alone.tokens.detectors == summary.token_detectors == x.tokens.detectors > 0
-            assert alone.tokens.detected == summary.detected_tokens and alone.tokens.suppressing == summary.suppressing
+            alone = layer_figures(store, x.layer)
+            assert alone.dead == x.dead and alone.positional == x.positional
+            assert alone.mean_frequency_alive == x.mean_frequency_alive
+            assert alone.tokens.detectors == x.tokens.detectors > 0
+            assert alone.tokens.detected == x.tokens.detected and alone.tokens.suppressing == x.tokens.suppressing
             assert alone.tokens.cumulative is None and alone.tokens.new_overall is None
             for each in x.ngrams:
                 assert sum(each.covering) + each.uncovered == x.alive
         assert figures.detected() == sum(x.tokens.new_overall for x in figures.layers)
         assert figures.detectors() == sum(x.tokens.detectors for x in figures.layers)
+
+
+def test_a_layer_counts_its_neurons(tmp_path):
+    with Store.open(make_store(tmp_path / "s.ffn", layers=2, neurons=96)) as store:
+        figures, neurons = layer_figures(store, 0), list(store.iterate(0))
+    live = [neuron for neuron in neurons if neuron.activations]
+    tokens = [neuron for neuron in neurons if neuron.order == 1]
+    assert (figures.neurons, figures.dead, figures.alive) == (96, 96 - len(live), len(live)) and figures.dead > 0
+    assert figures.mean_frequency_alive == pytest.approx(np.mean([n.activations / n.positions for n in live]))
+    for order in (1, 2, 3):
+        assert figures.ngrams[order - 1].detectors == sum(n.order == order for n in neurons)
+    assert figures.tokens.detected == len({g.tokens for n in tokens for g in n.detected})
+    assert figures.tokens.suppressing_share == sum(n.suppresses_triggers for n in tokens) / len(tokens)
+    for (kind, strength), number in zip(POSITIONAL, figures.positional, strict=True):
+        assert number == sum((n.position_type, n.position_strength) == (kind, strength) for n in neurons)
+    for kind, number in figures.positional_by_type.items():
+        assert number == sum(n.position_type == kind for n in neurons)
+    assert figures.positional_neurons == sum(bool(n.position_type) for n in neurons) > 0
 
 
 def test_a_layer_that_is_not_there_leaves_new_to_previous_open(tmp_path, monkeypatch):

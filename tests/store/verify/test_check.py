@@ -7,7 +7,6 @@ import pytest
 from damage import alive, change, flip
 from synthetic import make_store
 
-from ffnscope.store.figures.summary import layer_summary
 from ffnscope.store.format import schema
 from ffnscope.store.format.encoding import decode_array, encode_array
 from ffnscope.store.format.keys import LAYER_KEY, NEURON_KEY
@@ -153,19 +152,3 @@ def test_a_curve_that_does_not_sum_is_found(path):
 def test_a_missing_layer_of_a_complete_run_is_found(tmp_path):
     path = make_store(tmp_path / "s.ffn", layers=3, neurons=32, written=2)
     assert any("layers 2 are missing" in line for line in problems(path))
-
-
-def test_a_layer_summary_counts_its_neurons(path):
-    with Store.open(path) as store:
-        summary, neurons = layer_summary(store, 0), list(store.iterate(0))
-    live = [neuron for neuron in neurons if neuron.activations]
-    tokens = [neuron for neuron in neurons if neuron.order == 1]
-    assert (summary.neurons, summary.dead, summary.alive) == (96, 96 - len(live), len(live)) and summary.dead > 0
-    assert summary.mean_frequency_alive == pytest.approx(np.mean([n.activations / n.positions for n in live]))
-    assert summary.token_detectors == len(tokens) and summary.bigram_detectors == sum(n.order == 2 for n in neurons)
-    assert summary.trigram_detectors == sum(n.order == 3 for n in neurons)
-    assert summary.detected_tokens == len({g.tokens for n in tokens for g in n.detected})
-    assert summary.suppressing_share == sum(n.suppresses_triggers for n in tokens) / len(tokens)
-    for (type_, strength), number in summary.positional.items():
-        assert number == sum((n.position_type, n.position_strength) == (type_, strength) for n in neurons)
-    assert summary.positional_neurons == sum(bool(n.position_type) for n in neurons) > 0
