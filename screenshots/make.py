@@ -1,4 +1,4 @@
-"""Makes the pictures of the README from the real program on the demo store.
+"""Makes the pictures of the pages from the real program on the demo store.
 
     python screenshots/make.py [STORE]
 

@@ -1,4 +1,4 @@
-"""What OPT models need for 5M tokens, by arithmetic: prints the table of the README.
+"""What OPT models need for 5M tokens, by arithmetic: prints the table of core/LARGE_MODELS.md.
 
     python tests/bench/sizes.py
 

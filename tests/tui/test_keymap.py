@@ -196,9 +196,9 @@ def test_keys_may_change_places(text: str) -> None:
     assert keymap.user_config(FfnscopeApp).keys
 
 
-def test_the_readmes_keys_are_right() -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    _config(readme.partition("[keys]")[2].partition("```")[0].partition("\n")[2])
+def test_the_keys_of_the_browsers_page_are_right() -> None:
+    page = (Path(__file__).parents[2] / "tui" / "BROWSER.md").read_text(encoding="utf-8")
+    _config(page.partition("\n[keys]")[2].partition("```")[0].partition("\n")[2])
     assert keymap.user_config(FfnscopeApp).keys
 
 
