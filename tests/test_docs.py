@@ -28,7 +28,10 @@ ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 PAGES = {
     path.relative_to(ROOT).as_posix(): path.read_text("utf-8")
-    for path in (README, *(page for folder in ("core", "store", "tui", "tests") for page in (ROOT / folder).rglob("*.md")))
+    for path in (
+        README,
+        *(page for folder in ("core", "store", "tui", "tests") for page in (ROOT / folder).rglob("*.md")),
+    )
 }
 PROGRAM = typer.main.get_command(app)
 COMMANDS = PROGRAM.commands  # type: ignore[attr-defined]
