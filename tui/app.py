@@ -31,8 +31,8 @@ from ffnscope.tui.drawing import palette
 from ffnscope.tui.drawing.glyphs import ASCII, Glyphs, choose_glyphs
 from ffnscope.tui.screens import bindings
 from ffnscope.tui.screens.help import Help
+from ffnscope.tui.state.remembered import Place, read_places, state_path, write_places
 from ffnscope.tui.state.session import Session
-from ffnscope.tui.state.settings import Place, read_places, state_path, write_places
 from ffnscope.tui.terminal.screen_diff import Wire
 
 LOOK = 2.0  # seconds between looks at a store that is being written
@@ -132,7 +132,7 @@ class FfnscopeApp(App[None], inherit_bindings=False):
         """Give the stores back; what of the notes could not be written, in sentences."""
         failures: list[str] = []
         for session in self.sessions:
-            if session.model.layer >= 0:
+            if session.neurons.layer >= 0:
                 self._places[session.store.run.run_id] = session.place
             failures += session.close()
         self.sessions = []
@@ -145,8 +145,7 @@ class FfnscopeApp(App[None], inherit_bindings=False):
             asyncio.get_running_loop().add_signal_handler(each, self.exit)
         self.app_resume_signal.subscribe(self, lambda _: self.action_redraw())
         for number, session in enumerate(self.sessions):
-            browser = Browser(session)
-            browser.frame.number, browser.frame.stores = number + 1, len(self.sessions)
+            browser = Browser(session, self.sessions)
             self._browsers.append(browser)
             # An installed screen stays as it is while another store is shown.
             self.install_screen(browser, f"store-{number}")
@@ -175,29 +174,24 @@ class FfnscopeApp(App[None], inherit_bindings=False):
             # News may come while the panes are being taken down.
             with suppress(NoMatches):
                 if changed:
-                    browser.looked()
+                    browser.show_progress()
                 else:
                     browser.draw("head")  # the time since the collector's last word goes on
 
-    def other_session(self) -> Session | None:
-        """The store after the one that is shown, None where only one is open."""
-        return self.sessions[(self._at + 1) % len(self.sessions)] if len(self.sessions) > 1 else None
-
-    def next_store(self) -> None:
-        """Show the next store, the same neuron where it has it."""
+    def action_next_store(self) -> None:
+        """Show the next store, the same neuron in it where it has it."""
         browser = self._browsers[self._at]
+        browser.settle_layer()
         if len(self._browsers) < 2:
             browser.say("one store is open; `ffnscope view A B` opens two", "dim")
             return
-        key, at = browser.session.model.key, browser.frame.at
+        key = browser.session.neurons.key
         self._at = (self._at + 1) % len(self._browsers)
         other = self._browsers[self._at]
         if key is not None and key[0] in other.session.layers:
-            try:
-                other.session.model.select(*key)
-            except UserError:
-                pass
-        other.arrive(at)
+            with suppress(UserError):
+                other.session.neurons.select(*key)
+        other.arrive(browser.state.pane)
         self.switch_screen(f"store-{self._at}")
 
     def get_system_commands(self, screen: Screen) -> Iterable[SystemCommand]:

@@ -25,27 +25,27 @@ def screens() -> dict[str, type[DOMNode]]:
     # Most runs never show most of them.
     from ffnscope.tui.browser.screen import Browser
     from ffnscope.tui.overview.screen import Overview
-    from ffnscope.tui.prompt.screen import PromptRun
+    from ffnscope.tui.prompt.screen import PromptScreen
     from ffnscope.tui.screens.contexts import Contexts
     from ffnscope.tui.screens.help import Help
-    from ffnscope.tui.screens.input_line import Prompt
+    from ffnscope.tui.screens.input_line import InputLine
     from ffnscope.tui.screens.position import Position
     from ffnscope.tui.screens.saved_filters import SavedFilters
     from ffnscope.tui.screens.search import Search
-    from ffnscope.tui.screens.side_by_side import Beside
+    from ffnscope.tui.screens.side_by_side import SideBySide
     from ffnscope.tui.screens.sort_picker import SortPicker
 
     return {
         "browser": Browser,
         "search": Search,
-        "filter and other lines": Prompt,
+        "filter and other lines": InputLine,
         "saved filters": SavedFilters,
         "sort picker": SortPicker,
         "contexts": Contexts,
         "position plot": Position,
         "overview": Overview,
-        "a prompt that was run": PromptRun,
-        "two stores side by side": Beside,
+        "a prompt that was run": PromptScreen,
+        "two stores side by side": SideBySide,
         "help": Help,
     }
 

@@ -36,7 +36,7 @@ async def test_picture(store: Path, name: str, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.delenv(variable, raising=False)
     size, theme, keys = PICTURES[name]
     app = FfnscopeApp([store], UNICODE, theme)
-    app.sessions[0].model.set_marks(list(app.sessions[0].model.marks), False)
+    app.sessions[0].neurons.set_marks(list(app.sessions[0].neurons.marks), False)
     async with app.run_test(size=size) as pilot:
         await press(pilot, (), 0.4)
         await press(pilot, keys)

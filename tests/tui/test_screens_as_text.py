@@ -19,7 +19,7 @@ from ffnscope.tui.app import FfnscopeApp
 from ffnscope.tui.drawing.glyphs import ASCII, UNICODE, Glyphs
 from ffnscope.tui.overview.figures import FIGURES
 from ffnscope.tui.overview.grid import PANEL
-from ffnscope.tui.state.settings import filters_path, save_filter
+from ffnscope.tui.state.remembered import filters_path, save_filter
 
 GOLDENS = Path(__file__).parents[1] / "screens"
 Station = tuple[str, tuple[str, ...], tuple[str, ...]]  # golden ("" for none), keys to it, keys from it
@@ -132,8 +132,8 @@ async def _walk(
 ) -> dict[str, str]:
     app = FfnscopeApp(stores, glyphs)
     session = app.sessions[0]
-    session.model.set_marks(list(session.model.marks), False)
-    session.model.set_note((0, 34), "")
+    session.neurons.set_marks(list(session.neurons.marks), False)
+    session.neurons.set_note((0, 34), "")
     out = {}
     try:
         async with app.run_test(size=size) as pilot:

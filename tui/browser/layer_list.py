@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from ffnscope.store.figures.layers import LayerFigures
 from ffnscope.tui.drawing.glyphs import Glyphs
 from ffnscope.tui.drawing.lines import Line, Writer, line
 from ffnscope.tui.drawing.numbers import count, freq, percent
 from ffnscope.tui.drawing.scroll import scroll
 from ffnscope.tui.drawing.text import bar, fit
-from ffnscope.tui.state.neuron_list import LayerFigures
 
 
 class LayerList:
@@ -58,12 +58,12 @@ class LayerList:
         if figures is None:
             waiting = self.glyphs.ellipsis if layer in self.collected else "not collected yet"
             return out.add(waiting, "faint").line(ground)
-        share = figures.dead / max(figures.neurons, 1)
-        out.add(bar(share, bars, self.glyphs), "bar")
-        out.add(f"{percent(share):>5} {freq(figures.frequency)}", plain)
+        out.add(bar(figures.dead_share, bars, self.glyphs), "bar")
+        out.add(f"{percent(figures.dead_share):>5} {freq(figures.mean_frequency_alive or 0.0)}", plain)
+        detectors = [ngrams.detectors for ngrams in figures.ngrams]
         if wide:
-            token, bigram, trigram = (count(n) for n in figures.detectors)
+            token, bigram, trigram = (count(number) for number in detectors)
             out.add(f"{token:>7}{bigram:>7}{trigram:>8}", plain)
         else:
-            out.add(f"{count(sum(figures.detectors)):>6}", plain)
-        return out.add(f"{count(figures.positional):>5}", plain).line(ground)
+            out.add(f"{count(sum(detectors)):>6}", plain)
+        return out.add(f"{count(figures.positional_neurons):>5}", plain).line(ground)

@@ -1,189 +1,127 @@
-"""How the browser's keys move, and the screens they open."""
+"""The browser's keys and clicks that move: in a pane, from pane to pane, along the list."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
-from ffnscope.store.errors import UserError
-from ffnscope.tui.browser.panes import PANES
+from ffnscope.tui.browser.other_screens import OtherScreens
+from ffnscope.tui.browser.state import PANES
+from ffnscope.tui.drawing.pane import Pane
+
+END = 10**9  # rows or lines to the first or last one
 
 
-class MoveActions:
-    """Mixed into the browser: one method a binding."""
+class Moves(OtherScreens):
+    """One method for each binding."""
 
-    # Moving
-
-    def action_move(self: Any, by: int) -> None:
+    def action_move(self, by: int) -> None:
         """Down or up in the pane that has the keys."""
-        frame = self.frame
-        if frame.at == "layers":
+        state = self.state
+        if state.pane == "layers":
             self.move_layer(by)
-        elif frame.at == "neurons":
-            if self.session.model.move(by):
+        elif state.pane == "neurons":
+            if self.session.neurons.move(by):
                 self.moved()
         else:
-            frame.scrolled = max(0, min(frame.scrolled + by, frame.page_length - frame.page_height))
+            most = self.panes.most_scrolled
+            state.scrolled = max(0, min(min(state.scrolled, most) + by, most))
             self.draw("neuron")
 
-    def move_layer(self: Any, by: int) -> None:
+    def move_layer(self, by: int) -> None:
         """Another layer under the cursor; its neurons follow where they are in view."""
-        layers = self.frame.layer_list
+        layers = self.panes.layer_list
         if layers.move_to(layers.cursor + by):
             self.draw("layers")
-            if self.frame.wide:
+            if self.state.wide:
                 self.set_timer(0.08, self.open_chosen_layer)
 
-    def open_chosen_layer(self: Any) -> bool:
-        """Show the neurons of the layer under the cursor; whether it is there."""
-        layer = self.frame.layer_list.layer
-        if layer is None or layer == self.session.model.layer:
-            return layer is not None
-        try:
-            self.session.model.open_layer(layer)
-        except UserError as error:
-            if layer in self.session.layers:
-                self.say(str(error), "error")
-            else:
-                self.say(f"layer {layer} is not collected yet", "dim")
-            return False
-        self.frame.table.top = 0
-        self.refresh_list()
-        return True
-
-    def chosen(self: Any) -> bool:
-        """Open the layer under the cursor where the layers have the keys, which may not have been; whether it is there."""
-        return self.frame.at != "layers" or self.open_chosen_layer()
-
-    def action_page(self: Any, by: int) -> None:
+    def action_page(self, by: int) -> None:
         """A page less two lines."""
-        heights = {
-            "layers": self.frame.layer_list.height,
-            "neurons": self.frame.table.height,
-            "neuron": self.frame.page_height,
-        }
-        self.action_move(by * max(heights[self.frame.at] - 2, 1))
+        panes = self.panes
+        heights = {"layers": panes.layer_list.height, "neurons": panes.table.height, "neuron": panes.page_height}
+        self.action_move(by * max(heights[self.state.pane] - 2, 1))
 
-    def action_first(self: Any) -> None:
+    def action_first(self) -> None:
         """The first row or line."""
-        self.action_move(-(10**9))
+        self.action_move(-END)
 
-    def action_last(self: Any) -> None:
+    def action_last(self) -> None:
         """The last row or line."""
-        self.action_move(10**9)
+        self.action_move(END)
 
-    def action_left(self: Any) -> None:
+    def action_left(self) -> None:
         """The pane to the left; on a neuron's page shorter n-grams first."""
-        if self.frame.at == "neuron" and self.frame.page and self.frame.page.order > 1:
-            self._order(self.frame.page.order - 1)
-        else:
+        if self.state.pane != "neuron" or not self._show_order(-1):
             self.action_out()
 
-    def action_right(self: Any) -> None:
+    def action_right(self) -> None:
         """The pane to the right; on a neuron's page longer n-grams."""
-        if self.frame.at != "neuron":
+        if self.state.pane == "neuron":
+            self._show_order(1)
+        else:
             self.action_enter()
-        elif self.frame.page and self.frame.page.order < 3:
-            self._order(self.frame.page.order + 1)
 
-    def _order(self: Any, order: int) -> None:
-        self.frame.order = order
-        self.frame.page = replace(self.frame.page, order=order)
+    def _show_order(self, by: int) -> bool:
+        """Show shorter or longer n-grams on the neuron's page; whether there are any."""
+        page = self.state.page
+        if page is None or not 1 <= page.order + by <= 3:
+            return False
+        self.state.order = page.order + by
+        self.state.page = replace(page, order=page.order + by)
         self.draw("neuron")
+        return True
 
-    def action_enter(self: Any) -> None:
-        """Into the pane to the right."""
-        at = PANES.index(self.frame.at)
-        if self.frame.at == "layers" and not self.open_chosen_layer():
+    def action_enter(self) -> None:
+        """Into the pane to the right; from a neuron's page to its contexts."""
+        pane = self.state.pane
+        if pane == "layers" and not self.open_chosen_layer():
             return
-        if self.frame.at == "neurons" and self.session.model.neuron is None:
+        if pane == "neurons" and self.session.neurons.neuron is None:
             return
-        if at + 1 < len(PANES):
-            self.go_to_pane(PANES[at + 1])
-            if self.frame.at == "neuron" or not self.frame.wide:
+        if pane != PANES[-1]:
+            self.go_to_pane(PANES[PANES.index(pane) + 1])
+            if self.state.pane == "neuron" or not self.state.wide:
                 self.show_page()
-        elif self.frame.page:
+        elif self.state.page:
             self.action_contexts()
 
-    def action_out(self: Any) -> None:
+    def action_out(self) -> None:
         """Out to the pane on the left."""
-        at = PANES.index(self.frame.at)
-        if at:
-            self.go_to_pane(PANES[at - 1])
+        if index := PANES.index(self.state.pane):
+            self.go_to_pane(PANES[index - 1])
         else:
             self.say("q quits", "dim")
 
-    def action_quit(self: Any) -> None:
+    def action_quit(self) -> None:
         """Out one pane where they are shown one at a time, else quit."""
-        if not self.frame.wide and self.frame.at != "layers":
+        if not self.state.wide and self.state.pane != "layers":
             self.action_out()
         else:
             self.app.exit()
 
-    def action_neighbour(self: Any, by: int) -> None:
+    def action_neighbour(self, by: int) -> None:
         """The next or previous neuron of the list."""
-        if self.chosen() and self.session.model.move(by):
+        if self.settle_layer() and self.session.neurons.move(by):
             self.moved()
             self.show_page()
 
-    def jump(self: Any, layer: int, neuron: int | None) -> None:
-        """Go to a neuron or a layer. Raises UserError where it is not there."""
-        model = self.session.model
-        left = False
-        if neuron is None:
-            model.open_layer(layer)
-        else:
-            left = model.select(layer, neuron)
-        self.frame.layer_list.cursor = self.frame.layer_list.layers.index(layer)
-        if self.frame.at == "layers":
+    def on_pane_clicked(self, event: Pane.Clicked) -> None:
+        """A click chooses a row."""
+        if event.pane.id == "table":
             self.go_to_pane("neurons")
-        self.refresh_list()
-        if left:
-            self.say("the filter hid this neuron and is off now", "dim")
+            if self.session.neurons.move_to(self.panes.table.top + event.y - 2):
+                self.moved()
+        elif event.pane.id == "layers":
+            self.go_to_pane("layers")
+            layers = self.panes.layer_list
+            self.move_layer(layers.top + event.y - 2 - layers.cursor)
+        elif event.pane.id in ("neuron", "peek"):
+            self.go_to_pane("neuron")
+            self.show_page()  # with all that the pane has room for
 
-    # Other screens
-
-    def action_contexts(self: Any) -> None:
-        """Where the neuron is active."""
-        from ffnscope.tui.screens.contexts import Contexts
-
-        if self.chosen() and self.session.model.key:
-            self.app.push_screen(Contexts(self.session, self.session.model.key))
-
-    def action_position(self: Any) -> None:
-        """The position plot at full size."""
-        from ffnscope.tui.screens.position import Position
-
-        if self.chosen() and self.session.model.key:
-            self.app.push_screen(Position(self.session, self.session.model.key))
-
-    def action_overview(self: Any) -> None:
-        """Every layer's figures."""
-        from ffnscope.tui.overview.screen import Overview
-
-        self.chosen()
-        self.app.push_screen(Overview(self.session, lambda layer: self.jump(layer, None)))
-
-    def action_prompt(self: Any) -> None:
-        """A text of one's own through the store's model."""
-        from ffnscope.tui.prompt.screen import ask
-
-        self.chosen()
-        ask(self)
-
-    def action_beside(self: Any) -> None:
-        """The neuron here and in the next store."""
-        from ffnscope.tui.screens.side_by_side import Beside, fits
-
-        other = self.app.other_session()
-        if other is None:
-            self.say("one store is open; `ffnscope view A B` opens two", "dim")
-        elif wrong := fits(self.session, other):
-            self.say(wrong, "dim")
-        elif self.chosen() and self.session.model.key:
-            self.app.push_screen(Beside(self.session, other, self.session.model.key))
-
-    def action_store(self: Any) -> None:
-        """The next store, the same neuron in it."""
-        self.chosen()
-        self.app.next_store()
+    def on_pane_wheeled(self, event: Pane.Wheeled) -> None:
+        """The wheel moves in the pane it is over."""
+        names = {"table": "neurons", "layers": "layers", "neuron": "neuron"}
+        if event.pane.id in names:
+            self.go_to_pane(names[event.pane.id])
+            self.action_move(event.lines)

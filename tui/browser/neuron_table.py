@@ -1,4 +1,4 @@
-"""The list of a layer's neurons and the list of layers, as lines; only the rows in view are made."""
+"""The list of a layer's neurons as lines; only the rows in view are made."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ffnscope.tui.drawing.lines import BLANK, Line, Writer, line
 from ffnscope.tui.drawing.numbers import count, freq, signed
 from ffnscope.tui.drawing.scroll import scroll
 from ffnscope.tui.drawing.text import fit, visible
-from ffnscope.tui.state.neuron_list import ViewModel
+from ffnscope.tui.state.neuron_list import NeuronList
 
 
 def _whole(cells: int) -> Callable[[float], str]:
@@ -107,17 +107,18 @@ def sort_choices(domains: tuple[str, ...]) -> list[tuple[str, str, str]]:
 
 
 class NeuronTable:
-    """Draws the rows of a view-model. `offset` is how many columns of numbers are scrolled away."""
+    """Draws the rows of a NeuronList. `offset` is how many columns of numbers are scrolled away."""
 
-    def __init__(self, model: ViewModel, text: Callable[[int], str], glyphs: Glyphs):
-        self.model = model
+    def __init__(self, neurons: NeuronList, text: Callable[[int], str], glyphs: Glyphs, empty: Callable[[], str]):
+        """`text` gives a token's text, `empty` the reason why no row is shown."""
+        self.neurons = neurons
         self.text = text
         self.glyphs = glyphs
         self.top = 0
         self.step = 0
         self.offset = 0
         self.height = 1
-        self.empty: Callable[[], str] = lambda: "no neurons"
+        self.empty = empty
         self.focused = True
         self._cache: dict[tuple[int, str], Line] = {}
         self._cached_for: tuple[object, ...] = ()
@@ -128,15 +129,15 @@ class NeuronTable:
 
     def shift(self, by: int) -> bool:
         """Scroll the columns of numbers; whether it did."""
-        last = len(number_columns(self.model.domains)) - 1
+        last = len(number_columns(self.neurons.domains)) - 1
         before, self.offset = self.offset, max(0, min(self.offset + by, last))
         return self.offset != before
 
     def visible_columns(self, width: int) -> list[TableColumn]:
         """The columns of numbers that fit beside number, kind and detects; the sort column always does."""
-        every = number_columns(self.model.domains)
+        every = number_columns(self.neurons.domains)
         shown = list(every[self.offset :])
-        by_sort = [column for column in every if column.name == self.model.sort]
+        by_sort = [column for column in every if column.name == self.neurons.sort]
         room = width - 2 - self._digits - 12 - max(DETECTS_LEAST, width * 3 // 8)
         out: list[TableColumn] = []
         for column in [*by_sort, *(column for column in shown if column not in by_sort)]:
@@ -149,24 +150,24 @@ class NeuronTable:
 
     @property
     def _digits(self) -> int:
-        return max(len(str(max(self.model.total - 1, 0))), 3)
+        return max(len(str(max(self.neurons.total - 1, 0))), 3)
 
     def lines(self, width: int, height: int) -> list[Line]:
         """The header and the rows in view."""
         self.height = max(height - 1, 1)
-        model = self.model
+        neurons = self.neurons
         shown = self.visible_columns(width)
-        stamp = (model.layer, width, tuple(shown), id(model.rows))
+        stamp = (neurons.layer, width, tuple(shown), id(neurons.rows))
         if stamp != self._cached_for or len(self._cache) > 4096:
             self._cache.clear()
             self._cached_for = stamp
-        self.top = scroll(self.top, model.cursor, len(model.rows), self.height, self.step)
+        self.top = scroll(self.top, neurons.cursor, len(neurons.rows), self.height, self.step)
         out = [self._header(width, shown)]
-        if not len(model.rows):
+        if not len(neurons.rows):
             return [*out, BLANK, line(("  " + self.empty(), "dim"))]
-        for row in range(self.top, min(self.top + self.height, len(model.rows))):
-            ground = "" if row != model.cursor else "cursor" if self.focused else "cursor-off"
-            neuron = int(model.rows[row])
+        for row in range(self.top, min(self.top + self.height, len(neurons.rows))):
+            ground = "" if row != neurons.cursor else "cursor" if self.focused else "cursor-off"
+            neuron = int(neurons.rows[row])
             found = self._cache.get((neuron, ground))
             if found is None:
                 found = self._cache[neuron, ground] = self._row(neuron, width, shown, ground)
@@ -175,10 +176,10 @@ class NeuronTable:
 
     def _header(self, width: int, shown: list[TableColumn]) -> Line:
         out = Writer(self.glyphs).add("  ")
-        arrow = ("v" if self.glyphs.ascii else "▾") if self.model.descending else ("^" if self.glyphs.ascii else "▴")
+        arrow = ("v" if self.glyphs.ascii else "▾") if self.neurons.descending else ("^" if self.glyphs.ascii else "▴")
 
         def title(name: str, text: str, cells: int, align: str) -> None:
-            sorted_by = name == self.model.sort
+            sorted_by = name == self.neurons.sort
             text = visible(text, self.glyphs, spaces=False) + (arrow if sorted_by else "")
             out.add(fit(text, cells, align, self.glyphs), "accent" if sorted_by else "dim")
 
@@ -195,16 +196,16 @@ class NeuronTable:
         )
 
     def _row(self, neuron: int, width: int, shown: list[TableColumn], ground: str) -> Line:
-        model, glyphs = self.model, self.glyphs
-        kind = model.kind(neuron)
+        neurons, glyphs = self.neurons, self.glyphs
+        kind = neurons.kind(neuron)
         plain = "faint" if kind == "dead" else "bright" if ground else "text"
         out = Writer(glyphs)
         out.add(glyphs.cursor if ground else " ", "accent")
-        marked = (model.layer, neuron) in model.marks
+        marked = (neurons.layer, neuron) in neurons.marks
         out.add(glyphs.mark if marked else " ", "mark" if marked else plain)
         numbers = f"{neuron:>{self._digits}} {kind:<10}"
         for column in shown:
-            value = float(model.column(column.name)[neuron])
+            value = float(neurons.column(column.name)[neuron])
             text = "-" if np.isnan(value) else column.cell(value)
             numbers += " " + fit(text, column.width, "right", glyphs)
         out.add(numbers + " ", plain)
@@ -212,10 +213,10 @@ class NeuronTable:
         return out.line(ground)
 
     def _detects(self, out: Writer, neuron: int, kind: str, room: int, plain: str) -> None:
-        words = self.model.position_words(neuron)
-        ngrams = self.model.detected(neuron)
-        if not ngrams and not words and kind != "dead":
-            mostly = " ".join(visible(self.text(token), self.glyphs) for token in self.model.mostly_at(neuron))
+        position = self.neurons.position_text(neuron)
+        ngrams = self.neurons.detected(neuron)
+        if not ngrams and not position and kind != "dead":
+            mostly = " ".join(visible(self.text(token), self.glyphs) for token in self.neurons.mostly_at(neuron))
             out.add(fit(mostly, room, glyphs=self.glyphs), "faint" if plain == "text" else "dim")
         for index, ngram in enumerate(ngrams):
             if room <= 0:
@@ -232,5 +233,5 @@ class NeuronTable:
                 out.add(text, style)
             out.add(" ", plain)
             room -= part.width + 1
-        if words and room >= 4:
-            out.add(fit(words, min(len(words), room), glyphs=self.glyphs), "position")
+        if position and room >= 4:
+            out.add(fit(position, min(len(position), room), glyphs=self.glyphs), "position")

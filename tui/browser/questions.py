@@ -13,7 +13,7 @@ from ffnscope.store.notes import MAX_NOTE
 from ffnscope.store.query.filter_completion import complete
 from ffnscope.tui.drawing.lines import Line, line
 from ffnscope.tui.drawing.text import visible
-from ffnscope.tui.screens.input_line import Prompt
+from ffnscope.tui.screens.input_line import InputLine
 from ffnscope.tui.state.neuron_list import Key
 from ffnscope.tui.state.session import Session
 
@@ -22,9 +22,9 @@ FILTER_HINT = (
 )
 
 
-def filter_prompt(session: Session) -> Prompt:
+def filter_input(session: Session) -> InputLine:
     """Asks for a filter, counting its hits here and in all layers."""
-    model = session.model
+    model = session.neurons
 
     def answer(text: str) -> list[Line]:
         if not text.strip():
@@ -41,7 +41,7 @@ def filter_prompt(session: Session) -> Prompt:
         model.matches(text)
         return None
 
-    return Prompt(
+    return InputLine(
         "filter",
         model.filter_text + (" " if model.filter_text else ""),
         glyphs=session.glyphs,
@@ -53,7 +53,7 @@ def filter_prompt(session: Session) -> Prompt:
     )
 
 
-def filter_name_prompt(session: Session, taken: Collection[str]) -> Prompt:
+def filter_name_input(session: Session, taken: Collection[str]) -> InputLine:
     """Asks for the name of a filter; one that is taken needs a second `enter`."""
     warned: list[str] = []
 
@@ -63,40 +63,40 @@ def filter_name_prompt(session: Session, taken: Collection[str]) -> Prompt:
             return f"{name.strip()} is there already; enter again to replace it"
         return None
 
-    return Prompt(
+    return InputLine(
         "save filter as",
         glyphs=session.glyphs,
-        hint=visible(session.model.filter_text, session.glyphs, spaces=False),
+        hint=visible(session.neurons.filter_text, session.glyphs, spaces=False),
         accept=accept,
     )
 
 
-def goto_prompt(session: Session, jump: Callable[[int, int | None], None]) -> Prompt:
+def goto_input(session: Session, jump: Callable[[int, int | None], None]) -> InputLine:
     """Asks for a neuron and goes there."""
 
     def accept(text: str) -> str | None:
         if text.strip():
             try:
-                jump(*session.model.parse_goto(text))
+                jump(*session.neurons.parse_goto(text))
             except UserError as error:
                 return str(error).removeprefix(f"{session.store.path}: ")
         return None
 
-    return Prompt(
+    return InputLine(
         ":", glyphs=session.glyphs, hint="a neuron L5N123, a layer L5, or a neuron N123 of this layer", accept=accept
     )
 
 
-def note_prompt(session: Session, key: Key) -> Prompt:
+def note_input(session: Session, key: Key) -> InputLine:
     """Asks for the note on a neuron."""
 
     def accept(text: str) -> str | None:
         long = len(text.strip())
         return f"a note holds at most {MAX_NOTE:,} characters, this has {long:,}" if long > MAX_NOTE else None
 
-    return Prompt(
+    return InputLine(
         f"note on L{key[0]}N{key[1]}",
-        session.model.note(key),
+        session.neurons.note(key),
         glyphs=session.glyphs,
         hint="enter keeps it, an empty note is deleted, esc changes nothing",
         accept=accept,
@@ -108,7 +108,7 @@ def export_path(text: str) -> Path:
     return Path(os.path.expanduser(text.strip()))  # noqa: PTH111
 
 
-def export_prompt(session: Session, how_many: int, what: str) -> Prompt:
+def export_input(session: Session, how_many: int, what: str) -> InputLine:
     """Asks for a file name; a file that is there takes a second `enter`."""
     warned: list[Path] = []
 
@@ -128,8 +128,8 @@ def export_prompt(session: Session, how_many: int, what: str) -> Prompt:
         return None
 
     stem = re.sub(r"[^\w.-]", "_", session.store.path.stem) or "ffnscope"
-    layer = "" if what == "marked" else f"-L{session.model.layer}"
-    return Prompt(
+    layer = "" if what == "marked" else f"-L{session.neurons.layer}"
+    return InputLine(
         f"export {how_many:,} {what} neurons to",
         f"{stem}{layer}-{what}.csv",
         glyphs=session.glyphs,

@@ -1,92 +1,91 @@
-"""What the browser's keys ask for and change: search, filter, sort, goto, marks, notes, export."""
+"""What the browser's keys ask for and change: search, filter, sort, go to, marks, notes, export."""
 
 from __future__ import annotations
 
-from typing import Any
-
+import numpy as np
 from textual import work
 
 from ffnscope.store.errors import UserError
 from ffnscope.tui.browser import questions
+from ffnscope.tui.browser.base import BrowserBase
 from ffnscope.tui.browser.neuron_table import sort_choices
 from ffnscope.tui.screens.saved_filters import SavedFilters
-from ffnscope.tui.screens.search import AnyHit, Search
+from ffnscope.tui.screens.search import Search
 from ffnscope.tui.screens.sort_picker import SortPicker
-from ffnscope.tui.state.settings import filters_path, read_filters, save_filter
+from ffnscope.tui.state.neuron_list import Key, name_of
+from ffnscope.tui.state.remembered import filters_path, read_filters, save_filter
 
 
-class TaskActions:
-    """Mixed into the browser: one method a binding."""
+class Tasks(BrowserBase):
+    """One method for each binding."""
 
-    searched: str = ""
-    hits: list[AnyHit] = []
-    hit: int = 0
+    def action_search(self, way: str = "detects") -> None:
+        """Search while the text is being typed."""
+        screen = Search(self.session.search, self.session.glyphs, projections=self.session.projections, way=way)
 
-    def action_search(self: Any, way: str = "detects") -> None:
-        """Search as one types."""
-        screen = Search(self.session.search, self.session.glyphs, pushed=self.session.pushed, way=way)
+        def go(text: str | None) -> None:
+            if text and screen.hits:
+                state = self.state
+                state.searched, state.hits, state.hit = text, screen.hits, screen.chosen
+                self._show_hit()
 
-        def found(text: str | None) -> None:
-            if not text or not screen.hits:
-                return
-            self.searched, self.hits, self.hit = text, screen.hits, screen.chosen
-            self._show_hit()
+        self.app.push_screen(screen, go)
 
-        self.app.push_screen(screen, found)
-
-    def action_match(self: Any, by: int) -> None:
+    def action_match(self, by: int) -> None:
         """The next or previous match."""
-        if not self.hits:
+        if not self.state.hits:
             self.say("nothing searched yet; / searches", "dim")
             return
-        self.hit = (self.hit + by) % len(self.hits)
+        self.state.hit = (self.state.hit + by) % len(self.state.hits)
         self._show_hit()
 
-    def _show_hit(self: Any) -> None:
-        hit = self.hits[self.hit]
+    def _show_hit(self) -> None:
+        state = self.state
+        hit = state.hits[state.hit]
         try:
             self.jump(hit.layer, hit.neuron)
         except UserError as error:
             self.say(str(error), "error")
             return
-        self.say(f"{self.searched}: match {self.hit + 1} of {len(self.hits)} (n next, N previous)")
+        self.say(f"{state.searched}: match {state.hit + 1} of {len(state.hits)} (n next, N previous)")
 
-    def action_filter(self: Any) -> None:
+    def action_filter(self) -> None:
         """Ask for a filter; it is applied on enter."""
-        self.chosen()
-        self.app.push_screen(questions.filter_prompt(self.session), self._filtered)
+        self.settle_layer()
+        self.app.push_screen(questions.filter_input(self.session), self.apply_filter)
 
-    def _filtered(self: Any, text: str | None) -> None:
+    def apply_filter(self, text: str | None) -> None:
+        """Show what a filter keeps, all for an empty one; None changes nothing. Raises UserError for a bad one."""
         if text is None:
             return
-        self.session.model.set_filter(text)
+        self.session.neurons.set_filter(text)
         if text and text not in self.session.filters:
             self.session.filters.append(text)
-        self.frame.table.top = 0
-        if self.frame.at == "layers":
+        if self.state.pane == "layers":
             self.go_to_pane("neurons")
-        self.refresh_list()
+        self.show_from_top()
 
-    def action_saved(self: Any) -> None:
+    def action_saved(self) -> None:
         """Choose a saved filter."""
-        self.chosen()
-        self.app.push_screen(SavedFilters(filters_path(), self.session.glyphs), self._recalled)
 
-    def _recalled(self: Any, text: str | None) -> None:
-        try:
-            self._filtered(text)
-        except UserError as error:
-            # It may name a domain that this store does not have.
-            self.say(str(error), "error")
+        def apply(text: str | None) -> None:
+            try:
+                self.apply_filter(text)
+            except UserError as error:
+                # It may name a domain that this store does not have.
+                self.say(str(error), "error")
 
-    def action_save(self: Any) -> None:
+        self.settle_layer()
+        self.app.push_screen(SavedFilters(filters_path(), self.session.glyphs), apply)
+
+    def action_save(self) -> None:
         """Ask for a name for the filter."""
-        text = self.session.model.filter_text
+        text = self.session.neurons.filter_text
         if not text:
             self.say("no filter to save; f filters", "dim")
             return
 
-        def named(name: str | None) -> None:
+        def save(name: str | None) -> None:
             if name is None or not name.strip():
                 return
             try:
@@ -96,121 +95,120 @@ class TaskActions:
             else:
                 self.say(f"filter saved as {name.strip()}; F lists them")
 
-        self.app.push_screen(questions.filter_name_prompt(self.session, read_filters(filters_path())), named)
+        self.app.push_screen(questions.filter_name_input(self.session, read_filters(filters_path())), save)
 
-    def action_sort(self: Any) -> None:
+    def action_sort(self) -> None:
         """Choose the sort column."""
-        self.chosen()
-        model = self.session.model
+        self.settle_layer()
+        neurons = self.session.neurons
 
-        def chosen(name: str | None) -> None:
+        def sort(name: str | None) -> None:
             if not name:
                 return
             try:
-                if name == model.sort:
-                    model.reverse()
+                if name == neurons.sort:
+                    neurons.reverse()
                 else:
-                    model.set_sort(name)
+                    neurons.set_sort(name)
             except UserError as error:
                 self.say(str(error), "error")
             else:
-                self._sorted()
+                self._show_sorted()
 
-        self.app.push_screen(SortPicker(sort_choices(model.domains), model.sort, self.session.glyphs), chosen)
+        self.app.push_screen(SortPicker(sort_choices(neurons.domains), neurons.sort, self.session.glyphs), sort)
 
-    def action_reverse(self: Any) -> None:
+    def action_reverse(self) -> None:
         """The other direction."""
-        self.chosen()
-        if self.session.model.layer >= 0:
-            self.session.model.reverse()
-            self._sorted()
+        self.settle_layer()
+        if self.session.neurons.layer >= 0:
+            self.session.neurons.reverse()
+            self._show_sorted()
 
-    def _sorted(self: Any) -> None:
-        self.session.model.move_to(0)
-        self.frame.table.top = 0
-        self.refresh_list()
+    def _show_sorted(self) -> None:
+        self.session.neurons.move_to(0)
+        self.show_from_top()
 
-    def action_columns(self: Any, by: int) -> None:
+    def action_columns(self, by: int) -> None:
         """Scroll the columns."""
-        if self.frame.table.shift(by):
+        if self.panes.table.shift(by):
             self.draw("table")
 
-    def action_goto(self: Any) -> None:
+    def action_goto(self) -> None:
         """Ask for a neuron."""
-        self.chosen()  # `N5` is one of that layer
-        self.app.push_screen(questions.goto_prompt(self.session, self.jump))
+        self.settle_layer()  # `N5` is one of that layer
+        self.app.push_screen(questions.goto_input(self.session, self.jump))
 
     # Marks, notes, export
 
-    def action_mark(self: Any) -> None:
+    def action_mark(self) -> None:
         """Mark the neuron, and go down one in the list."""
-        if not self.chosen() or self.session.model.neuron is None:
+        if not self._chosen_neuron():
             return
-        self.session.model.toggle_mark()
-        self.frame.table.forget()
+        self.session.neurons.toggle_mark()
+        self.panes.table.forget()
         self.show_page()
-        if self.frame.at == "neurons" and self.session.model.move(1):
+        if self.state.pane == "neurons" and self.session.neurons.move(1):
             self.moved()
         self.draw("head", "table")
 
-    def action_mark_all(self: Any) -> None:
+    def action_mark_all(self) -> None:
         """Mark every neuron listed."""
-        if not self.chosen() or not len(self.session.model.rows):
-            return
-        how_many, on = self.session.model.mark_all()
-        self.refresh_list()
-        self.say(f"{how_many:,} neurons {'marked' if on else 'not marked any more'}")
+        if self._chosen_neuron():
+            number, marked = self.session.neurons.mark_all()
+            self.refresh_list()
+            self.say(f"{number:,} neurons {'marked' if marked else 'not marked any more'}")
 
-    def action_note(self: Any) -> None:
+    def action_note(self) -> None:
         """Ask for a note."""
-        key = self.session.model.key if self.chosen() else None
-        if key is None:
+        if (key := self._chosen_neuron()) is None:
             return
 
-        def written(text: str | None) -> None:
+        def write(text: str | None) -> None:
             if text is not None:
-                self.session.model.set_note(key, text)
+                self.session.neurons.set_note(key, text)
                 self.show_page()
-                self.say(f"note on L{key[0]}N{key[1]} {'kept' if text.strip() else 'deleted'}")
+                self.say(f"note on {name_of(key)} {'kept' if text.strip() else 'deleted'}")
 
-        self.app.push_screen(questions.note_prompt(self.session, key), written)
+        self.app.push_screen(questions.note_input(self.session, key), write)
 
-    def action_export(self: Any) -> None:
+    def action_export(self) -> None:
         """Ask for a file name."""
-        if not self.session.model.marks and not self.chosen():
+        if not self.session.neurons.marks and not self.settle_layer():
             return
-        selection, what = self.session.model.selection()
+        selection, what = self.session.neurons.selection()
         if not len(selection):
-            none = "is marked or listed" if what == "listed" else "that is marked is in this store"
-            self.say(f"nothing to export: no neuron {none}", "dim")
+            reason = "is marked or listed" if what == "listed" else "that is marked is in this store"
+            self.say(f"nothing to export: no neuron {reason}", "dim")
             return
 
-        def named(text: str | None) -> None:
-            if text:
-                self._export(text, selection)
+        def export(name: str | None) -> None:
+            if name:
+                self._export(name, selection)
 
-        self.app.push_screen(questions.export_prompt(self.session, len(selection), what), named)
+        self.app.push_screen(questions.export_input(self.session, len(selection), what), export)
 
     @work(thread=True, group="export")
-    def _export(self: Any, name: str, selection: Any) -> None:
+    def _export(self, name: str, selection: np.ndarray) -> None:
         try:
             path = questions.export_path(name)
-            written = self.session.export(path, selection, overwrite=path.is_file())
+            number = self.session.export(path, selection, overwrite=path.is_file())
         except UserError as error:
             self.app.call_from_thread(self.say, str(error), "error")
         else:
-            self.app.call_from_thread(self.say, f"{written:,} neurons written to {path}")
+            self.app.call_from_thread(self.say, f"{number:,} neurons written to {path}")
 
-    def action_copy(self: Any) -> None:
+    def action_copy(self) -> None:
         """The neuron's name to the terminal's clipboard."""
-        key = self.session.model.key if self.chosen() else None
-        if key:
-            self.app.copy_to_clipboard(f"L{key[0]}N{key[1]}")
-            self.say(f"L{key[0]}N{key[1]} sent to the terminal's clipboard")
+        if key := self._chosen_neuron():
+            self.app.copy_to_clipboard(name_of(key))
+            self.say(f"{name_of(key)} sent to the terminal's clipboard")
 
-    def action_copy_row(self: Any) -> None:
+    def action_copy_row(self) -> None:
         """The neuron's CSV row to the terminal's clipboard."""
-        key = self.session.model.key if self.chosen() else None
-        if key:
+        if key := self._chosen_neuron():
             self.app.copy_to_clipboard(self.session.csv_row(key))
-            self.say(f"L{key[0]}N{key[1]} as a CSV row sent to the terminal's clipboard")
+            self.say(f"{name_of(key)} as a CSV row sent to the terminal's clipboard")
+
+    def _chosen_neuron(self) -> Key | None:
+        """The neuron under the cursor, of the layer under the cursor where the layers have the keys."""
+        return self.session.neurons.key if self.settle_layer() else None

@@ -116,7 +116,7 @@ def _locale() -> str:
 def browser() -> Iterator[Finding]:
     """The user's settings, and what `ffnscope view` makes of them here."""
     from ffnscope.tui.state.config import Config, config_path
-    from ffnscope.tui.state.settings import state_path
+    from ffnscope.tui.state.remembered import state_path
 
     config, path, wrong = Config(), config_path(), ""
     try:
@@ -192,7 +192,7 @@ def look_at_store(path: Path) -> Iterator[Finding]:
     )
     yield Finding("file system", f"a network's ({remote})" if remote else "local", slow)
     writable = os.access(path, os.W_OK)
-    from ffnscope.tui.state.settings import state_path
+    from ffnscope.tui.state.remembered import state_path
 
     where = "in the store's folder" if writable else f"under {state_path().parent}: the store's folder is read-only"
     yield Finding("marks, notes", where)

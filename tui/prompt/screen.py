@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from textual import events, work
@@ -16,13 +16,11 @@ from textual.containers import Horizontal
 from textual.message import Message
 
 from ffnscope.store.errors import UserError
-from ffnscope.store.escaping import unescape
 from ffnscope.tui.drawing.lines import BLANK, Line, Part, Writer, clip, framed, line, rule, wrap
 from ffnscope.tui.drawing.numbers import count
 from ffnscope.tui.drawing.pane import Pane
 from ffnscope.tui.prompt.firing import Firing, Labels, PromptView, each_name
-from ffnscope.tui.prompt.models import model_of, prompts_of
-from ffnscope.tui.screens.input_line import Prompt
+from ffnscope.tui.screens.input_line import InputLine
 from ffnscope.tui.screens.pager import Pager
 from ffnscope.tui.state.background import start
 from ffnscope.tui.state.neuron_list import Key
@@ -36,27 +34,18 @@ HINT = r"a text for the store's model; \n is a newline, \t a tab, \uXXXX any cha
 Jump = Callable[[int, int], None]
 
 
-def ask(browser: Any) -> None:
-    """Ask for a text, then run it and show what fires."""
-    session: Session = browser.session
-    asked = prompts_of(session)
-
-    def given(text: str | None) -> None:
-        if text and text.strip():
-            if text not in asked:
-                asked.append(text)
-            browser.app.push_screen(PromptRun(session, unescape(text), session.model.key, browser.jump))
-
-    browser.app.push_screen(Prompt("prompt", glyphs=session.glyphs, hint=HINT, recall=asked, escapes=True), given)
+def prompt_input(session: Session) -> InputLine:
+    """Asks for a text to run."""
+    return InputLine("prompt", glyphs=session.glyphs, hint=HINT, recall=session.prompts, escapes=True)
 
 
-class PromptRun(Pager, inherit_bindings=True):
+class PromptScreen(Pager, inherit_bindings=True):
     """Tokens left and right, the neurons that fire at the token up and down; the first row is the browser's neuron."""
 
     DEFAULT_CSS = """
-    PromptRun #content { height: 5; }
-    PromptRun #below { height: 1fr; }
-    PromptRun #along { width: 1fr; }
+    PromptScreen #content { height: 5; }
+    PromptScreen #below { height: 1fr; }
+    PromptScreen #along { width: 1fr; }
     """
     BINDINGS = [
         Binding("h,left", "step(-1)", "Previous token", id="left"),
@@ -86,7 +75,8 @@ class PromptRun(Pager, inherit_bindings=True):
             super().__init__()
             self.result = result
 
-    def __init__(self, session: Session, text: str, key: Key | None, jump: Jump):
+    def __init__(self, session: Session, text: str, jump: Jump):
+        """`jump(layer, neuron)` goes to a neuron in the browser."""
         super().__init__()
         self.session = session
         self.glyphs = session.glyphs
@@ -100,7 +90,8 @@ class PromptRun(Pager, inherit_bindings=True):
         self.along = False
         self.firings: list[Firing] = []
         self._marked: list[bool] = []
-        self._pinned, self._jump = key, jump
+        self._pinned: Key | None = session.neurons.key
+        self._jump = jump
         self._begun = time.monotonic()
         self._first = 0
         self._beside = True
@@ -144,7 +135,7 @@ class PromptRun(Pager, inherit_bindings=True):
     def _run_prompt(self) -> None:
         """In a thread: load the model where it is not loaded yet, and run the text."""
         try:
-            model = model_of(self.session)
+            model = self.session.model()
             self._say(self.Loaded())
             result = model.run(self.prompt, self._left.is_set)
             if result is not None:
@@ -160,12 +151,12 @@ class PromptRun(Pager, inherit_bindings=True):
             with suppress(RuntimeError):
                 self.post_message(message)
 
-    def on_prompt_run_loaded(self) -> None:
+    def on_prompt_screen_loaded(self) -> None:
         """Say so."""
         self.state = "running the text"
         self.refresh_content()
 
-    def on_prompt_run_ran(self, event: Ran) -> None:
+    def on_prompt_screen_ran(self, event: Ran) -> None:
         """Read what the store says of the neurons, or say what failed."""
         if event.result is not None:
             self._read_labels(event.result)
@@ -182,7 +173,7 @@ class PromptRun(Pager, inherit_bindings=True):
         except UserError as error:
             self._say(self.Ran(None, str(error)))
 
-    def on_prompt_run_labelled(self, event: Labelled) -> None:
+    def on_prompt_screen_labelled(self, event: Labelled) -> None:
         """Show the last token, where the next one would be told from."""
         self.view = PromptView(event.result, self.session.text, self.glyphs)
         active = event.result.active

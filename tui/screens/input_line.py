@@ -33,7 +33,7 @@ def printable(text: str) -> str:
     return "".join(char for char in text if char.isprintable())
 
 
-class Escaping(Input):
+class EscapingInput(Input):
     """A line that takes all lines of what is pasted, as escapes."""
 
     def on_paste(self, event: events.Paste) -> None:
@@ -45,7 +45,7 @@ class Escaping(Input):
         self.replace(escape(text.replace("\\", "\\\\")), *self.selection)
 
 
-class Prompt(ModalScreen[str | None], inherit_bindings=False):
+class InputLine(ModalScreen[str | None], inherit_bindings=False):
     """Asks for one line. `answer` (run in a thread) says what the text so far means; `accept` returns what is wrong with
     it, or None; `complete` what its last word could become. `escapes`: what is not printable is kept, as an escape."""
 
@@ -84,12 +84,12 @@ class Prompt(ModalScreen[str | None], inherit_bindings=False):
         self._lines: list[Line] = [line((hint, "dim"))] if hint else []
         self._timer: Timer | None = None
         self._recall, self._recalled = [*recall], len(recall)
-        self._cleaned, self._input = (escape, Escaping) if escapes else (printable, Input)
+        self._cleaned, self._input = (escape, EscapingInput) if escapes else (printable, Input)
         self._offered: str | None = None  # the text whose completions are shown
 
     def compose(self) -> ComposeResult:
         """The answer above, the line below."""
-        with Vertical(classes="prompt"):
+        with Vertical(classes="input-line"):
             yield Pane(self._draw, id="answer")
             with Horizontal(classes="entry"):
                 yield Static(f" {self.label} ", classes="label", markup=False)
@@ -144,7 +144,7 @@ class Prompt(ModalScreen[str | None], inherit_bindings=False):
         if not worker.is_cancelled:
             self.post_message(self.Answered(text, lines))
 
-    def on_prompt_answered(self, event: Answered) -> None:
+    def on_input_line_answered(self, event: Answered) -> None:
         """Show it, if the text is still the same."""
         if event.text == self.query_one(Input).value and event.text != self._offered:
             self.show(event.lines)

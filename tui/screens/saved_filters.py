@@ -15,7 +15,7 @@ from ffnscope.tui.drawing.lines import Line, Writer, line, rule
 from ffnscope.tui.drawing.pane import Pane
 from ffnscope.tui.drawing.scroll import scroll
 from ffnscope.tui.drawing.text import fit, visible
-from ffnscope.tui.state.settings import read_filters, save_filter
+from ffnscope.tui.state.remembered import read_filters, save_filter
 
 NAME = 24
 
@@ -41,7 +41,7 @@ class SavedFilters(ModalScreen[str | None], inherit_bindings=False):
 
     def compose(self) -> ComposeResult:
         """A rule and the filters."""
-        with Vertical(classes="prompt"):
+        with Vertical(classes="input-line"):
             yield Pane(self._draw, classes="tall")
 
     def _draw(self, width: int, height: int) -> list[Line]:

@@ -22,7 +22,7 @@ from ffnscope.tui.drawing.numbers import percent, signed
 from ffnscope.tui.drawing.scroll import scroll
 from ffnscope.tui.drawing.text import visible
 from ffnscope.tui.neuron.sentences import ordinal
-from ffnscope.tui.screens.input_line import LINE_HELP, Prompt
+from ffnscope.tui.screens.input_line import LINE_HELP, InputLine
 from ffnscope.tui.state.gc_pause import keeping
 
 LIMIT = 200
@@ -48,7 +48,7 @@ def hit_line(hit: Hit, width: int, glyphs: Glyphs, chosen: bool) -> Line:
     return out.line(ground)
 
 
-def pushed_line(hit: PushedHit, width: int, glyphs: Glyphs, chosen: bool) -> Line:
+def projection_line(hit: PushedHit, width: int, glyphs: Glyphs, chosen: bool) -> Line:
     """`L2N412 other  3rd  +0.412  ␣school ␣School`: where, the token's rank and projection, all TOP tokens."""
     ground = "cursor" if chosen else ""
     out = Writer(glyphs).add(glyphs.cursor if chosen else " ", "accent")
@@ -62,10 +62,10 @@ def pushed_line(hit: PushedHit, width: int, glyphs: Glyphs, chosen: bool) -> Lin
     return out.line(ground)
 
 
-class Search(Prompt, inherit_bindings=False):
+class Search(InputLine, inherit_bindings=False):
     """The prompt with a list of hits; `up`/`down` choose, `enter` jumps. `chosen` and `hits` are read afterwards.
 
-    ``pushed``: the indexes of promoted and suppressed tokens, by name, which are read when they are first searched.
+    ``projections``: the indexes of promoted and suppressed tokens, by name, which are read when they are first searched.
     """
 
     BINDINGS = [
@@ -91,12 +91,13 @@ class Search(Prompt, inherit_bindings=False):
         glyphs: Glyphs,
         value: str = "",
         *,
-        pushed: Mapping[str, PushedIndex] | None = None,
+        projections: Mapping[str, PushedIndex] | None = None,
         way: str = "detects",
     ):
         super().__init__("/", value, glyphs=glyphs, answer=self._find, accept=self._jump)
         self._search = search
-        self._pushed = {"promotes": (pushed or {}).get("promoted"), "suppresses": (pushed or {}).get("suppressed")}
+        known = projections or {}
+        self._projections = {"promotes": known.get("promoted"), "suppresses": known.get("suppressed")}
         self.way = way
         self.hits: list[AnyHit] = []
         self._found: tuple[str, str, list[AnyHit]] = ("", way, [])
@@ -113,11 +114,11 @@ class Search(Prompt, inherit_bindings=False):
         self._begin()
 
     def _begin(self) -> None:
-        index = self._pushed.get(self.way)
+        index = self._projections.get(self.way)
         if index is not None:
             self._read(index)
 
-    @work(thread=True, exclusive=True, group="pushed")
+    @work(thread=True, exclusive=True, group="projections")
     def _read(self, index: PushedIndex) -> None:
         said = time.monotonic()
         try:
@@ -178,12 +179,12 @@ class Search(Prompt, inherit_bindings=False):
 
     def _row(self, hit: AnyHit, width: int, chosen: bool) -> Line:
         if isinstance(hit, PushedHit):
-            return pushed_line(hit, width, self.glyphs, chosen)
+            return projection_line(hit, width, self.glyphs, chosen)
         return hit_line(hit, width, self.glyphs, chosen)
 
     def _find(self, text: str) -> list[Line]:
         way, number = self.way, next(self._asked)
-        index = self._pushed.get(way)
+        index = self._projections.get(way)
         hits: list[AnyHit] = []
         if text:
             hits = [*(index.search(text, LIMIT) if index is not None else self._search(text))]
@@ -193,7 +194,7 @@ class Search(Prompt, inherit_bindings=False):
                 self._newest, self._found = number, (text, way, hits)
         return []
 
-    def on_prompt_answered(self, event: Prompt.Answered) -> None:
+    def on_input_line_answered(self, event: InputLine.Answered) -> None:
         """Show the hits of the text that stands there."""
         event.prevent_default()
         if (event.text, self.way) == (self.query_one(Input).value, self._found[1]) and event.text == self._found[0]:

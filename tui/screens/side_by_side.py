@@ -18,7 +18,7 @@ from ffnscope.tui.state.neuron_list import Key
 from ffnscope.tui.state.session import Session
 
 
-def fits(one: Session, other: Session) -> str:
+def obstacle(one: Session, other: Session) -> str:
     """Why the neurons of two stores cannot be set side by side; empty where they can."""
     left, right = one.store.run.model, other.store.run.model
     if (left.layers, left.neurons) == (right.layers, right.neurons):
@@ -27,7 +27,7 @@ def fits(one: Session, other: Session) -> str:
     return f"side by side needs stores of the same shape: {shapes[0]} and {shapes[1]}"
 
 
-class Beside(Pager, inherit_bindings=True):
+class SideBySide(Pager, inherit_bindings=True):
     """The page of a neuron in each store; ``key`` is where it stands now."""
 
     BINDINGS = [

@@ -37,7 +37,7 @@ class SortPicker(ModalScreen[str | None], inherit_bindings=False):
 
     def compose(self) -> ComposeResult:
         """A rule and the columns in as many columns as fit."""
-        with Vertical(classes="prompt"):
+        with Vertical(classes="input-line"):
             yield Pane(self._draw, classes="tall")
 
     def _draw(self, width: int, height: int) -> list[Line]:

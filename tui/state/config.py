@@ -9,12 +9,12 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from ffnscope.store.errors import UserError
-from ffnscope.tui.state.settings import _folder
+from ffnscope.tui.state.remembered import user_folder
 
 
 def config_path() -> Path:
     """`~/.config/ffnscope/config.toml`, or under XDG_CONFIG_HOME."""
-    return _folder("XDG_CONFIG_HOME", ".config") / "config.toml"
+    return user_folder("XDG_CONFIG_HOME", ".config") / "config.toml"
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ffnscope.store.definitions import KINDS, ORDERS, POSITION_STRENGTHS, POSITION_TYPES
+from ffnscope.store.definitions import KINDS, POSITION_STRENGTHS, POSITION_TYPES
 from ffnscope.store.errors import UserError
 from ffnscope.store.format.schema import ABSENT
 from ffnscope.store.query import columns
@@ -28,34 +27,12 @@ _NEURON = re.compile(r"\s*N\s*(?P<neuron>\d{1,9})\s*", re.IGNORECASE)
 ASCENDING = frozenset({"neuron", "layer", "kind", "unigrams_95", "bigrams_95", "trigrams_95", "trigger_projection"})
 
 
-@dataclass(frozen=True)
-class LayerFigures:
-    """A layer in one row: what the layer list shows."""
-
-    layer: int
-    neurons: int = 0
-    dead: int = 0
-    frequency: float = 0.0  # mean of the alive
-    detectors: tuple[int, int, int] = (0, 0, 0)  # token, bigram, trigram
-    positional: int = 0
+def name_of(key: Key) -> str:
+    """`L2N412`."""
+    return f"L{key[0]}N{key[1]}"
 
 
-def layer_figures(store: Store, layer: int) -> LayerFigures:
-    """Count one layer; four columns are read."""
-    dead = store.column(layer, "activations") == 0
-    order = np.bincount(store.column(layer, "order"), minlength=4)
-    alive = store.column(layer, "frequency")[~dead]
-    return LayerFigures(
-        layer,
-        len(dead),
-        int(dead.sum()),
-        float(alive.mean(dtype=np.float64)) if len(alive) else 0.0,
-        (int(order[1]), int(order[2]), int(order[3])),
-        int(np.count_nonzero(store.column(layer, "position_type"))),
-    )
-
-
-class ViewModel:
+class NeuronList:
     """The list of one layer's neurons as filtered and sorted, and where the cursor is in it."""
 
     def __init__(self, store: Store, notes: Notes | None = None, write: Callable[..., None] | None = None):
@@ -285,11 +262,7 @@ class ViewModel:
         """The tokens a neuron is activated at most often."""
         return [token for token in self.column("top_unigrams")[neuron, :limit, 0].tolist() if token != ABSENT]
 
-    def position_words(self, neuron: int) -> str:
+    def position_text(self, neuron: int) -> str:
         """`oscillatory strong` for a positional neuron, else ""."""
         word = POSITION_TYPES[int(self.column("position_type")[neuron])]
         return f"{word} {POSITION_STRENGTHS[int(self.column('position_strength')[neuron])]}" if word else ""
-
-    def order_word(self, neuron: int) -> str:
-        """token, bigram or trigram for a detector, else ""."""
-        return ORDERS[int(self.column("order")[neuron])]

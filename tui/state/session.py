@@ -8,12 +8,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ffnscope.store import Store
 from ffnscope.store.errors import UserError
+from ffnscope.store.figures.layers import LayerFigures, layer_figures
 from ffnscope.store.notes import Notes
 from ffnscope.store.query.detector_index import Hit, TokenIndex
 from ffnscope.store.query.projection_index import PushedIndex
@@ -21,8 +22,11 @@ from ffnscope.store.records import Context, Progress
 from ffnscope.tui.drawing.glyphs import Glyphs
 from ffnscope.tui.neuron.data import ContextText, PageData
 from ffnscope.tui.state.gc_pause import keeping
-from ffnscope.tui.state.neuron_list import Key, LayerFigures, ViewModel, layer_figures
-from ffnscope.tui.state.settings import MAX_FILTERS, Place
+from ffnscope.tui.state.neuron_list import Key, NeuronList
+from ffnscope.tui.state.remembered import MAX_FILTERS, Place
+
+if TYPE_CHECKING:
+    from ffnscope.core.prompt import PromptModel
 
 AROUND = 40  # tokens read to each side of a context's own
 
@@ -37,15 +41,18 @@ class Session:
         self.store = Store.open(path)
         self.glyphs = glyphs
         self.notes = Notes.open(path)
-        self.model = ViewModel(self.store, self.notes, self._write)
+        self.neurons = NeuronList(self.store, self.notes, self._write)
         # In this order: what lands in between is seen at the next look.
         self.progress: Progress = self.store.progress()
         self.layers: tuple[int, ...] = self.store.layers()
         self.figures: dict[int, LayerFigures] = {}
         self.index: TokenIndex | None = None
         self._indexing = Lock()
-        self.pushed = {name: PushedIndex(self.store, name) for name in ("promoted", "suppressed")}
+        self.projections = {name: PushedIndex(self.store, name) for name in ("promoted", "suppressed")}
         self.filters: list[str] = []  # used before, oldest first
+        self.prompts: list[str] = []  # texts run through the model, oldest first
+        self._model: PromptModel | None = None
+        self._loading = Lock()
         self.failed: Callable[[str], object] = lambda message: None  # called in any thread
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="notes")
 
@@ -77,11 +84,11 @@ class Session:
         *others, last = sorted(self.layers, key=lambda layer: (-self._detectors(layer), layer))
         for layer in others:
             try:
-                self.model.open_layer(layer)
+                self.neurons.open_layer(layer)
                 return
             except UserError:
                 continue
-        self.model.open_layer(last)
+        self.neurons.open_layer(last)
 
     def _detectors(self, layer: int) -> int:
         try:
@@ -93,26 +100,28 @@ class Session:
         self.filters = place.filters[-MAX_FILTERS:]
         if place.layer not in self.layers:
             return False
-        model = self.model
+        neurons = self.neurons
         try:
-            model.open_layer(place.layer)
+            neurons.open_layer(place.layer)
         except UserError:
             return False
         # Each by itself: another version's filters or columns may differ, and one may be damaged.
         with suppress(UserError):
-            model.set_filter(place.filter)
+            neurons.set_filter(place.filter)
         with suppress(UserError):
-            model.set_sort(place.sort, place.descending)
-        found = np.flatnonzero(model.rows == place.neuron)
-        model.move_to(int(found[0]) if len(found) else 0)
+            neurons.set_sort(place.sort, place.descending)
+        found = np.flatnonzero(neurons.rows == place.neuron)
+        neurons.move_to(int(found[0]) if len(found) else 0)
         return True
 
     @property
     def place(self) -> Place:
         """Where one is now."""
-        model = self.model
-        neuron = -1 if model.neuron is None else model.neuron
-        return Place(model.layer, neuron, model.sort, model.descending, model.filter_text, self.filters[-MAX_FILTERS:])
+        neurons = self.neurons
+        neuron = -1 if neurons.neuron is None else neurons.neuron
+        return Place(
+            neurons.layer, neuron, neurons.sort, neurons.descending, neurons.filter_text, self.filters[-MAX_FILTERS:]
+        )
 
     # What the panes draw
 
@@ -139,8 +148,8 @@ class Session:
             glyphs=self.glyphs,
             windows=corpus.counted_windows,
             contexts=tuple(around),
-            marked=key in self.model.marks,
-            note=self.model.note(key),
+            marked=key in self.neurons.marks,
+            note=self.neurons.note(key),
             domains=tuple(domain.name for domain in corpus.counted_domains),
             order=order,
         )
@@ -173,7 +182,7 @@ class Session:
     # Slow: call these in a thread
 
     def read_figures(self, layer: int) -> LayerFigures:
-        """Count one layer for the layer list."""
+        """The figures of one layer, for the layer list. Raises UserError."""
         figures = layer_figures(self.store, layer)
         self.figures[layer] = figures
         return figures
@@ -192,13 +201,23 @@ class Session:
                 self.index.refresh()
             return self.index
 
+    def model(self) -> PromptModel:
+        """The store's model, loaded when it is first asked for. Raises UserError where it cannot be."""
+        with self._loading:
+            if self._model is None:
+                # torch takes seconds to import, and most sessions never need it.
+                from ffnscope.core.prompt import PromptModel
+
+                self._model = PromptModel.load(self.store.run)
+            return self._model
+
     def look(self) -> tuple[Progress, tuple[int, ...]]:
         """How far the collector is, and the layers that are there."""
         return self.store.progress(), self.store.layers()
 
     def matches_everywhere(self, text: str) -> int:
         """How many neurons of the whole model a filter keeps. Raises UserError for a bad filter."""
-        return sum(self.model.matches(text, layer) for layer in self.layers)
+        return sum(self.neurons.matches(text, layer) for layer in self.layers)
 
     def export(self, path: Path, selection: np.ndarray, overwrite: bool) -> int:
         """Write neurons [N, 2] as CSV; how many. Raises UserError, also where the file is there and not to be replaced."""

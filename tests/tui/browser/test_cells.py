@@ -12,7 +12,7 @@ from synthetic import make_store
 
 from ffnscope.store.records import Progress
 from ffnscope.tui.browser.neuron_table import _real, _signed, _whole, number_columns, sort_choices
-from ffnscope.tui.browser.panes import progress_words
+from ffnscope.tui.browser.panes import progress_text
 from ffnscope.tui.drawing.glyphs import UNICODE
 from ffnscope.tui.neuron.sentences import facts
 from ffnscope.tui.state.session import Session
@@ -130,7 +130,7 @@ def test_every_domain_can_be_chosen_and_ten_have_a_key_of_their_own() -> None:
 @pytest.mark.parametrize(("share", "said"), [(0.0, "0%"), (0.001, "<1%"), (0.43, "43%"), (0.999, ">99%")])
 def test_progress_reads_neither_begun_nor_done_where_it_is_not(share: float, said: str) -> None:
     progress = Progress("collecting", "statistics", 1, 2, share, 0.0, None, 100.0)
-    assert progress_words(progress, UNICODE, now=100.0) == f"collecting {said}"
+    assert progress_text(progress, UNICODE, now=100.0) == f"collecting {said}"
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from ffnscope.store.format.keys import INDEX_KEY, LAYER_KEY
 from ffnscope.store.reader import Store
 from ffnscope.tui.app import FfnscopeApp
 from ffnscope.tui.drawing.glyphs import ASCII, UNICODE
-from ffnscope.tui.state.settings import read_filters, read_places
+from ffnscope.tui.state.remembered import read_filters, read_places
 from ffnscope.tui.terminal.screen_diff import Wire
 
 
@@ -45,11 +45,11 @@ async def test_a_damaged_layer_is_said_and_the_one_before_stays(path: Path) -> N
     spoil(path, 1, "kind")
     app = FfnscopeApp([path], UNICODE)
     async with app.run_test(size=LARGE) as pilot:
-        model = app.sessions[0].model
+        model = app.sessions[0].neurons
         await keys(pilot, "h", "k", "k", "k", "l")
         assert model.layer == 0
         rows, key = model.rows.tolist(), model.key
-        browser(app)._quiet()
+        browser(app)._clear_message()
         assert "damaged" not in shown(app)
         await keys(pilot, "h", "j", "l")
         assert "damaged" in shown(app) and (model.layer, model.key) == (0, key) and model.rows.tolist() == rows
@@ -68,7 +68,7 @@ async def test_a_hit_in_a_damaged_layer_is_said(path: Path) -> None:
         await press(pilot, ("down",) * hits[0])
         await press(pilot, ("enter",))
         assert app.screen is browser(app) and "damaged" in shown(app)
-        assert app.sessions[0].model.layer != 1
+        assert app.sessions[0].neurons.layer != 1
     app.close()
 
 
@@ -83,7 +83,7 @@ async def test_damaged_columns_windows_and_sorts_end_nothing(path: Path) -> None
     app = FfnscopeApp([path], UNICODE)
     async with app.run_test(size=LARGE) as pilot:
         assert "damaged" in shown(app)
-        model = app.sessions[0].model
+        model = app.sessions[0].neurons
         before = model.sort
         for pressed in (("l",), ("c",), ("z",), ("s", "u"), ("s", "m"), ("Y",), ("j",), ("n",), ("enter",), ("o",)):
             await press(pilot, pressed)
@@ -118,13 +118,13 @@ async def test_a_click_on_the_peek_shows_the_whole_page(path: Path) -> None:
     async with app.run_test(size=SMALL) as pilot:
         await keys(pilot, "l")
         await pilot.pause(0.3)
-        frame = browser(app).frame
-        assert frame.page is not None and frame.at == "neurons"
+        state = browser(app).state
+        assert state.page is not None and state.pane == "neurons"
         await pilot.click("#peek")
         await pilot.pause(0.3)
-        key = app.sessions[0].model.key
-        assert key is not None and frame.at == "neuron"
-        assert bool(frame.page.contexts) == bool(app.sessions[0].page(key).contexts)
+        key = app.sessions[0].neurons.key
+        assert key is not None and state.pane == "neuron"
+        assert bool(state.page.contexts) == bool(app.sessions[0].page(key).contexts)
     app.close()
 
 

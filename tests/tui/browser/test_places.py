@@ -22,10 +22,10 @@ from ffnscope.tui.drawing.pane import Pane
 from ffnscope.tui.neuron.related import detectors_of
 from ffnscope.tui.screens import contexts
 from ffnscope.tui.screens.contexts import Contexts
-from ffnscope.tui.screens.input_line import Prompt
+from ffnscope.tui.screens.input_line import InputLine
 from ffnscope.tui.screens.position import Position
 from ffnscope.tui.screens.saved_filters import SavedFilters
-from ffnscope.tui.screens.side_by_side import Beside
+from ffnscope.tui.screens.side_by_side import SideBySide
 from ffnscope.tui.screens.sort_picker import SortPicker
 
 SIZES = [SMALL, LARGE]
@@ -56,19 +56,19 @@ async def test_the_next_store_shows_the_same_neuron_each_time(app: FfnscopeApp, 
     async with app.run_test(size=size) as pilot:
         await keys(pilot, "colon", "text:L1N5", "enter", "b")
         await pilot.pause(0.2)
-        assert two.model.key == (1, 5) and "two.ffn" in shown(app) and "L1N5" in shown(app)
+        assert two.neurons.key == (1, 5) and "two.ffn" in shown(app) and "L1N5" in shown(app)
         assert_pane(app, "neurons")
         await keys(pilot, "b")
         assert "one.ffn" in shown(app)
         await keys(pilot, "colon", "text:L0N7", "enter", "b")
         await pilot.pause(0.2)
-        assert two.model.key == (0, 7) and "two.ffn" in shown(app)
+        assert two.neurons.key == (0, 7) and "two.ffn" in shown(app)
         text = shown(app)
         assert "L0N7" in text and "L0 60 neurons" in text and "L1N5" not in text
         assert_pane(app, "neurons")
-        assert app.screen.frame.layer_list.layer == 0
+        assert app.screen.panes.layer_list.layer == 0
         await keys(pilot, "space")
-        assert two.model.marks == {(0, 7)} and not one.model.marks
+        assert two.neurons.marks == {(0, 7)} and not one.neurons.marks
         await keys(pilot, "colon", "text:L0N7", "enter", "enter", "b")
         await pilot.pause(0.2)
         assert "one.ffn" in shown(app)
@@ -81,10 +81,10 @@ async def test_the_next_store_shows_the_same_neuron_each_time(app: FfnscopeApp, 
 def assert_pane(app: FfnscopeApp, name: str) -> None:
     """It has the keys, and where one is shown at a time it is the one."""
     screen = app.screen
-    assert isinstance(screen, Browser) and screen.frame.at == name
+    assert isinstance(screen, Browser) and screen.state.pane == name
     table = {"neurons": "table"}.get(name, name)
     seen = [pane.id for pane in screen.query("#body Pane") if pane.display]
-    assert seen == (["layers", "table", "neuron"] if screen.frame.wide else [table])
+    assert seen == (["layers", "table", "neuron"] if screen.state.wide else [table])
 
 
 # The layers' pane
@@ -92,15 +92,15 @@ def assert_pane(app: FfnscopeApp, name: str) -> None:
 
 async def to_layers(app: FfnscopeApp, pilot, key: str) -> int:
     """Into the layers' pane and onto a layer that is not open, without waiting for it; which one."""
-    app.sessions[0].model.open_layer(0)
-    app.screen.frame.sync_layers(follow=True)
-    if app.screen.frame.wide:
+    app.sessions[0].neurons.open_layer(0)
+    app.screen.panes.sync_layers(follow=True)
+    if app.screen.state.wide:
         await keys(pilot, "escape")
-    assert app.screen.frame.at == "layers" and app.screen.frame.layer_list.layer == 0
+    assert app.screen.state.pane == "layers" and app.screen.panes.layer_list.layer == 0
     # The pilot waits for what a key has set going; the next key may come before that.
     app.screen.set_timer = lambda *_: None
     await pilot.press(key)
-    return app.screen.frame.layer_list.layer
+    return app.screen.panes.layer_list.layer
 
 
 ACTS = ("space", "*", "a", "e", "c", "z", "y", "Y", "B", "right_square_bracket")
@@ -116,14 +116,14 @@ async def test_a_key_in_the_layers_pane_acts_on_the_layer_under_the_cursor(
     async with app.run_test(size=size) as pilot:
         await keys(pilot)
         layer = await to_layers(app, pilot, "j")
-        assert layer == 1 and session.model.layer == 0
+        assert layer == 1 and session.neurons.layer == 0
         await keys(pilot, key)
-        screen, first = app.screen, (1, int(session.model.rows[0]))
-        assert session.model.layer == 1
+        screen, first = app.screen, (1, int(session.neurons.rows[0]))
+        assert session.neurons.layer == 1
         if key in ("space", "*"):
-            assert first in session.model.marks and {layer for layer, _ in session.model.marks} == {1}
+            assert first in session.neurons.marks and {layer for layer, _ in session.neurons.marks} == {1}
         elif key == "a":
-            assert isinstance(screen, Prompt) and f"L1N{first[1]}" in screen_text(app)
+            assert isinstance(screen, InputLine) and f"L1N{first[1]}" in screen_text(app)
         elif key == "e":
             assert "one-L1-listed.csv" in screen_text(app)
         elif key in ("c", "z"):
@@ -133,9 +133,9 @@ async def test_a_key_in_the_layers_pane_acts_on_the_layer_under_the_cursor(
         elif key == "Y":
             assert app.clipboard.split(",")[:2] == ["1", str(first[1])]
         elif key == "B":
-            assert isinstance(screen, Beside) and screen.key == first
+            assert isinstance(screen, SideBySide) and screen.key == first
         elif key == "b":
-            assert other.model.key == first
+            assert other.neurons.key == first
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -148,11 +148,11 @@ async def test_a_layer_that_is_not_collected_has_nothing_to_act_on(app: Ffnscope
             app.screen.say("", "dim")
             await keys(pilot, key)
             assert isinstance(app.screen, Browser) and "layer 3 is not collected yet" in shown(app), key
-            assert not session.model.marks and not app.clipboard and session.model.cursor == 0
-        before = session.model.descending
+            assert not session.neurons.marks and not app.clipboard and session.neurons.cursor == 0
+        before = session.neurons.descending
         await keys(pilot, "S")
-        assert session.model.descending != before
-        for key, screen in (("f", Prompt), ("F", SavedFilters), ("s", SortPicker)):
+        assert session.neurons.descending != before
+        for key, screen in (("f", InputLine), ("F", SavedFilters), ("s", SortPicker)):
             await keys(pilot, key)
             assert isinstance(app.screen, screen)
             await keys(pilot, "escape")
@@ -165,7 +165,7 @@ async def test_without_any_layer_a_filter_can_be_asked_for(tmp_path: Path, size:
     app = FfnscopeApp([make_store(tmp_path / "new.ffn", neurons=60, written=0, complete=False)], UNICODE)
     async with app.run_test(size=size) as pilot:
         await keys(pilot, "escape", *ACTS, "S", "f")
-        assert isinstance(app.screen, Prompt)
+        assert isinstance(app.screen, InputLine)
     app.close()
 
 
@@ -176,7 +176,7 @@ async def test_without_any_layer_a_filter_can_be_asked_for(tmp_path: Path, size:
 async def test_the_keys_of_many_domains_sort_by_one_each(tmp_path: Path, size: tuple[int, int]) -> None:
     domains = [f"domain{i}" for i in range(12)]
     app = FfnscopeApp([make_store(tmp_path / "many.ffn", layers=1, neurons=60, domains=domains)], UNICODE)
-    model = app.sessions[0].model
+    model = app.sessions[0].neurons
     async with app.run_test(size=size) as pilot:
         for key, name in (("1", "domain0"), ("2", "domain1"), ("0", "domain9")):
             await keys(pilot, "s", key)
@@ -195,8 +195,8 @@ async def test_the_keys_of_many_domains_sort_by_one_each(tmp_path: Path, size: t
 
 async def test_marks_of_neurons_that_are_not_there_are_not_exported(app: FfnscopeApp, tmp_path: Path) -> None:
     session, path = app.sessions[0], tmp_path / "out.csv"
-    session.model.marks = {(0, 1), (0, 60), (3, 2), (70, 0)}
-    assert session.model.selection()[0].tolist() == [[0, 1]]
+    session.neurons.marks = {(0, 1), (0, 60), (3, 2), (70, 0)}
+    assert session.neurons.selection()[0].tolist() == [[0, 1]]
     async with app.run_test(size=LARGE) as pilot:
         await keys(pilot, "e", "ctrl+u", f"text:{path}", "enter")
         await app.workers.wait_for_complete()
@@ -204,7 +204,7 @@ async def test_marks_of_neurons_that_are_not_there_are_not_exported(app: Ffnscop
         assert "1 neurons written" in shown(app)
         with path.open(newline="") as file:
             assert [(row["layer"], row["neuron"]) for row in csv.DictReader(file)] == [("0", "1")]
-        session.model.marks = {(0, 60), (3, 2)}
+        session.neurons.marks = {(0, 60), (3, 2)}
         await keys(pilot, "e")
         assert isinstance(app.screen, Browser) and "no neuron that is marked is in this store" in shown(app)
 
@@ -287,16 +287,16 @@ async def test_chosen_n_grams_stay_until_one_goes_to_another_neuron(app: Ffnscop
     bigrams = [f"L{each.layer}N{each.neuron}" for each in session.store.iterate() if each.order == 2]
     async with app.run_test(size=LARGE) as pilot:
         await keys(pilot, "colon", f"text:{bigrams[0]}", "enter", "enter")
-        frame = app.screen.frame
-        assert frame.at == "neuron" and frame.page.order == 2
+        state = app.screen.state
+        assert state.pane == "neuron" and state.page.order == 2
         await keys(pilot, "h")
-        assert frame.page.order == 1
+        assert state.page.order == 1
         await keys(pilot, "space")
-        assert frame.at == "neuron" and frame.page.order == 1 and frame.page.marked
+        assert state.pane == "neuron" and state.page.order == 1 and state.page.marked
         await keys(pilot, "a", "text:x", "enter")
-        assert frame.page.order == 1 and frame.page.note == "x"
+        assert state.page.order == 1 and state.page.note == "x"
         await keys(pilot, "colon", f"text:{bigrams[1]}", "enter")
-        assert frame.page.order == 2
+        assert state.page.order == 2
 
 
 async def test_a_long_domain_name_does_not_run_into_its_number(tmp_path: Path) -> None:

@@ -21,13 +21,13 @@ from ffnscope.tui.drawing.glyphs import UNICODE
 from ffnscope.tui.drawing.numbers import signed
 from ffnscope.tui.neuron.sentences import _mostly
 from ffnscope.tui.overview import screen as overview
-from ffnscope.tui.screens.input_line import Prompt
+from ffnscope.tui.screens.input_line import InputLine
 from ffnscope.tui.screens.saved_filters import SavedFilters
 from ffnscope.tui.screens.search import Search
-from ffnscope.tui.screens.side_by_side import Beside
+from ffnscope.tui.screens.side_by_side import SideBySide
 from ffnscope.tui.state.gc_pause import keeping
+from ffnscope.tui.state.remembered import filters_path, read_filters
 from ffnscope.tui.state.session import Session
-from ffnscope.tui.state.settings import filters_path, read_filters
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +64,7 @@ async def test_search_goes_through_what_neurons_do_to_a_token(app: FfnscopeApp, 
         screen = app.screen
         assert isinstance(screen, Search)
         for name in ("promoted", "suppressed"):
-            expected = session.pushed[name].search("e", 200)
+            expected = session.projections[name].search("e", 200)
             assert screen.hits == expected and len(expected) > 20
             best = expected[0]
             assert f"L{best.layer}N{best.neuron}" in shown(app) and f"{signed(best.projection)} " in shown(app)
@@ -73,10 +73,10 @@ async def test_search_goes_through_what_neurons_do_to_a_token(app: FfnscopeApp, 
             await pilot.pause(0.2)
         assert screen.way == "detects" and screen.hits == session.search("e")
         await keys(pilot, "tab", "down", "enter")
-        hits = session.pushed["promoted"].search("e", 200)
-        assert session.model.key == (hits[1].layer, hits[1].neuron)
+        hits = session.projections["promoted"].search("e", 200)
+        assert session.neurons.key == (hits[1].layer, hits[1].neuron)
         await keys(pilot, "n")
-        assert session.model.key == (hits[2].layer, hits[2].neuron)
+        assert session.neurons.key == (hits[2].layer, hits[2].neuron)
 
 
 async def test_a_token_that_nothing_promotes_is_said(app: FfnscopeApp) -> None:
@@ -88,7 +88,7 @@ async def test_a_token_that_nothing_promotes_is_said(app: FfnscopeApp) -> None:
 
 
 async def test_filters_are_saved_recalled_replaced_and_forgotten(app: FfnscopeApp) -> None:
-    model = app.sessions[0].model
+    model = app.sessions[0].neurons
     async with app.run_test(size=LARGE) as pilot:
         await keys(pilot, "W")
         assert "no filter to save" in shown(app)
@@ -104,7 +104,7 @@ async def test_filters_are_saved_recalled_replaced_and_forgotten(app: FfnscopeAp
         await keys(pilot, "j", "enter")
         assert model.filter_text == "kind:token" and {model.kind(int(row)) for row in model.rows} == {"token"}
         await keys(pilot, "W", "text:gone", "enter")
-        assert isinstance(app.screen, Prompt) and "is there already" in shown(app)
+        assert isinstance(app.screen, InputLine) and "is there already" in shown(app)
         await keys(pilot, "enter")
         assert read_filters(filters_path())["gone"] == "kind:token"
         await keys(pilot, "F", "d", "d", "q")
@@ -119,7 +119,7 @@ async def test_a_saved_filter_that_does_not_fit_the_store_is_said(app: FfnscopeA
         await keys(pilot, "F")
         assert isinstance(app.screen, SavedFilters) and "broken" not in shown(app)
         await keys(pilot, "enter")
-        assert "nowhere" in shown(app) and not app.sessions[0].model.filter_text
+        assert "nowhere" in shown(app) and not app.sessions[0].neurons.filter_text
 
 
 async def test_a_folder_that_cannot_be_written_is_said(app: FfnscopeApp, home: Path) -> None:
@@ -134,7 +134,7 @@ async def test_two_stores_side_by_side(stores: tuple[Path, Path, Path], size: tu
     app = FfnscopeApp(stores[:2], UNICODE)
     async with app.run_test(size=size) as pilot:
         await keys(pilot, "colon", "text:L1N7", "enter", "B")
-        assert isinstance(app.screen, Beside)
+        assert isinstance(app.screen, SideBySide)
         text = shown(app)
         assert "one.ffn" in text and "other.ffn" in text and "L1N7" in text
         for session in app.sessions:
@@ -199,9 +199,9 @@ async def test_no_key_waits_for_what_is_read_of_whole_layers(app: FfnscopeApp, m
         behind_the_gate(owner, name)
     session = app.sessions[0]
     async with app.run_test(size=LARGE) as pilot:
-        first = session.model.key
+        first = session.neurons.key
         await keys(pilot, "j", "j")
-        moved = session.model.key
+        moved = session.neurons.key
         assert moved != first and moved is not None and f"L{moved[0]}N{moved[1]}" in shown(app)
         await keys(pilot, "o", "j")
         await pilot.pause(0.2)
@@ -209,7 +209,7 @@ async def test_no_key_waits_for_what_is_read_of_whole_layers(app: FfnscopeApp, m
         await keys(pilot, "escape", "t", "text:e")
         assert app.screen.query_one(Input).value == "e"
         await keys(pilot, "escape", "j")
-        assert session.model.key not in (first, moved)
+        assert session.neurons.key not in (first, moved)
         assert met == set(readers) and not session.figures
         gate.set()
         await app.workers.wait_for_complete()

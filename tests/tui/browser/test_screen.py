@@ -19,10 +19,10 @@ from ffnscope.tui.drawing.pane import Pane
 from ffnscope.tui.overview.screen import Overview
 from ffnscope.tui.screens.contexts import Contexts
 from ffnscope.tui.screens.help import Help
-from ffnscope.tui.screens.input_line import Prompt
+from ffnscope.tui.screens.input_line import InputLine
 from ffnscope.tui.screens.position import Position
 from ffnscope.tui.screens.search import Search
-from ffnscope.tui.state.settings import Place
+from ffnscope.tui.state.remembered import Place
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def app(store: Path) -> Iterator[FfnscopeApp]:
     """The browser on that store, without marks or notes."""
     app = FfnscopeApp([store], UNICODE)
     session = app.sessions[0]
-    session.model.set_marks(list(session.model.marks), False)
+    session.neurons.set_marks(list(session.neurons.marks), False)
     yield app
     app.close()
 
@@ -44,7 +44,7 @@ def app(store: Path) -> Iterator[FfnscopeApp]:
 async def test_opens_on_the_layer_with_most_detectors_side_by_side(app: FfnscopeApp) -> None:
     async with app.run_test(size=LARGE) as pilot:
         await keys(pilot)
-        model = app.sessions[0].model
+        model = app.sessions[0].neurons
         counts = [int((app.sessions[0].store.column(layer, "order") > 0).sum()) for layer in range(3)]
         assert counts[model.layer] == max(counts)
         text = shown(app)
@@ -55,12 +55,12 @@ async def test_opens_on_the_layer_with_most_detectors_side_by_side(app: Ffnscope
 
 async def test_moving_in_the_list_shows_the_neuron_under_the_cursor(app: FfnscopeApp) -> None:
     async with app.run_test(size=LARGE) as pilot:
-        model = app.sessions[0].model
+        model = app.sessions[0].neurons
         await keys(pilot, "j", "j", "down", "k")
         assert model.cursor == 2
-        assert browser(app).frame.page.name == f"L{model.layer}N{model.neuron}"
+        assert browser(app).state.page.name == f"L{model.layer}N{model.neuron}"
         await keys(pilot, "G")
-        assert model.cursor == 119 and browser(app).frame.page.neuron.kind == "dead"
+        assert model.cursor == 119 and browser(app).state.page.neuron.kind == "dead"
         assert "dead: never activated" in shown(app)
         await keys(pilot, "g")
         assert model.cursor == 0
@@ -73,17 +73,17 @@ async def test_moving_in_the_list_shows_the_neuron_under_the_cursor(app: Ffnscop
 async def test_drill_down_shows_one_pane_at_a_time(app: FfnscopeApp) -> None:
     async with app.run_test(size=SMALL) as pilot:
         await keys(pilot)
-        frame = browser(app).frame
-        assert frame.at == "layers" and "bigram" in shown(app)
+        state = browser(app).state
+        assert state.pane == "layers" and "bigram" in shown(app)
         await keys(pilot, "g", "j", "enter")
-        assert frame.at == "neurons" and app.sessions[0].model.layer == 1
+        assert state.pane == "neurons" and app.sessions[0].neurons.layer == 1
         assert "L1 120 neurons" in shown(app) and "promotes" in shown(app)  # the list, and a peek below it
         await keys(pilot, "l")
-        assert frame.at == "neuron" and "suppressed" in shown(app) and "120 neurons" not in shown(app)
+        assert state.pane == "neuron" and "suppressed" in shown(app) and "120 neurons" not in shown(app)
         await keys(pilot, "q")
-        assert frame.at == "neurons"
+        assert state.pane == "neurons"
         await keys(pilot, "escape")
-        assert frame.at == "layers"
+        assert state.pane == "layers"
         await keys(pilot, "q")
     assert not app.is_running
 
@@ -97,14 +97,14 @@ async def test_q_quits_where_all_panes_are_shown(app: FfnscopeApp) -> None:
 async def test_the_page_shows_n_grams_of_every_order(app: FfnscopeApp) -> None:
     async with app.run_test(size=LARGE) as pilot:
         await keys(pilot, "enter")
-        frame = browser(app).frame
-        neuron = frame.page.neuron
+        state = browser(app).state
+        neuron = state.page.neuron
         for order in (1, 2, 3):
-            assert frame.page.order == order
+            assert state.page.order == order
             assert f"{neuron.top_ngrams[order - 1][0].count:,}" in shown(app)
             await keys(pilot, "l")
         await keys(pilot, "h", "h", "h")
-        assert frame.at == "neurons"  # left of the shortest n-grams is the list
+        assert state.pane == "neurons"  # left of the shortest n-grams is the list
 
 
 async def test_the_page_scrolls_to_the_lists_in_full(app: FfnscopeApp) -> None:
@@ -114,7 +114,7 @@ async def test_the_page_scrolls_to_the_lists_in_full(app: FfnscopeApp) -> None:
         for _ in range(12):
             text += shown(app)
             await keys(pilot, "ctrl+d")
-        page = browser(app).frame.page
+        page = browser(app).state.page
         for token, _ in (*page.neuron.promoted, *page.neuron.suppressed):
             drawn = UNICODE.space if page.text(token) == " " else ""
             assert drawn in text
@@ -152,7 +152,7 @@ async def test_overview_goes_to_a_layer(app: FfnscopeApp) -> None:
         await keys(pilot, "o")
         assert isinstance(app.screen, Overview)
         await keys(pilot, "g", "j", "j", "enter")
-        assert isinstance(app.screen, Browser) and app.sessions[0].model.layer == 2
+        assert isinstance(app.screen, Browser) and app.sessions[0].neurons.layer == 2
 
 
 async def test_help_lists_every_binding(app: FfnscopeApp) -> None:
@@ -173,12 +173,12 @@ async def test_every_action_is_in_the_command_palette(app: FfnscopeApp) -> None:
         assert {binding.description for binding in Browser.BINDINGS} <= titles
         command = next(each for each in app.get_system_commands(app.screen) if each.title == "Down")
         await command.callback()
-        assert app.sessions[0].model.cursor == 1
+        assert app.sessions[0].neurons.cursor == 1
 
 
 def test_keys_that_terminals_and_multiplexers_take_are_never_bound() -> None:
     taken = {f"ctrl+{letter}" for letter in "absqhim"} | {"f1"}
-    screens = (FfnscopeApp, Browser, Contexts, Help, Overview, Position, Prompt, Search)
+    screens = (FfnscopeApp, Browser, Contexts, Help, Overview, Position, InputLine, Search)
     for binding in (binding for screen in screens for binding in screen.BINDINGS):
         assert not taken & set(binding.key.split(",")), binding
 
@@ -186,11 +186,11 @@ def test_keys_that_terminals_and_multiplexers_take_are_never_bound() -> None:
 async def test_resizing_keeps_the_place(app: FfnscopeApp) -> None:
     async with app.run_test(size=LARGE) as pilot:
         await keys(pilot, "j", "j", "j")
-        key = app.sessions[0].model.key
+        key = app.sessions[0].neurons.key
         for size in ((80, 24), (100, 20), (40, 10), (12, 5), (200, 60), (120, 30)):
             await pilot.resize_terminal(*size)
             await keys(pilot)
-            assert app.sessions[0].model.key == key
+            assert app.sessions[0].neurons.key == key
         assert f"L{key[0]}N{key[1]}" in shown(app)
 
 
@@ -247,13 +247,13 @@ async def test_a_store_that_is_being_written_grows_under_the_cursor(tmp_path: Pa
     async with app.run_test(size=LARGE) as pilot:
         await keys(pilot, "j", "j")
         assert "collecting 33%" in shown(app) and "12,346 tok/s" in shown(app) and "not collected" in shown(app)
-        key = app.sessions[0].model.key
+        key = app.sessions[0].neurons.key
         # The collector is another process: LMDB opens a store once in each.
         subprocess.run([sys.executable, "-c", COLLECT, str(store), str(half)], check=True)
         app.look()
         await pilot.pause(1.0)
         assert app.sessions[0].layers == (0, 1)
-        assert "complete" in shown(app) and app.sessions[0].model.key == key
+        assert "complete" in shown(app) and app.sessions[0].neurons.key == key
     app.close()
 
 
@@ -271,7 +271,7 @@ async def test_two_stores_show_the_same_neuron(store: Path, tmp_path: Path) -> N
     app = FfnscopeApp([store, other], UNICODE)
     async with app.run_test(size=LARGE) as pilot:
         await keys(pilot, "colon", "text:L1N8", "enter", "b")
-        assert app.sessions[1].model.key == (1, 8) and "other.ffn" in shown(app)
+        assert app.sessions[1].neurons.key == (1, 8) and "other.ffn" in shown(app)
         await keys(pilot, "b")
         assert "run.ffn" in shown(app)
     app.close()
@@ -283,12 +283,12 @@ async def test_the_place_is_remembered(store: Path) -> None:
     async with first.run_test(size=LARGE) as pilot:
         await keys(pilot, "colon", "text:L2", "enter", "f", "text:alive", "enter", "escape")
         await keys(pilot, "f", "ctrl+u", "text:kind:alive", "enter", "s", "m", "j", "j")
-        key = first.sessions[0].model.key
+        key = first.sessions[0].neurons.key
     first.close()
     second = FfnscopeApp([store], UNICODE, places=places)
     async with second.run_test(size=LARGE) as pilot:
         await keys(pilot)
-        model = second.sessions[0].model
+        model = second.sessions[0].neurons
         assert model.key == key and model.sort == "position_mi" and model.filter_text == "kind:alive"
         await keys(pilot, "f", "ctrl+u", "up")  # filters used before come back
         assert second.screen.query_one(Input).value == "kind:alive"
@@ -301,8 +301,8 @@ async def test_other_detectors_of_the_same_tokens_end_the_page(app: FfnscopeApp)
         await pilot.pause(0.5)
         await keys(pilot, "G")
         assert "other detectors of these tokens" in shown(app)
-        related = browser(app).frame.related[1].same
-        own = {ngram.tokens[0] for ngram in browser(app).frame.page.neuron.detected}
+        related = browser(app).state.related[1].same
+        own = {ngram.tokens[0] for ngram in browser(app).state.page.neuron.detected}
         for hit, shared in related:
             other = app.sessions[0].store.neuron(hit.layer, hit.neuron)
             assert len(own & {ngram.tokens[0] for ngram in other.detected}) == shared
@@ -316,7 +316,7 @@ async def test_similar_and_opposed_output_rows_end_the_page(app: FfnscopeApp) ->
             await keys(pilot, "colon", f"text:L1N{number}", "enter", "enter")
             await pilot.pause(0.3)
             await keys(pilot, "G")
-            neuron, text = browser(app).frame.page.neuron, shown(app)
+            neuron, text = browser(app).state.page.neuron, shown(app)
             assert neuron.neuron == number and len(neuron.similar) == len(neuron.opposed) == 5
             for other, cosine in (*neuron.similar, *neuron.opposed):
                 assert f"{cosine:+.3f}  L1N{other} " in text

@@ -15,7 +15,7 @@ from ffnscope.store.errors import UserError
 from ffnscope.store.notes import Notes
 from ffnscope.tui.app import FfnscopeApp
 from ffnscope.tui.drawing.glyphs import UNICODE
-from ffnscope.tui.screens.input_line import Prompt
+from ffnscope.tui.screens.input_line import InputLine
 from ffnscope.tui.screens.search import Search
 
 
@@ -30,7 +30,7 @@ def app(store: Path) -> Iterator[FfnscopeApp]:
     """The browser on that store, without marks or notes."""
     app = FfnscopeApp([store], UNICODE)
     session = app.sessions[0]
-    session.model.set_marks(list(session.model.marks), False)
+    session.neurons.set_marks(list(session.neurons.marks), False)
     yield app
     app.close()
 
@@ -45,11 +45,11 @@ async def test_search_lists_hits_as_one_types_and_walks_them(app: FfnscopeApp) -
         assert [(hit.layer, hit.neuron) for hit in app.screen.hits] == [(hit.layer, hit.neuron) for hit in expected]
         assert f"L{expected[0].layer}N{expected[0].neuron}" in shown(app)
         await keys(pilot, "down", "enter")
-        assert session.model.key == (expected[1].layer, expected[1].neuron)
+        assert session.neurons.key == (expected[1].layer, expected[1].neuron)
         await keys(pilot, "n")
-        assert session.model.key == (expected[2].layer, expected[2].neuron)
+        assert session.neurons.key == (expected[2].layer, expected[2].neuron)
         await keys(pilot, "N", "N")
-        assert session.model.key == (expected[0].layer, expected[0].neuron)
+        assert session.neurons.key == (expected[0].layer, expected[0].neuron)
         assert f"match 1 of {len(expected)}" in shown(app)
 
 
@@ -73,19 +73,19 @@ async def test_a_text_that_is_answered_twice_keeps_what_was_chosen(app: Ffnscope
 
 async def test_search_of_nothing_says_so_and_goes_nowhere(app: FfnscopeApp) -> None:
     async with app.run_test(size=SMALL) as pilot:
-        before = app.sessions[0].model.key
+        before = app.sessions[0].neurons.key
         await keys(pilot, "n", "slash", "text:qqqqq")
         await pilot.pause(0.3)
         assert "no detector of a token with qqqqq" in shown(app)
         await keys(pilot, "enter")
         assert isinstance(app.screen, Search)
         await keys(pilot, "escape")
-        assert app.sessions[0].model.key == before
+        assert app.sessions[0].neurons.key == before
 
 
 async def test_filter_counts_completes_and_applies(app: FfnscopeApp) -> None:
     async with app.run_test(size=LARGE) as pilot:
-        model = app.sessions[0].model
+        model = app.sessions[0].neurons
         await keys(pilot, "f", "text:kind:tok", "tab")
         await pilot.pause(0.3)
         assert app.screen.query_one(Input).value.strip() == "kind:token"
@@ -100,9 +100,9 @@ async def test_filter_counts_completes_and_applies(app: FfnscopeApp) -> None:
 async def test_a_bad_filter_is_said_inline_and_changes_nothing(app: FfnscopeApp) -> None:
     async with app.run_test(size=SMALL) as pilot:
         await keys(pilot, "f", "text:knid:token", "enter")
-        assert isinstance(app.screen, Prompt) and "knid:token" in shown(app) and "position 1" in shown(app)
+        assert isinstance(app.screen, InputLine) and "knid:token" in shown(app) and "position 1" in shown(app)
         await keys(pilot, "escape")
-        assert app.sessions[0].model.filter is None
+        assert app.sessions[0].neurons.filter is None
 
 
 async def test_an_empty_list_says_what_is_not_there(app: FfnscopeApp) -> None:
@@ -116,7 +116,7 @@ async def test_an_empty_list_says_what_is_not_there(app: FfnscopeApp) -> None:
 
 async def test_sort_by_one_key_and_turn_round(app: FfnscopeApp) -> None:
     async with app.run_test(size=LARGE) as pilot:
-        model = app.sessions[0].model
+        model = app.sessions[0].neurons
         await keys(pilot, "s", "a")
         values = model.column("activations")[model.rows]
         assert model.sort == "activations" and (values[:-1] >= values[1:]).all()
@@ -136,16 +136,16 @@ async def test_every_column_can_be_brought_into_view(app: FfnscopeApp) -> None:
         await keys(pilot, "enter")
         seen = set()
         for _ in range(20):
-            seen |= {column.title for column in browser(app).frame.table.visible_columns(80)}
+            seen |= {column.title for column in browser(app).panes.table.visible_columns(80)}
             await keys(pilot, "greater_than_sign")
-        assert seen == {column.title for column in number_columns(app.sessions[0].model.domains)}
+        assert seen == {column.title for column in number_columns(app.sessions[0].neurons.domains)}
         await keys(pilot, *["less_than_sign"] * 20)
-        assert browser(app).frame.table.offset == 0
+        assert browser(app).panes.table.offset == 0
 
 
 async def test_goto_finds_neurons_and_says_what_is_wrong(app: FfnscopeApp) -> None:
     async with app.run_test(size=LARGE) as pilot:
-        model = app.sessions[0].model
+        model = app.sessions[0].neurons
         await keys(pilot, "colon", "text:L1N77", "enter")
         assert model.key == (1, 77)
         await keys(pilot, "colon", "text:n5", "enter")
@@ -154,14 +154,14 @@ async def test_goto_finds_neurons_and_says_what_is_wrong(app: FfnscopeApp) -> No
         assert model.layer == 2
         for text, said in (("L1N9999", "it has 0 to 119"), ("L9", "no layer 9"), ("hello", "is no neuron")):
             await keys(pilot, "colon", f"text:{text}", "enter")
-            assert said in shown(app) and isinstance(app.screen, Prompt)
+            assert said in shown(app) and isinstance(app.screen, InputLine)
             await keys(pilot, "escape")
         assert model.layer == 2
 
 
 async def test_goto_leaves_a_filter_that_hides_the_neuron(app: FfnscopeApp) -> None:
     async with app.run_test(size=LARGE) as pilot:
-        model = app.sessions[0].model
+        model = app.sessions[0].neurons
         await keys(pilot, "f", "text:kind:dead", "enter")
         alive = next(n for n in range(120) if model.kind(n) != "dead")
         await keys(pilot, "colon", f"text:N{alive}", "enter")
@@ -171,7 +171,7 @@ async def test_goto_leaves_a_filter_that_hides_the_neuron(app: FfnscopeApp) -> N
 
 async def test_marks_survive_and_count(app: FfnscopeApp, store: Path) -> None:
     async with app.run_test(size=LARGE) as pilot:
-        model = app.sessions[0].model
+        model = app.sessions[0].neurons
         first = model.key
         await keys(pilot, "space", "space", "k", "k", "space")  # marking goes down one row
         second = (model.layer, int(model.rows[1]))
@@ -206,7 +206,7 @@ async def test_export_asks_before_it_replaces_and_says_where_and_how_many(app: F
     path.write_text("mine")
     async with app.run_test(size=LARGE) as pilot:
         await keys(pilot, "f", "text:kind:token", "enter")
-        listed = app.sessions[0].model.rows.tolist()
+        listed = app.sessions[0].neurons.rows.tolist()
         await keys(pilot, "e", "ctrl+u", f"text:{path}", "enter")
         assert path.read_text() == "mine" and "is there already" in shown(app)
         await keys(pilot, "enter")
@@ -226,7 +226,7 @@ async def test_export_asks_before_it_replaces_and_says_where_and_how_many(app: F
 async def test_export_names_what_is_wrong_with_a_file(app: FfnscopeApp, name: str) -> None:
     async with app.run_test(size=SMALL) as pilot:
         await keys(pilot, "enter", "e", "ctrl+u", f"text:{name}", "enter")
-        assert isinstance(app.screen, Prompt)
+        assert isinstance(app.screen, InputLine)
         assert any(said in shown(app) for said in ("give a file", "no such folder", "File name too long"))
 
 
@@ -234,7 +234,7 @@ async def test_export_names_what_is_wrong_with_a_file(app: FfnscopeApp, name: st
 async def test_goto_what_no_store_can_hold_is_said(app: FfnscopeApp, text: str) -> None:
     async with app.run_test(size=LARGE) as pilot:
         await keys(pilot, "colon", f"text:{text}", "enter")
-        assert isinstance(app.screen, Prompt)
+        assert isinstance(app.screen, InputLine)
         assert any(said in shown(app) for said in ("no layer", "no neuron", "is no neuron"))
 
 
@@ -242,12 +242,12 @@ async def test_a_store_without_a_layer_refuses_in_words(tmp_path: Path) -> None:
     app = FfnscopeApp([make_store(tmp_path / "new.ffn", layers=2, neurons=60, written=0, complete=False)], UNICODE)
     async with app.run_test(size=LARGE) as pilot:
         await keys(pilot, "f", "text:foo", "enter")
-        assert isinstance(app.screen, Prompt) and "known are" in shown(app)
+        assert isinstance(app.screen, InputLine) and "known are" in shown(app)
         await keys(pilot, "ctrl+u", "text:kind:token")
         await pilot.pause(0.3)
         assert "no layer is finished yet" in shown(app)
         await keys(pilot, "enter", "colon", "text:N5", "enter")
-        assert isinstance(app.screen, Prompt) and "no layer is finished yet" in shown(app)
+        assert isinstance(app.screen, InputLine) and "no layer is finished yet" in shown(app)
         await keys(pilot, "escape", "s", "a", "e", "a", "space", "n", "j", "G")
     app.close()
 
@@ -258,7 +258,7 @@ async def test_a_note_that_cannot_be_kept_is_said(app: FfnscopeApp, monkeypatch:
 
     async with app.run_test(size=LARGE) as pilot:
         await keys(pilot, "a", "text:" + "x" * 10_001, "enter")
-        assert isinstance(app.screen, Prompt) and "at most 10,000 characters" in shown(app)
+        assert isinstance(app.screen, InputLine) and "at most 10,000 characters" in shown(app)
         monkeypatch.setattr(Notes, "set_note", fail)
         await keys(pilot, "ctrl+u", "text:a note", "enter")
         await pilot.pause(0.2)

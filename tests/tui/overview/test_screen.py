@@ -246,7 +246,7 @@ def walk(store, size, *keys, glyphs=UNICODE, theme="ffnscope", then=None, beside
         app = FfnscopeApp([store, *beside], glyphs, theme)
         async with app.run_test(size=size) as pilot:
             await pilot.pause(0.2)
-            app.sessions[0].model.open_layer(app.sessions[0].layers[0]) if app.sessions[0].layers else None
+            app.sessions[0].neurons.open_layer(app.sessions[0].layers[0]) if app.sessions[0].layers else None
             for key in keys:
                 await pilot.press(key)
                 await pilot.pause(0.02)
@@ -289,9 +289,9 @@ def test_the_cursor_tells_numbers_and_enter_goes_there(store, opened, size):
     dead = int((opened.column(3, "activations") == 0).sum())
     shown = walk(store, size, "o", "j", "j", "j")
     assert f"layer 3 {dead} of 160 neurons dead" in shown[1]
-    _, layer = walk(store, size, "o", "j", "j", "j", "enter", then=lambda app: app.sessions[0].model.layer)
+    _, layer = walk(store, size, "o", "j", "j", "j", "enter", then=lambda app: app.sessions[0].neurons.layer)
     assert layer == 3
-    _, layer = walk(store, size, "o", "G", "k", "q", then=lambda app: app.sessions[0].model.layer)
+    _, layer = walk(store, size, "o", "G", "k", "q", then=lambda app: app.sessions[0].neurons.layer)
     assert layer == 0
 
 

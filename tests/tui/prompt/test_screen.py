@@ -31,7 +31,7 @@ from ffnscope.tui.drawing.glyphs import ASCII, UNICODE
 from ffnscope.tui.drawing.pane import Pane
 from ffnscope.tui.drawing.text import visible
 from ffnscope.tui.prompt.firing import Labels, PromptView
-from ffnscope.tui.prompt.screen import PromptRun
+from ffnscope.tui.prompt.screen import PromptScreen
 
 
 @pytest.fixture(scope="module")
@@ -256,7 +256,7 @@ def test_all_of_what_is_pasted_is_run(rules, monkeypatch):
             assert app.screen.prompt == "the\nof\u200c\\n\nand"
         app.close()
 
-    monkeypatch.setattr(PromptRun, "_run_prompt", lambda screen: None)
+    monkeypatch.setattr(PromptScreen, "_run_prompt", lambda screen: None)
     asyncio.run(go())
 
 
@@ -329,7 +329,7 @@ def walk(store, size, *keys, glyphs=UNICODE):
                 await pilot.press(key)
                 await pilot.pause(0.05)
                 screen = app.screen
-                if isinstance(screen, PromptRun):
+                if isinstance(screen, PromptScreen):
                     for _ in range(600):
                         if screen.view or screen.failed:
                             break
@@ -337,7 +337,7 @@ def walk(store, size, *keys, glyphs=UNICODE):
                     await pilot.pause(0.1)
             await pilot.pause(0.2)
             shown = [line for pane in app.screen.query(Pane) if pane.display for line in pane.shown]
-            where = app.sessions[0].model.key
+            where = app.sessions[0].neurons.key
             name = type(app.screen).__name__
         app.close()
         return shown, name, where
@@ -352,7 +352,7 @@ TYPED = ("p", *"the", "space", *"of", "space", *"and", "enter")
 def test_the_screen_says_what_fires_and_goes_there(rules, size):
     shown, name, _ = walk(rules[0], size, *TYPED, "h", "h")
     text = "\n".join(shown)
-    assert name == "PromptRun"
+    assert name == "PromptScreen"
     assert "prompt 4 tokens" in text and "token 1 the" in text and "the browser's neuron" in text
     assert "layer 0" in text and " token " in text
     _, name, where = walk(rules[0], size, *TYPED, "j", "enter")
@@ -375,7 +375,7 @@ def test_the_screen_says_what_was_left_out(rules):
 def test_the_screen_says_that_the_model_is_not_here(tmp_path):
     store = make_store(tmp_path / "s.ffn", layers=2, neurons=32)
     shown, name, _ = walk(store, (80, 24), "p", "x", "enter")
-    assert name == "PromptRun" and any("does not say where its model" in line for line in shown)
+    assert name == "PromptScreen" and any("does not say where its model" in line for line in shown)
 
 
 def test_a_failure_of_the_model_does_not_end_the_browser(rules, monkeypatch):
@@ -384,13 +384,13 @@ def test_a_failure_of_the_model_does_not_end_the_browser(rules, monkeypatch):
 
     monkeypatch.setattr(PromptModel, "run", broken)
     shown, name, _ = walk(rules[0], (80, 24), *TYPED)
-    assert name == "PromptRun" and any("the model failed (RuntimeError: [/] out of memory" in line for line in shown)
+    assert name == "PromptScreen" and any("the model failed (RuntimeError: [/] out of memory" in line for line in shown)
 
 
 def test_hostile_tokens_on_the_screen(hostile):
     for glyphs in (UNICODE, ASCII):
         shown, name, _ = walk(hostile, (80, 24), "p", *"[/]=-1", "enter", *"hhjjvj", glyphs=glyphs)
-        assert name == "PromptRun"
+        assert name == "PromptScreen"
         for each in shown:
             assert each == visible(each, glyphs, spaces=False)
 

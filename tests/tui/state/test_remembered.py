@@ -10,7 +10,7 @@ from ffnscope.store.errors import UserError
 from ffnscope.tui.app import FfnscopeApp, choose_theme
 from ffnscope.tui.keymap import ids
 from ffnscope.tui.state.config import Config, read_config
-from ffnscope.tui.state.settings import Place, read_places, write_places
+from ffnscope.tui.state.remembered import Place, read_places, write_places
 
 
 def test_no_config_is_the_default(tmp_path: Path) -> None:

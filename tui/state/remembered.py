@@ -14,7 +14,8 @@ from ffnscope.store.errors import UserError
 MAX_FILTERS = 20
 
 
-def _folder(variable: str, default: str) -> Path:
+def user_folder(variable: str, default: str) -> Path:
+    """ffnscope's folder under the one that a variable of the XDG standard names, by default under the home folder's `default`."""
     given = os.environ.get(variable, "")
     base = Path(given) if given and Path(given).is_absolute() else Path.home() / default
     return base / "ffnscope"
@@ -22,7 +23,7 @@ def _folder(variable: str, default: str) -> Path:
 
 def state_path() -> Path:
     """`~/.local/state/ffnscope/browser.json`, or under XDG_STATE_HOME."""
-    return _folder("XDG_STATE_HOME", ".local/state") / "browser.json"
+    return user_folder("XDG_STATE_HOME", ".local/state") / "browser.json"
 
 
 def filters_path() -> Path:
