@@ -1,7 +1,7 @@
 """Several processes on one run (accelerate launch, torchrun): who does what, and how they stay in step.
 
-Only small Python objects travel between the processes, over gloo; bits and hidden states meet in the scratch folder,
-which all of them must see.
+Only small Python objects travel between the processes, over gloo; bits and hidden states are exchanged through the
+scratch folder, which all processes must see. The names are those of accelerate.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from ffnscope.store.errors import UserError, device_full
 
 Item = TypeVar("Item")
 Slices = TypeVar("Slices", range, list[tuple[int, int]])
-PATIENCE = timedelta(days=7)  # one process may count for hours while another waits
+TIMEOUT = timedelta(days=7)  # one process may count for hours while another waits
 
 
 @dataclass(frozen=True)
-class Team:
-    """``size`` processes, of which this one is ``rank``; ``local_rank`` and ``local_size`` are those on its host."""
+class Processes:
+    """The ``size`` processes of a run, of which this one is ``rank``; ``local_rank`` and ``local_size`` count those on
+    its host."""
 
     rank: int = 0
     size: int = 1
@@ -33,49 +34,40 @@ class Team:
     local_size: int = 1
 
     @property
-    def leads(self) -> bool:
-        """Whether this process writes the store."""
+    def is_main_process(self) -> bool:
+        """Whether this process writes the store and reports."""
         return self.rank == 0
 
     def share(self, items: Slices) -> Slices:
-        """This process's part of ``items``: consecutive, in the processes' order, all of them together everything."""
+        """This process's part of ``items``: consecutive, in the order of the ranks; the parts of all make up ``items``."""
         return items[len(items) * self.rank // self.size : len(items) * (self.rank + 1) // self.size]
 
     def gather(self, value: Any) -> list[Any]:
-        """Every process's ``value``, by rank; waits until all have come here."""
+        """The ``value`` of every process, by rank. Waits for all processes."""
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
         dist.all_gather_object(values, value)
         return values
 
-    def gather_to_leader(self, value: Any) -> list[Any]:
-        """Every process's ``value``, by rank, for the process that leads; an empty list for the others."""
+    def gather_on_main(self, value: Any) -> list[Any]:
+        """The ``value`` of every process, by rank, on the main process; an empty list on the others."""
         if self.size == 1:
             return [value]
-        values: list[Any] | None = [None] * self.size if self.leads else None
+        values: list[Any] | None = [None] * self.size if self.is_main_process else None
         dist.gather_object(value, values, dst=0)
         return values or []
 
-    def in_turn(self, work: Callable[[bool], Item]) -> Item:
-        """Do ``work(True)`` in the process that leads, and after it ``work(False)`` in the others."""
-        mine: Item | None = None
+    def broadcast(self, value: Item) -> Item:
+        """The main process's ``value``, on every process."""
+        return self.gather(value)[0]
 
-        def turn(now: bool) -> None:
-            nonlocal mine
-            if now:
-                mine = work(self.leads)
-
-        self.together(lambda: turn(self.leads))
-        self.together(lambda: turn(not self.leads))
-        return mine  # type: ignore[return-value]
-
-    def wait(self) -> None:
-        """Wait until all processes have come here."""
+    def wait_for_everyone(self) -> None:
+        """Wait until all processes have reached this call."""
         self.gather(None)
 
-    def together(self, work: Callable[[], Item]) -> Item:
-        """Do ``work`` in every process. Where one of them raises UserError all do, so that none waits for ever."""
+    def on_all(self, work: Callable[[], Item]) -> Item:
+        """Do ``work`` on every process. If one raises UserError, all do, so that none waits forever."""
         result, error = None, None
         try:
             result = work()
@@ -85,27 +77,36 @@ class Team:
             if self.size == 1:
                 raise
             error = UserError(device_full(f"process {self.rank}: its device", raised))
-        errors = [message for message in self.gather(None if error is None else str(error)) if message is not None]
-        if errors:
-            raise error or UserError(errors[0])
+        messages = [message for message in self.gather(None if error is None else str(error)) if message is not None]
+        if messages:
+            raise error or UserError(messages[0])
         return result  # type: ignore[return-value]
 
+    def on_main(self, work: Callable[[], Item]) -> Item | None:
+        """Do ``work`` on the main process; None on the others. A UserError is raised on all, as by ``on_all``."""
+        return self.on_all(lambda: work() if self.is_main_process else None)
 
-ALONE = Team()
+    def main_process_first(self, work: Callable[[], Item]) -> Item:
+        """Do ``work`` on the main process, and then on the others. A UserError is raised on all, as by ``on_all``."""
+        result = self.on_main(work)
+        others = self.on_all(lambda: None if self.is_main_process else work())
+        return result if self.is_main_process else others  # type: ignore[return-value]
+
+
+SINGLE_PROCESS = Processes()
 
 
 @contextmanager
-def join_team() -> Iterator[Team]:
-    """The team that this process was started in: of one, unless a launcher set RANK and WORLD_SIZE."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
-        yield ALONE
+def join_processes() -> Iterator[Processes]:
+    """The processes that this one was started with: itself alone, unless a launcher set RANK and WORLD_SIZE."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield SINGLE_PROCESS
         return
     started = not dist.is_initialized()
     if started:
-        dist.init_process_group("gloo", timeout=PATIENCE)
+        dist.init_process_group("gloo", timeout=TIMEOUT)
     try:
-        yield Team(
+        yield Processes(
             dist.get_rank(),
             dist.get_world_size(),
             int(os.environ.get("LOCAL_RANK", "0")),

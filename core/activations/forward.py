@@ -1,8 +1,11 @@
-"""The sweep (design.md): run a group of consecutive layers over all windows, recording, before the next group."""
+"""The forward pass of a run, a group of layers at a time: each group runs over all windows before the next one does.
+
+So only one group's weights and bits are needed at a time; the hidden states between groups are on the disk.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +17,7 @@ from ffnscope.core.activations.malloc import give_back_freed_memory
 from ffnscope.core.activations.recorder import BatchRecord, Recorder
 from ffnscope.core.activations.scratch import LayerScratch, ScratchFile
 from ffnscope.core.model.layered import LayeredModel
-from ffnscope.core.processes import ALONE, Team
+from ffnscope.core.processes import SINGLE_PROCESS, Processes
 
 PENDING = 2  # batches that may wait to be written while the next is computed
 
@@ -46,32 +49,37 @@ def first_tokens(tokens: np.ndarray, device: torch.device) -> torch.Tensor:
     return torch.from_numpy(tokens[:1, :2].astype(np.int64)).to(device)
 
 
-def make_groups(layers: Sequence[int], size: int, first: int = 0) -> list[Group]:
-    """Groups of at most ``size`` consecutive layers, from layer ``first`` to the last of the wanted ``layers``."""
+def make_groups(layers: Sequence[int], size: int, first: int = 0, *, done: Set[int] = frozenset()) -> list[Group]:
+    """Groups of at most ``size`` consecutive layers, from layer ``first`` to the last of the wanted ``layers``; those
+    that are ``done`` run but are not recorded."""
     wanted = sorted(layers)
     end = wanted[-1] + 1
     groups = []
     for start in range(first, end, size):
         stop = min(start + size, end)
-        recorded = tuple(layer for layer in wanted if start <= layer < stop)
+        recorded = tuple(layer for layer in wanted if start <= layer < stop and layer not in done)
         groups.append(Group(start, stop, recorded, final=stop == end))
     return groups
 
 
 class Sweep:
-    """Runs groups over the windows ``tokens`` [S, T]; the first ``counted`` windows may give contexts."""
+    """Runs groups of layers over the windows ``tokens`` [S, T], with scratch files in ``folder``.
+
+    Strongest activations are kept for the first ``counted`` windows only.
+    """
 
     def __init__(
         self,
         model: LayeredModel,
         tokens: np.ndarray,
-        counted: int,
-        batch_size: int,
         folder: Path,
-        team: Team = ALONE,
+        *,
+        batch_size: int,
+        counted: int,
+        processes: Processes = SINGLE_PROCESS,
     ):
         self.model = model
-        self.team = team
+        self.processes = processes
         self.tokens = tokens
         self.counted = counted
         self.batch_size = batch_size
@@ -99,27 +107,28 @@ class Sweep:
 
         The hidden states that leave the group are kept in the scratch folder, complete or not there at all.
         """
-        # One process makes the files; each of the others opens them once they are there.
-        recorded, leaving = self.team.in_turn(lambda fresh: self._open_files(group, fresh))
+        # The main process creates the files; the others open them after that.
+        fresh = self.processes.is_main_process
+        recorded, leaving = self.processes.main_process_first(lambda: self._open_files(group, fresh))
         entering = ScratchFile(self.hidden_path(group.first), self._hidden_bytes, fresh=False) if group.first else None
         try:
-            self.team.together(lambda: self._run_batches(group, recorded, entering, leaving, advance))
+            self.processes.on_all(lambda: self._run_batches(group, recorded, entering, leaving, advance))
         finally:
             if entering is not None:
                 entering.close()
         for each in recorded:
             each.scratch.close()
-        self.team.wait()
+        self.processes.wait_for_everyone()
         for each in recorded:
             each.scratch.reopen()
-            each.strongest.merge(self.team.gather((each.strongest.values, each.strongest.places)))
+            each.strongest.merge(self.processes.gather((each.strongest.values, each.strongest.places)))
         if leaving is not None:
             leaving.flush()
             leaving.close()
-            self.team.wait()
-            if self.team.leads:
+            self.processes.wait_for_everyone()
+            if self.processes.is_main_process:
                 leaving.path.replace(self.hidden_path(group.last))
-        self.team.wait()
+        self.processes.wait_for_everyone()
         return recorded
 
     def _run_batches(
@@ -138,7 +147,7 @@ class Sweep:
                 for recorder in recorders.values():
                     recorder.hands = hands
                 pending: list[Future[None]] = []
-                batches = self.team.share(self.batches)
+                batches = self.processes.share(self.batches)
                 for (first, last), entered in zip(batches, self._read_ahead(entering, batches), strict=True):
                     hidden = self._run_batch(group, first, last, recorders, entered)
                     records = [each.strongest.batch for each in recorded]
@@ -151,7 +160,7 @@ class Sweep:
                     if self.model.device.type == "cpu":
                         give_back_freed_memory()
                     work = (last - first) * self.tokens.shape[1] * (group.last - group.first)
-                    advance(work * self.team.size)
+                    advance(work * self.processes.size)
                 for future in pending:
                     future.result()
         finally:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ffnscope.core.corpus.cache import cache_key, load_cut_text, save_cut_text
 from ffnscope.core.corpus.documents import iter_parts
-from ffnscope.core.corpus.sources import DomainSource, _in_order
+from ffnscope.core.corpus.sources import DomainSource, in_order
 from ffnscope.core.corpus.text import ReadNotes
 from ffnscope.core.corpus.tokens import encode_parts
 from ffnscope.core.corpus.window_files import is_windows_file, load_windows_npy, open_windows_npy
@@ -51,7 +51,8 @@ def build_corpus(
     sources: Sequence[DomainSource],
     tokenizer: Any | None,
     seq_len: int,
-    max_tokens: int | None,
+    *,
+    max_tokens: int | None = None,
     vocabulary_size: int,
     bos_id: int | None,
     progress: Progress | None = None,
@@ -67,7 +68,7 @@ def build_corpus(
 
     Raises UserError for whatever the sources lack: text, length, ids that fit the vocabulary.
     """
-    sources = _in_order(sources)
+    sources = in_order(sources)
     WindowCutter(seq_len, bos_id, max_tokens)  # refuses settings before anything is read
     if bos_id is not None and not 0 <= bos_id < vocabulary_size:
         raise UserError(

@@ -56,7 +56,7 @@ def iter_parts(path: Path, notes: ReadNotes | None = None) -> Iterator[Part]:
 
 
 def _file_parts(path: Path, notes: ReadNotes) -> Iterator[Part]:
-    _require_file(path)
+    require_file(path)
     name = path.name.lower()
     if name.endswith((".jsonl", ".jsonl.gz")):
         return _whole(jsonl_documents(path, notes))
@@ -73,7 +73,7 @@ def _whole(documents: Iterator[str]) -> Iterator[Part]:
         yield from cut_parts([text])
 
 
-def _require_file(path: Path) -> None:
+def require_file(path: Path) -> None:
     if not path.exists():
         raise UserError(f"{path}: no such file or folder; check the path after NAME=")
     if not path.is_file():
@@ -87,7 +87,7 @@ def corpus_files(path: Path) -> tuple[list[Path], int]:
     cannot be listed, and for one that has saved datasets inside, whose files would pass for documents.
     """
     if not path.is_dir():
-        _require_file(path)
+        require_file(path)
         return [path], 0
     refuse_dataset_dict(path)
     whole_dataset = is_saved_dataset(path)

@@ -37,10 +37,12 @@ def parse_source(text: str, count_only: bool = False) -> DomainSource:
 def parse_sources(data: Sequence[str], count_only: Sequence[str] = ()) -> tuple[DomainSource, ...]:
     """All sources of a run, those of --data first. Raises UserError as `parse_source`, and for a name given twice."""
     sources = [parse_source(text) for text in data] + [parse_source(text, True) for text in count_only]
-    return _in_order(sources)
+    return in_order(sources)
 
 
-def _in_order(sources: Iterable[DomainSource]) -> tuple[DomainSource, ...]:
+def in_order(sources: Iterable[DomainSource]) -> tuple[DomainSource, ...]:
+    """The sources as their domains are numbered: counted domains, then count-only ones. Raises UserError for a name given
+    twice, and where no domain is counted."""
     ordered = tuple(sorted(sources, key=lambda source: source.count_only))
     seen: set[str] = set()
     for source in ordered:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ffnscope.core.corpus.documents import _require_file
+from ffnscope.core.corpus.documents import require_file
 from ffnscope.store.errors import UserError
 
 
@@ -32,7 +32,7 @@ def load_windows_npy(path: Path, most: int | None = None) -> np.ndarray:
 
 def open_windows_npy(path: Path) -> np.ndarray:
     """The same array with only its header read: dtype and shape are checked, ids are not."""
-    _require_file(path)
+    require_file(path)
     wanted = "token windows are an int32 or int64 array [windows, length] written by numpy.save"
     try:
         # not np.load: it opens archives and pickles too

@@ -1,4 +1,4 @@
-"""Files of the model that must stay as they are while a run reads them."""
+"""The model's files must not change while a run reads them."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from ffnscope.store.errors import UserError
 
 
 @dataclass(frozen=True)
-class Unchanged:
-    """Files as they were: (path, size in bytes, time of the last change in ns) of each."""
+class FileStamps:
+    """(path, size in bytes, modification time in ns) of files at one moment."""
 
     files: tuple[tuple[Path, int, int], ...]
 
     @classmethod
-    def now(cls, paths: list[Path]) -> Unchanged:
-        """The files as they are now; one that is still to be fetched is not among them."""
+    def now(cls, paths: list[Path]) -> FileStamps:
+        """The files as they are now, without those not yet downloaded."""
         return cls(tuple((path, *_state(path)) for path in paths if path.exists()))
 
     def check(self) -> None:
-        """Raise UserError where one has been written to or replaced since."""
+        """Raise UserError where a file has changed since."""
         for path, size, changed in self.files:
             if _state(path) != (size, changed):
                 raise UserError(

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from ffnscope.core.model.layered import LayeredModel
-from ffnscope.core.model.source import ModelSource, _what
+from ffnscope.core.model.source import ModelSource, load_failure
 from ffnscope.store.errors import UserError
 
 
@@ -40,7 +40,7 @@ def load_model(source: ModelSource, device: torch.device, dtype: torch.dtype) ->
             **source.options,
         )
     except Exception as error:
-        raise UserError(f"{source.name}: {_what(error)}") from error
+        raise UserError(f"{source.name}: {load_failure(error)}") from error
     missing = sorted(loaded["missing_keys"])
     if missing:
         raise UserError(

@@ -90,7 +90,7 @@ def open_model(name: str, trust_remote_code: bool = False) -> ModelSource:
     try:
         config = AutoConfig.from_pretrained(location, **_options(trust_remote_code, gguf_file, offline))
     except Exception as error:
-        raise UserError(f"{name}: {_what(error)}") from error
+        raise UserError(f"{name}: {load_failure(error)}") from error
     text = config.get_text_config()
     if is_mixture(text):
         raise UserError(
@@ -191,7 +191,7 @@ def _quiet() -> None:
     logging.getLogger("torch").setLevel(logging.ERROR)
 
 
-def _what(error: Exception) -> str:
+def load_failure(error: Exception) -> str:
     line = _first_line(error)
     if "for this kind of AutoModel" in str(error):
         return "is not a causal LM, the only kind of model that ffnscope reads"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ffnscope.core.activations.scratch_folder import scratch_folder
 from ffnscope.core.corpus.build import build_corpus, resolve_seq_len
 from ffnscope.core.corpus.windows import Corpus
 from ffnscope.core.model.source import ModelSource
@@ -15,16 +14,17 @@ from ffnscope.store.definitions import FEW_WINDOWS
 from ffnscope.store.records import Progress
 
 
-def _read_corpus(request: CollectRequest, source: ModelSource, tokenizer: Any, report: Report) -> Corpus:
+def read_corpus(request: CollectRequest, source: ModelSource, tokenizer: Any, report: Report) -> Corpus:
+    """The corpus that was asked for, as windows for this model. Raises UserError as ``build_corpus``."""
     corpus = build_corpus(
         request.sources,
         tokenizer,
         resolve_seq_len(request.seq_len, source.positions, request.sources),
-        request.max_tokens,
-        source.vocabulary,
-        _bos_id(request, source, tokenizer, report),
-        _reading(report),
-        scratch_folder(request) / "tokens",
+        max_tokens=request.max_tokens,
+        vocabulary_size=source.vocabulary,
+        bos_id=_bos_id(request, source, tokenizer, report),
+        progress=_reading(report),
+        cache_dir=request.scratch_folder / "tokens",
     )
     _report_corpus(corpus, report)
     return corpus

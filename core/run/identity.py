@@ -22,7 +22,7 @@ def describe_run(request: CollectRequest, source: ModelSource, model: LayeredMod
     text = source.text_config
     name = getattr(text, "activation_function", None) or getattr(text, "hidden_act", None)
     model_info = ModelInfo(
-        name=source.title,
+        name=request.title or source.title,
         architecture=str(getattr(source.config, "model_type", "")),
         layers=model.count,
         neurons=model.neurons,

@@ -1,4 +1,4 @@
-"""Counting a group of layers while the GPU runs the next: one piece of work at a time, behind the caller."""
+"""A group of layers is counted while the GPU runs the next one: one piece of work at a time, in a thread."""
 
 from __future__ import annotations
 
@@ -8,36 +8,34 @@ from types import TracebackType
 from typing import Self
 
 
-class _Stopped(Exception):
-    """The caller has failed or was interrupted: what is done behind it is not wanted any more."""
+class _Cancelled(Exception):
+    """The caller has failed or was interrupted: the work in the thread is no longer wanted."""
 
 
-class Behind:
-    """Does pieces of work in order: at once, or with ``overlap`` in a thread of its own while the caller goes on.
+class SerialWorker:
+    """Does pieces of work in order: at once, or with ``overlap`` in a thread while the caller goes on.
 
-    ``do`` waits for the piece before, so that two are on the way at most: one that is done, and what the caller makes
-    ready. Leaving the context waits for the last piece; where it is left by an exception, work that calls ``proceed``
-    ends there.
+    ``submit`` waits for the piece before, so that at most two exist: the one being done, and the one that the caller
+    prepares. Leaving the context waits for the last piece; after an exception, work ends at its next ``check_wanted``.
     """
 
     def __init__(self, overlap: bool):
-        self.overlap = overlap
         self._pool = ThreadPoolExecutor(1) if overlap else None
         self._pending: Future[None] | None = None
-        self._stopped = False
+        self._cancelled = False
 
-    def do(self, work: Callable[[], None]) -> None:
-        """Do ``work``. Raises what it raises, or what the piece before it did."""
+    def submit(self, work: Callable[[], None]) -> None:
+        """Do ``work``. Raises what it raises, or what the piece before it raised."""
         if self._pool is None:
             work()
             return
         self._wait()
         self._pending = self._pool.submit(work)
 
-    def proceed(self) -> None:
-        """Raise where the work is not wanted any more."""
-        if self._stopped:
-            raise _Stopped
+    def check_wanted(self) -> None:
+        """Raise, to end the work that calls this, where the caller has failed or was interrupted."""
+        if self._cancelled:
+            raise _Cancelled
 
     def _wait(self) -> None:
         if self._pending is not None:
@@ -50,12 +48,12 @@ class Behind:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stopped = kind is not None
+        self._cancelled = kind is not None
         try:
             if kind is None:
                 self._wait()
         except BaseException:
-            self._stopped = True
+            self._cancelled = True
             raise
         finally:
             if self._pool is not None:

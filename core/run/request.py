@@ -1,11 +1,10 @@
-"""What a run was asked for, what it is, and whether an existing store is the same run."""
+"""What ``ffnscope collect`` was asked for: its options, read and checked."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from ffnscope.core.corpus.sources import DomainSource
 from ffnscope.store.definitions import MIN_OCCURRENCES, TOP_K
@@ -13,6 +12,9 @@ from ffnscope.store.errors import DamagedStoreError, UserError
 from ffnscope.store.format.environment import is_store
 from ffnscope.store.reader import Store
 from ffnscope.store.writer import LOCK_NAME, is_begun
+
+if TYPE_CHECKING:
+    import torch
 
 BATCH_POSITIONS = {"cpu": 4096, "mps": 4096}  # positions a batch
 GPU_BATCH_POSITIONS = 16384
@@ -43,6 +45,12 @@ class CollectRequest:
     group_layers: int | None = None
     bos_id: int | None = None
     trust_remote_code: bool = False
+    title: str | None = None  # the model's name to show, if not that of its folder, file or hub id
+
+    @property
+    def scratch_folder(self) -> Path:
+        """Where scratch files are kept: the folder of --scratch, or else one inside the store."""
+        return self.scratch or self.store / "scratch"
 
 
 def check_request(request: CollectRequest) -> None:

@@ -1,80 +1,129 @@
-"""All statistics of a layer as the arrays of the store."""
+"""All statistics of a layer as the arrays of the store (schema.LAYER_ARRAYS): the one place where they are joined."""
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
 
-from ffnscope.core.statistics.counts import LayerCounts, _joined
+import numpy as np
+import torch
+
+from ffnscope.core.statistics.counts import LayerCounts, concatenate
 from ffnscope.core.statistics.positional import classify, is_positional, mi_bias, mutual_information
+from ffnscope.core.statistics.projection import project
+from ffnscope.core.statistics.similarity import similar_rows
 from ffnscope.core.statistics.tables import CorpusTables
 from ffnscope.store.definitions import KINDS
 from ffnscope.store.errors import UserError
 from ffnscope.store.format.schema import ABSENT
 
-CURVE_BLOCK = 2048  # neurons whose position curves are looked at together
+CURVE_BLOCK = 2048  # neurons whose position curves are classified together
 ORDER_NAMES = ("unigrams", "bigrams", "trigrams")
 
+Arrays = dict[str, np.ndarray]
 
-def _check_finite(layer: int, sums: np.ndarray, dtype: str) -> None:
+
+@dataclass(frozen=True, eq=False)
+class ActivationValues:
+    """The activation function's output at activated positions: ``sums`` [F] float64, ``maxima`` [F] float32, and the
+    ``strongest`` [F, C] float32 with their ``places`` [F, C] int64 (window * T + position, -1 where fewer)."""
+
+    sums: np.ndarray
+    maxima: np.ndarray
+    strongest: np.ndarray
+    places: np.ndarray
+
+
+class OutputWeights(Protocol):
+    """The weights that a neuron writes with: a LayeredModel, or arrays."""
+
+    def output_rows(self, index: int) -> torch.Tensor:
+        """[F, e]: each neuron's row of the layer's second FFN matrix."""
+
+    def unembedding(self) -> torch.Tensor:
+        """[V, e]."""
+
+
+def layer_arrays(
+    layer: int,
+    counts: LayerCounts,
+    tables: CorpusTables,
+    *,
+    values: ActivationValues,
+    model: OutputWeights,
+    top_k: int,
+    enter: Callable[[str], None] = lambda phase: None,
+) -> Arrays:
+    """Every array that the store keeps of a layer. ``enter`` is told what is being computed.
+
+    Raises UserError where the weights give projections that are not finite.
+    """
+    arrays = (
+        _activation_arrays(counts, values)
+        | _context_arrays(counts, values, tables.seq_len)
+        | _ngram_arrays(counts, tables)
+        | _detected_arrays(counts, tables)
+        | _positional_arrays(counts, tables)
+    )
+    arrays["kind"] = _kinds(arrays)
+    enter(f"projecting layer {layer}")
+    outputs = model.output_rows(layer)
+    arrays |= project(
+        outputs, model.unembedding(), top_k, neurons=arrays["detected_neuron"], tokens=_last_tokens(arrays)
+    )
+    _check_projections(layer, arrays)
+    enter(f"comparing output rows of layer {layer}")
+    return arrays | similar_rows(outputs)
+
+
+def check_finite(layer: int, sums: np.ndarray, dtype: str) -> None:
+    """Raise UserError where activations overflowed, or were none to begin with: their ``sums`` [F] show it."""
     broken = int(np.count_nonzero(~np.isfinite(sums)))
     if broken:
         remedy = "its weights are broken" if dtype == "float32" else "run it with --dtype float32"
         raise UserError(f"layer {layer}: activations of {broken} of its neurons are not finite in {dtype}; {remedy}")
 
 
-def _check_projections(layer: int, arrays: dict[str, np.ndarray]) -> None:
-    whole = all(np.isfinite(arrays[f"{name}_projection"]).all() for name in ("promoted", "suppressed"))
-    if not whole:
+def _check_projections(layer: int, arrays: Arrays) -> None:
+    if not all(np.isfinite(arrays[f"{name}_projection"]).all() for name in ("promoted", "suppressed")):
         raise UserError(
             f"layer {layer}: projections of its neurons are not finite; its second FFN matrix or the unembedding is broken"
         )
 
 
-def strongest_arrays(values: np.ndarray, places: np.ndarray, seq_len: int) -> dict[str, np.ndarray]:
-    """The store's arrays of the strongest activations from values [F, C] and places [F, C] (-1 where fewer)."""
-    there = places >= 0
-    return {
-        "strongest_window": np.where(there, places // seq_len, ABSENT).astype(np.uint32),
-        "strongest_position": np.where(there, places % seq_len, ABSENT).astype(np.uint32),
-        "strongest_value": np.where(there, values, np.nan).astype(np.float32),
-    }
-
-
-def layer_arrays(
-    counts: LayerCounts, tables: CorpusTables, maxima: np.ndarray, sums: np.ndarray
-) -> dict[str, np.ndarray]:
-    """The arrays of the store that the counts give (schema.LAYER_ARRAYS without projections and strongest contexts).
-
-    ``maxima`` [F] float32: the largest output of the activation function at activated positions; ``sums`` [F]
-    float64: their sum.
-    """
+def _activation_arrays(counts: LayerCounts, values: ActivationValues) -> Arrays:
     alive = counts.activations > 0
-    information, bias, types, strengths = _positional(counts.curves, tables.counted_windows)
-    positional = types > 0
-    kind = np.full(len(alive), KINDS.index("other"), np.uint8)
-    kind[positional] = KINDS.index("positional")
-    kind[counts.order > 0] = counts.order[counts.order > 0]
-    kind[~alive] = KINDS.index("dead")
     with np.errstate(invalid="ignore", divide="ignore"):
-        means = np.where(alive, sums / counts.activations, np.nan)
-    arrays = {
-        "kind": kind,
-        "order": counts.order,
-        "split_order": counts.split_order,
-        "split_held": counts.split_held,
+        means = np.where(alive, values.sums / counts.activations, np.nan)
+    return {
         "activations": counts.activations.astype(np.uint64),
         "bos_activations": counts.bos_activations.astype(np.uint64),
         "domain_activations": counts.domain_activations.astype(np.uint64),
-        "max_activation": np.where(alive, maxima, np.nan).astype(np.float32),
+        "max_activation": np.where(alive, values.maxima, np.nan).astype(np.float32),
         "mean_activation": means.astype(np.float32),
+    }
+
+
+def _context_arrays(counts: LayerCounts, values: ActivationValues, seq_len: int) -> Arrays:
+    """Where the strongest and the random activations are; ABSENT and NaN where there are fewer than C."""
+    present = values.places >= 0
+    return {
+        "strongest_window": _absent(values.places // seq_len),
+        "strongest_position": _absent(np.where(present, values.places % seq_len, -1)),
+        "strongest_value": np.where(present, values.strongest, np.nan).astype(np.float32),
+        "random_window": _absent(counts.drawn // seq_len),
+        "random_position": _absent(np.where(counts.drawn < 0, -1, counts.drawn % seq_len)),
+    }
+
+
+def _ngram_arrays(counts: LayerCounts, tables: CorpusTables) -> Arrays:
+    arrays = {
+        "order": counts.order,
+        "split_order": counts.split_order,
+        "split_held": counts.split_held,
         "ngram_activations": counts.ngram_activations.astype(np.uint64),
         "ngrams_distinct": counts.ngrams_distinct.astype(np.uint32),
-        "position_mi": information.astype(np.float32),
-        "position_bias": bias.astype(np.float32),
-        "position_type": types,
-        "position_strength": strengths,
-        "random_window": _absent(counts.drawn // tables.seq_len),
-        "random_position": _absent(np.where(counts.drawn < 0, -1, counts.drawn % tables.seq_len)),
     }
     for index, (name, table) in enumerate(zip(ORDER_NAMES, tables.ngrams, strict=True)):
         top = counts.top[:, index]
@@ -83,41 +132,64 @@ def layer_arrays(
         arrays[f"top_{name}"] = _absent(np.broadcast_to(tokens, (*top.shape, index + 1)))
         arrays[f"top_{name}_count"] = counts.top_count[:, index].astype(np.uint32)
         arrays[f"top_{name}_total"] = counts.top_total[:, index].astype(np.uint32)
-    return arrays | _detections(counts, tables)
+    return arrays
 
 
-def _positional(curves: np.ndarray, windows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Mutual information, bias [F] float64, codes of type and strength [F] uint8 (0 where not positional)."""
-    neurons = len(curves)
-    information, bias = np.zeros(neurons), np.zeros(neurons)
-    types, strengths = np.zeros(neurons, np.uint8), np.zeros(neurons, np.uint8)
-    for first in range(0, neurons, CURVE_BLOCK):
-        rows = slice(first, first + CURVE_BLOCK)
-        whole = curves[rows].sum(axis=1, dtype=np.int64)
-        information[rows], bias[rows] = mutual_information(whole, windows), mi_bias(whole, windows)
-        which = np.flatnonzero(is_positional(information[rows], bias[rows]))
-        if len(which):
-            types[first + which], strengths[first + which] = classify(whole[which], windows)
-    return information, bias, types, strengths
-
-
-def _detections(counts: LayerCounts, tables: CorpusTables) -> dict[str, np.ndarray]:
+def _detected_arrays(counts: LayerCounts, tables: CorpusTables) -> Arrays:
+    """The detected n-grams of all detectors, by neuron, one after another."""
     neurons, tokens, numbers, totals = [], [], [], []
     for neuron in sorted(counts.detected):
-        ids, each = counts.detected[neuron]
+        ids, ngram_counts = counts.detected[neuron]
         table = tables.ngrams[counts.order[neuron] - 1]
         padded = np.full((len(ids), 3), -1, np.int64)
         padded[:, : table.order] = table.tokens[ids]
         neurons.append(np.full(len(ids), neuron))
         tokens.append(padded)
-        numbers.append(each)
+        numbers.append(ngram_counts)
         totals.append(table.totals[ids])
     return {
-        "detected_neuron": _joined(neurons, (0,)).astype(np.uint32),
-        "detected_tokens": _absent(_joined(tokens, (0, 3))),
-        "detected_count": _joined(numbers, (0,)).astype(np.uint32),
-        "detected_total": _joined(totals, (0,)).astype(np.uint32),
+        "detected_neuron": concatenate(neurons, (0,)).astype(np.uint32),
+        "detected_tokens": _absent(concatenate(tokens, (0, 3))),
+        "detected_count": concatenate(numbers, (0,)).astype(np.uint32),
+        "detected_total": concatenate(totals, (0,)).astype(np.uint32),
     }
+
+
+def _last_tokens(arrays: Arrays) -> np.ndarray:
+    """[M] int64: the last token of each detected n-gram."""
+    tokens = arrays["detected_tokens"].astype(np.int64)
+    order = (tokens != ABSENT).sum(axis=1)
+    return tokens[np.arange(len(tokens)), order - 1]
+
+
+def _positional_arrays(counts: LayerCounts, tables: CorpusTables) -> Arrays:
+    """Mutual information with the position and its bias; codes of type and strength, 0 where not positional."""
+    neurons, windows = len(counts.curves), tables.counted_windows
+    information, bias = np.zeros(neurons), np.zeros(neurons)
+    types, strengths = np.zeros(neurons, np.uint8), np.zeros(neurons, np.uint8)
+    for first in range(0, neurons, CURVE_BLOCK):
+        rows = slice(first, first + CURVE_BLOCK)
+        curves = counts.curves[rows].sum(axis=1, dtype=np.int64)
+        information[rows], bias[rows] = mutual_information(curves, windows), mi_bias(curves, windows)
+        positional = np.flatnonzero(is_positional(information[rows], bias[rows]))
+        if len(positional):
+            types[first + positional], strengths[first + positional] = classify(curves[positional], windows)
+    return {
+        "position_mi": information.astype(np.float32),
+        "position_bias": bias.astype(np.float32),
+        "position_type": types,
+        "position_strength": strengths,
+    }
+
+
+def _kinds(arrays: Arrays) -> np.ndarray:
+    """[F] uint8, codes of KINDS: the first that fits of dead, detector, positional, other."""
+    order = arrays["order"]
+    kind = np.full(len(order), KINDS.index("other"), np.uint8)
+    kind[arrays["position_type"] > 0] = KINDS.index("positional")
+    kind[order > 0] = order[order > 0]
+    kind[arrays["activations"] == 0] = KINDS.index("dead")
+    return kind
 
 
 def _absent(values: np.ndarray) -> np.ndarray:

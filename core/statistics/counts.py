@@ -128,6 +128,7 @@ def count_layer(
     layer: int,
     bits: LayerBits,
     tables: CorpusTables,
+    *,
     min_occurrences: int,
     threads: int = 1,
     advance: Callable[[int], None] = lambda neurons: None,
@@ -175,7 +176,7 @@ def count_layer(
             for part, each in zip(parts, pool.map(partial(count, held, block.start), parts), strict=True):
                 found.append(each)
                 advance(len(part))
-    counts.detected = _by_neuron(*(_joined([each[column] for each in found], (0,)) for column in range(3)))
+    counts.detected = _by_neuron(*(concatenate([each[column] for each in found], (0,)) for column in range(3)))
     return counts
 
 
@@ -187,5 +188,6 @@ def _by_neuron(neurons: np.ndarray, ids: np.ndarray, numbers: np.ndarray) -> dic
     return {neuron: (ids[own], numbers[own]) for neuron, own in zip(found.tolist(), rows, strict=True)}
 
 
-def _joined(parts: list[np.ndarray], empty: tuple[int, ...]) -> np.ndarray:
+def concatenate(parts: list[np.ndarray], empty: tuple[int, ...]) -> np.ndarray:
+    """The parts as one array; int64 zeros of shape ``empty`` where there are none."""
     return np.concatenate(parts) if parts else np.zeros(empty, np.int64)

@@ -16,6 +16,7 @@ def project(
     outputs: torch.Tensor,
     unembedding: torch.Tensor,
     top_k: int,
+    *,
     neurons: np.ndarray,
     tokens: np.ndarray,
 ) -> dict[str, np.ndarray]:

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from several_processes import collect
+from several_processes import collect, folder  # noqa: F401
 
 from ffnscope.core.activations.recorder import Recorder
-from ffnscope.core.processes import Team
+from ffnscope.core.processes import Processes
 from ffnscope.store.errors import UserError
 
 
@@ -50,7 +50,7 @@ def test_a_mistake_is_said_once_and_no_process_waits(folder: Path) -> None:
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
 def test_shares_are_everything_in_order(size: int) -> None:
     batches = [(n, n + 1) for n in range(5)]
-    assert [each for rank in range(size) for each in Team(rank, size).share(batches)] == batches
+    assert [each for rank in range(size) for each in Processes(rank, size).share(batches)] == batches
 
 
 def test_the_strongest_of_two_recorders_are_the_strongest_of_all() -> None:
@@ -69,7 +69,7 @@ def test_the_strongest_of_two_recorders_are_the_strongest_of_all() -> None:
 
 
 def test_every_process_hears_of_a_full_device() -> None:
-    class Two(Team):
+    class Two(Processes):
         def gather(self, value: object) -> list[object]:
             return [None, value]
 
@@ -77,6 +77,6 @@ def test_every_process_hears_of_a_full_device() -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
     with pytest.raises(UserError, match=r"process 1: its device is out of memory .*--batch-size.*--resume"):
-        Two(1, 2).together(full)
+        Two(1, 2).on_all(full)
     with pytest.raises(torch.OutOfMemoryError):
-        Team().together(full)
+        Processes().on_all(full)

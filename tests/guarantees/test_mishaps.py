@@ -16,10 +16,11 @@ from same_store import contents
 from several_processes import collect
 
 from ffnscope.core import collect as collecting
-from ffnscope.core.activations import scratch_folder as run_folder
+from ffnscope.core.activations import scratch_folder
 from ffnscope.core.activations.budget import make_plan
 from ffnscope.core.corpus.sources import DomainSource
 from ffnscope.core.model.source import fingerprint, open_model
+from ffnscope.core.processes import Processes
 from ffnscope.store.errors import DamagedStoreError, UserError
 from ffnscope.store.reader import Store
 from ffnscope.store.records import Progress
@@ -134,7 +135,7 @@ def test_processes_that_see_different_scratch_folders_stop(tmp_path: Path, monke
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     done = collect(tmp_path, str(tmp_path / "run.ffn"), 2, "--scratch", "scratch")
     assert done.returncode != 0
-    assert done.stderr.count("ffnscope: ") == 1 and "sees another folder by this name" in done.stderr
+    assert done.stderr.count("ffnscope: ") == 1 and "sees another folder under this path" in done.stderr
     assert not (tmp_path / "run.ffn" / "data.mdb").exists()
 
 
@@ -196,14 +197,14 @@ def test_an_edit_of_one_number_is_another_model(tmp_path: Path) -> None:
 def test_what_an_earlier_attempt_left_is_no_used_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "run-x"
     folder.mkdir()
-    given = ((0, 1, 2), 10, 16, 64, 16, 4, folder)
-    needed = make_plan(*given, None, None).scratch_bytes
+    given: dict[str, Any] = {"neurons": 64, "width": 16, "itemsize": 4, "folder": folder}
+    needed = make_plan((0, 1, 2), 10, 16, **given).scratch_bytes
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=0))
     with pytest.raises(UserError, match="of scratch are needed"):
-        make_plan(*given, None, None)
+        make_plan((0, 1, 2), 10, 16, **given)
     (folder / "bits-00000").write_bytes(b"\1" * 4 * needed)
-    assert make_plan(*given, None, None).groups == 1
+    assert make_plan((0, 1, 2), 10, 16, **given).groups == 1
 
 
 def test_a_note_of_progress_that_cannot_be_written_ends_nothing(
@@ -260,5 +261,5 @@ def test_the_stores_own_folder_is_no_scratch_folder(
 def test_a_scratch_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="name another folder with --scratch"):
-        with run_folder.held(tmp_path / "file" / "run", collecting.Team()):
+        with scratch_folder.lock_folder(tmp_path / "file" / "run", Processes()):
             pass

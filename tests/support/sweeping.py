@@ -24,7 +24,7 @@ def swept(model: LayeredModel, windows: np.ndarray, group_layers: int, folder: P
     S, T = windows.shape
     folder.mkdir()
     seen: Trace = ({}, {})
-    sweep = Sweep(model, windows.astype(np.uint32), S, BATCH, folder)
+    sweep = Sweep(model, windows.astype(np.uint32), folder, batch_size=BATCH, counted=S)
     hooks = []
     for layer in range(model.count):
         hooks += _watch(model.layer(layer), model.activation(layer), layer, T, seen)

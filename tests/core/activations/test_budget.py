@@ -65,7 +65,17 @@ def plan(
 ) -> Plan:
     """100 windows of 13 positions, 24 neurons, width 16, two bytes a value, on a disk with ``free`` bytes."""
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
-    return make_plan(layers, 100, 13, 24, 16, 2, folder, scratch_gb, group_layers)
+    return make_plan(
+        layers,
+        100,
+        13,
+        neurons=24,
+        width=16,
+        itemsize=2,
+        folder=folder,
+        scratch_gb=scratch_gb,
+        group_layers=group_layers,
+    )
 
 
 LAYER = LayerScratch.bytes_needed(100, 24, 13)
@@ -137,5 +147,9 @@ def test_groups_run_every_layer_once_and_record_what_is_wanted(layers: list[int]
     assert [layer for group in groups for layer in range(group.first, group.last)] == list(range(first, layers[-1] + 1))
     assert [layer for group in groups for layer in group.recorded] == [layer for layer in layers if layer >= first]
     assert all(group.first <= layer < group.last for group in groups for layer in group.recorded)
+    done = set(layers[::2])
+    for group, fewer in zip(groups, make_groups(layers, size, first, done=done), strict=True):
+        assert fewer.recorded == tuple(layer for layer in group.recorded if layer not in done)
+        assert (fewer.first, fewer.last, fewer.final) == (group.first, group.last, group.final)
     assert [group.final for group in groups] == [False] * (len(groups) - 1) + [True]
     assert all(group.last - group.first <= size for group in groups)

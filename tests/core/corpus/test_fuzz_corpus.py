@@ -57,7 +57,7 @@ def expected(tokenizer: Any, documents: list[str]) -> np.ndarray:
 def check(path: Path, tokenizer: Any, documents: list[str], refused: str | None) -> None:
     """The corpus in ``path`` is those documents, or is refused in a line that says ``refused``."""
     try:
-        corpus = build_corpus([DomainSource("d", path)], tokenizer, T, None, len(tokenizer), tm.BOS_ID)
+        corpus = build_corpus([DomainSource("d", path)], tokenizer, T, vocabulary_size=len(tokenizer), bos_id=tm.BOS_ID)
     except UserError as error:
         line = str(error)
         assert path.name in line and line.isprintable()

@@ -154,7 +154,9 @@ def demo_sources() -> list[DomainSource]:
 def test_the_demo_corpus_is_what_plain_tokenising_gives(tokenizer) -> None:
     sources = [*demo_sources(), DomainSource("speech", DEMO / "corpus" / "speech.jsonl", count_only=True)]
     seen: list[tuple[str, int, int | None]] = []
-    corpus = build_corpus(sources, tokenizer, 512, None, VOCABULARY, BOS, lambda *step: seen.append(step))
+    corpus = build_corpus(
+        sources, tokenizer, 512, vocabulary_size=VOCABULARY, bos_id=BOS, progress=lambda *step: seen.append(step)
+    )
     assert corpus.tokens.dtype == np.int32
     assert corpus.tokens.flags.c_contiguous
     assert corpus.tokens.shape == (corpus.n_windows, corpus.seq_len) == (corpus.n_windows, 512)
@@ -177,23 +179,25 @@ def test_the_demo_corpus_is_what_plain_tokenising_gives(tokenizer) -> None:
 def test_counted_domains_come_first_and_names_differ(tmp_path: Path, tokenizer) -> None:
     (tmp_path / "a.txt").write_text("some text " * 50)
     sources = [DomainSource("counted", tmp_path / "a.txt", True), DomainSource("plain", tmp_path / "a.txt")]
-    corpus = build_corpus(sources, tokenizer, 16, 64, VOCABULARY, BOS)
+    corpus = build_corpus(sources, tokenizer, 16, max_tokens=64, vocabulary_size=VOCABULARY, bos_id=BOS)
     assert [domain.name for domain in corpus.domains] == ["plain", "counted"]
     assert [domain.windows for domain in corpus.domains] == [4, 4]
     with pytest.raises(UserError, match="given twice"):
-        build_corpus([sources[0], DomainSource("counted", tmp_path)], tokenizer, 16, None, VOCABULARY, BOS)
+        build_corpus(
+            [sources[0], DomainSource("counted", tmp_path)], tokenizer, 16, vocabulary_size=VOCABULARY, bos_id=BOS
+        )
 
 
 def test_max_tokens_reads_only_what_it_needs(tmp_path: Path, tokenizer) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "a few words of text"}\n' * 20_000 + "broken\n")
     source = [DomainSource("a", path)]
-    corpus = build_corpus(source, tokenizer, 32, 1000, VOCABULARY, BOS)
+    corpus = build_corpus(source, tokenizer, 32, max_tokens=1000, vocabulary_size=VOCABULARY, bos_id=BOS)
     assert corpus.n_windows == 31
     assert corpus.domains[0].dropped_tokens == 0
     assert 100 < corpus.domains[0].documents < 200
     with pytest.raises(UserError, match="line 20001"):
-        build_corpus(source, tokenizer, 32, None, VOCABULARY, BOS)
+        build_corpus(source, tokenizer, 32, vocabulary_size=VOCABULARY, bos_id=BOS)
 
 
 def test_long_documents_tokenise_as_in_one_piece(tmp_path: Path, tokenizer, monkeypatch) -> None:
@@ -201,12 +205,12 @@ def test_long_documents_tokenise_as_in_one_piece(tmp_path: Path, tokenizer, monk
     (tmp_path / "a.txt").write_bytes(text.encode())
     (tmp_path / "b.txt").write_text("the next document")
     source = [DomainSource("a", tmp_path)]
-    whole = build_corpus(source, tokenizer, 16, None, VOCABULARY, BOS)
+    whole = build_corpus(source, tokenizer, 16, vocabulary_size=VOCABULARY, bos_id=BOS)
     monkeypatch.setattr(corpus_text, "PART_CHARACTERS", 500)
     monkeypatch.setattr(corpus_text, "CHUNK_BYTES", 777)
     monkeypatch.setattr(corpus_tokens, "_FIRST_BATCH", 3)
     assert len(list(corpus_text.cut_parts([text]))) > 100
-    parted = build_corpus(source, tokenizer, 16, None, VOCABULARY, BOS, workers=1)
+    parted = build_corpus(source, tokenizer, 16, vocabulary_size=VOCABULARY, bos_id=BOS, workers=1)
     assert np.array_equal(whole.tokens, parted.tokens)
     assert whole.domains == parted.domains
     assert whole.domains[0].documents == 2
@@ -217,9 +221,11 @@ def test_long_documents_tokenise_as_in_one_piece_with_sentencepiece_too(tmp_path
     tokenizer = metaspace_bpe(old_style)
     (tmp_path / "a.txt").write_text("the cat sat on a mat. The 😀 cat\n\n  on the mat " * 100)
     source = [DomainSource("a", tmp_path / "a.txt")]
-    whole = build_corpus(source, tokenizer, 16, None, len(tokenizer), 1)
+    whole = build_corpus(source, tokenizer, 16, vocabulary_size=len(tokenizer), bos_id=1)
     monkeypatch.setattr(corpus_text, "PART_CHARACTERS", 300)
-    assert np.array_equal(build_corpus(source, tokenizer, 16, None, len(tokenizer), 1).tokens, whole.tokens)
+    assert np.array_equal(
+        build_corpus(source, tokenizer, 16, vocabulary_size=len(tokenizer), bos_id=1).tokens, whole.tokens
+    )
 
 
 @pytest.mark.parametrize("between", ["\n", "\t", "\r\n", "  ", "\n\n"])
@@ -270,7 +276,9 @@ def test_tokens_that_reach_over_words_are_not_cut(tmp_path: Path, monkeypatch, l
 def test_hostile_text_is_tokenised_as_it_is(tmp_path: Path, tokenizer) -> None:
     texts = ["[/]\x00\x1b[31m", "", "\r\n", "שלום\u202e", "x" * 1_000_000, "a</s>b"]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-    corpus = build_corpus([DomainSource("a", tmp_path / "a.jsonl")], tokenizer, 8, None, VOCABULARY, None)
+    corpus = build_corpus(
+        [DomainSource("a", tmp_path / "a.jsonl")], tokenizer, 8, vocabulary_size=VOCABULARY, bos_id=None
+    )
     flat = corpus.tokens.ravel().tolist()
     expected = [token for text in texts for token in tokenizer(text, add_special_tokens=False)["input_ids"]]
     assert flat == expected[: len(flat)]
@@ -283,34 +291,36 @@ def test_windows_given_as_tokens(tmp_path: Path) -> None:
     windows = np.arange(40, dtype=np.int64).reshape(8, 5)
     np.save(tmp_path / "a.npy", np.asfortranarray(windows))
     source = [DomainSource("a", tmp_path / "a.npy")]
-    corpus = build_corpus(source, None, 5, None, 40, None)
+    corpus = build_corpus(source, None, 5, vocabulary_size=40, bos_id=None)
     assert np.array_equal(corpus.tokens, windows)
     assert corpus.tokens.dtype == np.int32
     assert corpus.tokens.flags.c_contiguous
-    assert build_corpus(source, None, 5, 14, 40, None).n_windows == 2
+    assert build_corpus(source, None, 5, max_tokens=14, vocabulary_size=40, bos_id=None).n_windows == 2
     np.save(tmp_path / "b.npy", windows.astype(np.int32))
-    again = build_corpus([DomainSource("a", tmp_path / "b.npy")], None, 5, None, 40, None)
+    again = build_corpus([DomainSource("a", tmp_path / "b.npy")], None, 5, vocabulary_size=40, bos_id=None)
     assert again.fingerprint == corpus.fingerprint
     for vocabulary, seq_len, said in [(39, 5, "a=.*token id 39.*vocabulary has 39"), (40, 6, "windows of 5.*6")]:
         with pytest.raises(UserError, match=said):
-            build_corpus(source, None, seq_len, None, vocabulary, None)
+            build_corpus(source, None, seq_len, vocabulary_size=vocabulary, bos_id=None)
     wrong = windows.copy()
     wrong[2:] = -1  # behind what max_tokens asks for, so never looked at
     np.save(tmp_path / "b.npy", wrong)
     source = [DomainSource("a", tmp_path / "b.npy")]
-    assert np.array_equal(build_corpus(source, None, 5, 14, 40, None).tokens, windows[:2])
+    assert np.array_equal(
+        build_corpus(source, None, 5, max_tokens=14, vocabulary_size=40, bos_id=None).tokens, windows[:2]
+    )
     with pytest.raises(UserError, match="negative token id -1"):
-        build_corpus(source, None, 5, 15, 40, None)
+        build_corpus(source, None, 5, max_tokens=15, vocabulary_size=40, bos_id=None)
     np.save(tmp_path / "b.npy", np.full((1, 5), 2**32 + 1))
     with pytest.raises(UserError, match="token id 4294967297"):
-        build_corpus([DomainSource("a", tmp_path / "b.npy")], None, 5, None, 40, None)
+        build_corpus([DomainSource("a", tmp_path / "b.npy")], None, 5, vocabulary_size=40, bos_id=None)
 
 
 def test_fingerprints_tell_corpora_apart(tmp_path: Path) -> None:
     def corpus(windows: np.ndarray, name: str = "a", bos: int | None = None, count_only: bool = False) -> Corpus:
         np.save(tmp_path / "w.npy", windows)
         sources = [DomainSource("first", tmp_path / "w.npy"), DomainSource(name, tmp_path / "w.npy", count_only)]
-        return build_corpus(sources, None, windows.shape[1], None, 100, bos)
+        return build_corpus(sources, None, windows.shape[1], vocabulary_size=100, bos_id=bos)
 
     windows = np.arange(12, dtype=np.int32).reshape(3, 4)
     others = [
@@ -359,7 +369,7 @@ def test_a_link_of_another_kind_is_not_found_in_the_cache(tmp_path: Path, tokeni
 
     def build(*names: str, cache: Path | None = None) -> list[str]:
         sources = [DomainSource(name, tmp_path / name) for name in names]
-        corpus = build_corpus(sources, tokenizer, 16, None, VOCABULARY, BOS, cache_dir=cache)
+        corpus = build_corpus(sources, tokenizer, 16, vocabulary_size=VOCABULARY, bos_id=BOS, cache_dir=cache)
         return [domain.fingerprint for domain in corpus.domains]
 
     once = build("rows.jsonl", "raw.txt", cache=tmp_path / "cache")
@@ -373,7 +383,15 @@ def test_cached_windows_are_found_again_and_only_then(tmp_path: Path, tokenizer,
     (path / "b.txt").write_bytes(b"\xff and more of it" * 9)
 
     def build(seq_len: int = 16, most: int | None = None, bos: int | None = BOS) -> Corpus:
-        return build_corpus([DomainSource("a", path)], tokenizer, seq_len, most, VOCABULARY, bos, cache_dir=cache)
+        return build_corpus(
+            [DomainSource("a", path)],
+            tokenizer,
+            seq_len,
+            max_tokens=most,
+            vocabulary_size=VOCABULARY,
+            bos_id=bos,
+            cache_dir=cache,
+        )
 
     def build_from_cache(**settings: int | None) -> Corpus:
         with monkeypatch.context() as patch:
@@ -414,7 +432,9 @@ def test_cached_windows_are_found_again_and_only_then(tmp_path: Path, tokenizer,
     blocked.write_text("")
     (path / "a.txt").write_text("some text " * 50)
     with pytest.raises(UserError, match="--scratch"):
-        build_corpus([DomainSource("a", path)], tokenizer, 16, None, VOCABULARY, BOS, cache_dir=blocked)
+        build_corpus(
+            [DomainSource("a", path)], tokenizer, 16, vocabulary_size=VOCABULARY, bos_id=BOS, cache_dir=blocked
+        )
 
 
 def test_tokenizers_have_fingerprints(tokenizer) -> None:

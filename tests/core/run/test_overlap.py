@@ -16,7 +16,9 @@ from same_store import contents
 from ffnscope.core import collect as collecting
 from ffnscope.core.activations.forward import Sweep
 from ffnscope.core.corpus.sources import DomainSource
-from ffnscope.core.run.overlap import Behind
+from ffnscope.core.run.overlap import SerialWorker
+from ffnscope.core.run.prepare import Prepared
+from ffnscope.core.statistics import arrays
 from ffnscope.store.errors import UserError
 from ffnscope.store.reader import Store
 
@@ -47,7 +49,7 @@ def whole(model: Path, sources: tuple[DomainSource, ...], tmp_path_factory: pyte
 @pytest.fixture(autouse=True)
 def overlapping(monkeypatch: pytest.MonkeyPatch) -> None:
     """As where the model runs on another processor."""
-    monkeypatch.setattr(collecting, "_overlaps", lambda model, team: True)
+    monkeypatch.setattr(Prepared, "overlaps", True)
 
 
 @pytest.mark.parametrize("offload", [False, True])
@@ -88,17 +90,17 @@ def test_counting_that_fails_ends_the_run_and_it_goes_on(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    project = collecting.project
+    project = arrays.project
 
-    def failing(*arguments: Any) -> Any:
+    def failing(*arguments: Any, **named: Any) -> Any:
         if failing.calls == layer:
             raise UserError("the disk is full")
         failing.calls += 1
-        return project(*arguments)
+        return project(*arguments, **named)
 
     failing.calls = 0
     with monkeypatch.context() as patch, pytest.raises(UserError, match="the disk is full"):
-        patch.setattr(collecting, "project", failing)
+        patch.setattr(arrays, "project", failing)
         run(model, sources, tmp_path / "run.ffn", group_layers=1, **OPTIONS)
     with Store.open(tmp_path / "run.ffn") as store:
         assert store.layers() == tuple(range(layer))
@@ -110,12 +112,12 @@ def test_an_interruption_ends_what_is_counted_behind(
 ) -> None:
     begun, run_group, count = threading.Event(), Sweep.run_group, collecting.count_layer
 
-    def counting(layer: int, bits: Any, tables: Any, least: int, threads: int, advance: Any, neurons: Any) -> Any:
+    def counting(layer: int, *arguments: Any, advance: Any, **named: Any) -> Any:
         begun.set()
         for _ in range(int(PATIENCE * 100)):
             advance(0)
             time.sleep(0.01)
-        return count(layer, bits, tables, least, threads, advance, neurons)
+        return count(layer, *arguments, advance=advance, **named)
 
     def running(self: Sweep, group: Any, advance: Any) -> Any:
         if group.first:
@@ -134,8 +136,8 @@ def test_an_interruption_ends_what_is_counted_behind(
 
 def test_work_is_done_in_order_and_one_piece_at_most_waits() -> None:
     done: list[int] = []
-    with Behind(True) as behind:
+    with SerialWorker(True) as worker:
         for piece in range(5):
-            behind.do(lambda piece=piece: done.append(piece))  # type: ignore[misc]
+            worker.submit(lambda piece=piece: done.append(piece))  # type: ignore[misc]
             assert done in (list(range(piece)), list(range(piece + 1)))
     assert done == list(range(5))

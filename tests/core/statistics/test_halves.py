@@ -75,7 +75,7 @@ def test_halves_are_what_plain_counting_says(seed: int, least: int) -> None:
     tables = CorpusTables(
         T, np.array([0, 31]), 1, ngram_tables(tokens, 0, V), np.packbits(tokens == 0, axis=1, bitorder="little")
     )
-    counts = count_layer(0, Bits(active), tables, least)
+    counts = count_layer(0, Bits(active), tables, min_occurrences=least)
     found = list(zip(counts.split_order.tolist(), counts.split_held.tolist(), strict=True))
     assert found == [expected(active[:, :, neuron], tokens, least) for neuron in range(active.shape[2])]
     assert found[0] == (1, HOLDS)

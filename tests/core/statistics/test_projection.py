@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ffnscope.core.statistics import projection as module
 from ffnscope.core.statistics.projection import project
 
-NOTHING = (np.zeros(0, np.uint32), np.zeros(0, np.int64))
+NOTHING = {"neurons": np.zeros(0, np.uint32), "tokens": np.zeros(0, np.int64)}
 
 
 def quantised(rng: np.random.Generator, shape: tuple[int, int], levels: int) -> np.ndarray:
@@ -37,7 +37,7 @@ def test_lists_are_exact_with_ties_by_lower_token(
     rows, E = quantised(rng, (F, d), levels), quantised(rng, (V, d), levels)
     before, module.BLOCK_CELLS = module.BLOCK_CELLS, cells
     try:
-        found = project(torch.from_numpy(rows), torch.from_numpy(E), top_k, *NOTHING)
+        found = project(torch.from_numpy(rows), torch.from_numpy(E), top_k, **NOTHING)
     finally:
         module.BLOCK_CELLS = before
     for neuron, row in enumerate(ref.projection(E, rows)):
@@ -55,7 +55,7 @@ def test_triggers_of_every_block(cells: int, monkeypatch: pytest.MonkeyPatch) ->
     rows, E = quantised(rng, (9, 4), 8), quantised(rng, (30, 4), 8)
     neurons = np.array([0, 0, 0, 2, 5, 5, 8], np.uint32)
     tokens = np.array([3, 29, 3, 0, 7, 8, 11], np.int64)
-    found = project(torch.from_numpy(rows), torch.from_numpy(E), 5, neurons, tokens)
+    found = project(torch.from_numpy(rows), torch.from_numpy(E), 5, neurons=neurons, tokens=tokens)
     whole = ref.projection(E, rows)
     assert found["detected_projection"].tolist() == [whole[n, t] for n, t in zip(neurons, tokens, strict=True)]
     assert found["detected_rank"].tolist() == [
@@ -72,7 +72,7 @@ def test_products_of_half_weights_are_made_in_float32(dtype: torch.dtype) -> Non
     rng = np.random.default_rng(5)
     rows = torch.from_numpy(rng.normal(size=(6, 32)).astype(np.float32)).to(dtype)
     E = torch.from_numpy(rng.normal(size=(50, 32)).astype(np.float32)).to(dtype)
-    found = project(rows, E, 50, *NOTHING)
+    found = project(rows, E, 50, **NOTHING)
     whole = ref.projection(E.float().numpy(), rows.float().numpy())
     for neuron in range(6):
         listed = dict(zip(found["promoted"][neuron].tolist(), found["promoted_projection"][neuron], strict=True))
@@ -88,5 +88,5 @@ def test_equal_columns_tie_in_models_of_few_neurons(F: int, cells: int, monkeypa
         rows, E = rng.normal(size=(F, d)).astype(np.float32), rng.normal(size=(V, d)).astype(np.float32)
         same = [0, 32, 48, V - 2, V - 1]
         E[same] = 9 * rows[0]
-        found = project(torch.from_numpy(rows), torch.from_numpy(E), 5, *NOTHING)
+        found = project(torch.from_numpy(rows), torch.from_numpy(E), 5, **NOTHING)
         assert found["promoted"][0].tolist() == same and len(set(found["promoted_projection"][0].tolist())) == 1

@@ -1,0 +1,128 @@
+"""From the request to all that a run works with: model, corpus, identity, tables and plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ffnscope.core.activations.budget import Plan, check_memory, count_threads, make_plan
+from ffnscope.core.activations.forward import first_tokens
+from ffnscope.core.activations.malloc import keep_freed_memory
+from ffnscope.core.corpus.windows import Corpus
+from ffnscope.core.model.device import choose_device, choose_dtype
+from ffnscope.core.model.file_stamps import FileStamps
+from ffnscope.core.model.layered import LayeredModel
+from ffnscope.core.model.load import check_structure, load_model
+from ffnscope.core.model.offload import load_offloaded
+from ffnscope.core.model.source import ModelSource, model_files, open_model
+from ffnscope.core.model.tokenizer import load_tokenizer
+from ffnscope.core.processes import Processes
+from ffnscope.core.run.corpus import read_corpus
+from ffnscope.core.run.identity import describe_run
+from ffnscope.core.run.progress import Report
+from ffnscope.core.run.request import CollectRequest, check_request, parse_layers
+from ffnscope.core.statistics.counts import counting_bytes
+from ffnscope.core.statistics.tables import CorpusTables, make_tables
+from ffnscope.store.records import RunInfo
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """What a run works with, made once by ``prepare``; tables and plan when they are first asked for, because a run
+    that is complete already needs neither."""
+
+    request: CollectRequest
+    processes: Processes
+    source: ModelSource
+    tokenizer: Any  # None where the model has none
+    corpus: Corpus
+    model: LayeredModel
+    weights: FileStamps
+    run: RunInfo
+
+    @cached_property
+    def tables(self) -> CorpusTables:
+        """What counting needs of the corpus."""
+        return make_tables(self.corpus)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """Layers per group. Raises UserError where the scratch folder has no room for one layer."""
+        request, model = self.request, self.model
+        return make_plan(
+            self.run.layers,
+            len(self.corpus.tokens),
+            self.corpus.seq_len,
+            neurons=model.neurons,
+            width=model.width,
+            itemsize=next(model.base.parameters()).element_size(),
+            folder=self.folder,
+            scratch_gb=request.scratch_gb,
+            group_layers=request.group_layers,
+            most_layers=model.most_layers(),
+            groups_at_once=2 if self.overlaps else 1,
+        )
+
+    @property
+    def folder(self) -> Path:
+        """The folder of this run's scratch files."""
+        return self.request.scratch_folder / f"run-{self.run.run_id[:16]}"
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether a group is counted while the next one runs: where these are different processors that several threads
+        may use (not MPS), and in a single process, so that the processes exchange messages in one order."""
+        return self.model.device.type == "cuda" and self.processes.size == 1
+
+    @property
+    def threads(self) -> int:
+        """Threads that count in this process."""
+        return count_threads(self.processes.local_size)
+
+    @property
+    def counting_bytes(self) -> int:
+        """Memory that counting takes in all of the run's processes on this host, beside the model."""
+        return counting_bytes(self.tables, self.model.neurons, self.threads) * self.processes.local_size
+
+    def check_memory(self) -> None:
+        """Raise UserError where counting needs more memory than is available."""
+        check_memory(self.counting_bytes)
+
+    def check_fits(self) -> None:
+        """Raise UserError where the run does not fit the disk or the memory, or the model cannot be run by layers."""
+        _ = self.plan
+        self.check_memory()
+        self.model.prepare(first_tokens(self.corpus.tokens, self.model.device))
+
+
+def prepare(request: CollectRequest, processes: Processes, report: Report) -> Prepared:
+    """Check the request, open and load the model, read the corpus and identify the run.
+
+    Raises UserError for whatever is wrong with any of them, on every process.
+    """
+    # All 32 bits of float32: TORCH_ALLOW_TF32_CUBLAS_OVERRIDE would cut the mantissas of products to 10 bits.
+    torch.set_float32_matmul_precision("highest")
+    processes.on_main(lambda: check_request(request))
+    device = processes.on_all(lambda: choose_device(request.device, processes.local_rank))
+    source, tokenizer = processes.on_all(lambda: _open_source(request))
+    weights = processes.on_all(lambda: FileStamps.now(model_files(source)))
+    # The main process reads and tokenises; the others find the windows in the cache.
+    corpus = processes.main_process_first(lambda: read_corpus(request, source, tokenizer, report))
+    load = load_offloaded if request.offload else load_model
+    model = processes.on_all(lambda: load(source, device, choose_dtype(request.dtype, source, device)))
+    if device.type == "cpu":
+        keep_freed_memory()
+    run = describe_run(request, source, model, corpus)
+    return Prepared(request, processes, source, tokenizer, corpus, model, weights, run)
+
+
+def _open_source(request: CollectRequest) -> tuple[ModelSource, Any]:
+    source = open_model(request.model, request.trust_remote_code)
+    # What the configuration shows is checked before a large corpus is read and the weights are loaded.
+    check_structure(source)
+    parse_layers(request.layers, int(source.text_config.num_hidden_layers))
+    return source, load_tokenizer(source)
