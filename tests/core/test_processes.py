@@ -8,12 +8,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_models
 import torch
-from several_processes import collect, folder  # noqa: F401
+from several_processes import collect
 
 from ffnscope.core.activations.recorder import Recorder
 from ffnscope.core.processes import Processes
 from ffnscope.store.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny model and the windows of two domains."""
+    folder = tmp_path_factory.mktemp("processes")
+    tiny_models.tiny("opt", folder).rename(folder / "model")
+    rng = np.random.default_rng(5)
+    for name, windows in (("a", 13), ("b", 4)):
+        np.save(folder / f"{name}.npy", tiny_models.random_windows(rng, windows, 24, 64, bos_id=2))
+    return folder
 
 
 def exported(folder: Path, store: str) -> bytes:

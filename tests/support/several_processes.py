@@ -7,10 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
-import pytest
-import tiny_models
-
 
 def collect(folder: Path, store: str, processes: int, *more: str) -> subprocess.CompletedProcess[str]:
     """Run `ffnscope collect` on the windows in ``folder`` in one process, or under torchrun in several."""
@@ -27,13 +23,3 @@ def collect(folder: Path, store: str, processes: int, *more: str) -> subprocess.
         text=True,
         timeout=180,
     )
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("processes")
-    tiny_models.tiny("opt", folder).rename(folder / "model")
-    rng = np.random.default_rng(5)
-    for name, windows in (("a", 13), ("b", 4)):
-        np.save(folder / f"{name}.npy", tiny_models.random_windows(rng, windows, 24, 64, bos_id=2))
-    return folder
