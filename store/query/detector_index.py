@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
 
-from ffnscope.store.escaping import unescape
+from ffnscope.store.escaping import quoted
 from ffnscope.store.query.pattern import Pattern, matching_ngrams
 from ffnscope.store.reader import Store
 from ffnscope.store.records import Ngram
@@ -31,9 +30,8 @@ class Hit:
 
 def parse_search(text: str) -> Pattern:
     """What a searched text means: part of a token, case ignored; in double quotes, the whole token exactly."""
-    if len(text) >= 2 and text[0] == text[-1] == '"' and re.fullmatch(r'"(?:[^"\\]|\\.)*"', text, re.DOTALL):
-        return Pattern(unescape(text[1:-1]), exact=True)
-    return Pattern(text)
+    exact = quoted(text)
+    return Pattern(text) if exact is None else Pattern(exact, exact=True)
 
 
 @dataclass(frozen=True)

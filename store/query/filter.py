@@ -11,7 +11,7 @@ import numpy as np
 
 from ffnscope.store.definitions import KINDS, POSITION_STRENGTHS, POSITION_TYPES
 from ffnscope.store.errors import UserError
-from ffnscope.store.escaping import unescape
+from ffnscope.store.escaping import quoted_parts
 from ffnscope.store.query import columns
 from ffnscope.store.query.filter_terms import Between, Compare, Detects, Lists, Not, OneOf, Own, Position, Scope, Term
 from ffnscope.store.query.pattern import Pattern
@@ -215,12 +215,8 @@ def _value(word: Word, start: int, end: int) -> str:
     for run in re.finditer("\0+|[^\0]+", word.plain[start:end]):
         piece = word.text[at : at + len(run[0])]
         at += len(piece)
-        pieces.append(_unquoted(piece) if run[0][0] == "\0" else piece)
+        pieces.append(quoted_parts(piece) if run[0][0] == "\0" else piece)
     return "".join(pieces)
-
-
-def _unquoted(piece: str) -> str:
-    return "".join(unescape(part) for part in re.findall(r'"((?:[^"\\]|\\.)*)"', piece, re.DOTALL))
 
 
 def _number(text: str, column: str, sign: str, whole: Word) -> float | int:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from ffnscope.store.escaping import escape_controls
 from ffnscope.tui.commands.shared import StorePath, open_store, prepare_stdout, safe
-
-# All that acts on a terminal, but the end of a line.
-_CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 
 
 def export(
@@ -70,4 +67,4 @@ class _Harmless:
 
     def write(self, text: str) -> int:
         """Write without controls."""
-        return self._out.write(_CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
+        return self._out.write(escape_controls(text, keep="\n"))

@@ -14,14 +14,8 @@ from functools import lru_cache
 
 from rich.cells import cell_len
 
+from ffnscope.store.escaping import escape_character
 from ffnscope.tui.drawing.glyphs import UNICODE, Glyphs
-
-
-def escape(char: str) -> str:
-    r"""The Python-style escape of one character: `\x1b`, `\u202e`, `\U0001f1e6`."""
-    code = ord(char)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
-
 
 # Printable by category, yet drawn as nothing (fillers, blank braille), changing the width of their neighbour
 # (variation selectors, the keycap), or joined by some terminals and not by others (flags, skin tones).
@@ -92,7 +86,7 @@ def spans(text: str, glyphs: Glyphs = UNICODE, spaces: bool = True) -> list[tupl
         elif char == "\t":
             stand_in(glyphs.tab)
         elif glyphs.ascii:
-            stand_in(escape(char))
+            stand_in(escape_character(char))
         elif char < " " or char == "\x7f":
             stand_in("\u2421" if char == "\x7f" else chr(0x2400 + ord(char)))
         elif (kept := _keeps(char)) == 1:
@@ -102,7 +96,7 @@ def spans(text: str, glyphs: Glyphs = UNICODE, spaces: bool = True) -> list[tupl
             plain.append(char if based else _DOTTED_CIRCLE + char)
             based, marks = True, marks + 1
         else:
-            stand_in(escape(char))
+            stand_in(escape_character(char))
     if plain:
         out.append(("".join(plain), False))
     return out

@@ -7,7 +7,6 @@ between the two; where whole lines moved up or down, the terminal is told to mov
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from functools import lru_cache
 
@@ -19,11 +18,11 @@ from rich.style import Style
 from textual._compositor import ChopsUpdate, CompositorUpdate, LayoutUpdate
 from textual.strip import SGR_STYLES, Strip
 
+from ffnscope.store.escaping import CONTROL
 from ffnscope.tui.terminal.scroll_diff import Cell, Look, find_shift
 
 # Equal cells further apart than this are never sent again; nearer ones where that is shorter than a move.
 GAP = 8
-_CONTROL = re.compile("[\\x00-\\x1f\\x7f-\\x9f]")
 SHIFT_FROM = 200  # characters from which it is worth looking whether rows only moved up or down
 # What shows on a space: underline, reverse, strike-through, double underline, frames.
 _ON_SPACE = frozenset({"4", "7", "9", "21", "51", "52", "53"})
@@ -182,7 +181,7 @@ def _cells(strip: Strip, system: ColorSystem) -> list[Cell]:
         look = PLAIN if style is None else _look(style, system)
         bare = _on_space(look)
         # The last hand before the terminal: whatever a screen forgot to make visible acts on nothing.
-        text = _CONTROL.sub("?", text)
+        text = CONTROL.sub("?", text)
         if text.isascii():
             cells += [(char, bare if char == " " else look) for char in text]
             continue

@@ -15,7 +15,6 @@ from hypothesis.extra import numpy as arrays
 from synthetic import make_store
 
 from ffnscope.store.errors import UserError
-from ffnscope.store.escaping import json_text
 from ffnscope.store.export import write as export
 from ffnscope.store.export.float_text import float_texts
 from ffnscope.store.query.filter import parse_filter
@@ -266,10 +265,3 @@ def test_floats_read_back_and_are_shortest(bits):
 @settings(max_examples=100)
 def test_ordinary_floats_print_as_numpy_prints_them(values):
     assert float_texts(values) == [str(value) for value in values] or any(0 < abs(v) < 1e-3 for v in values)
-
-
-@given(st.text(alphabet=st.characters(), max_size=30))
-@settings(max_examples=200)
-def test_texts_read_back_and_hold_nothing_unprintable(text):
-    written = json_text(text)
-    assert json.loads(written) == text and written.isprintable()

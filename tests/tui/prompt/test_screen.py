@@ -14,8 +14,6 @@ import pytest
 import reference_forward as fwd
 import tiny_models as tm
 from exact import run
-from hypothesis import given
-from hypothesis import strategies as st
 from prompt_store import collect
 from synthetic import make_store
 from textual.events import Paste
@@ -24,7 +22,6 @@ from textual.widgets import Input
 from ffnscope.core.corpus.sources import DomainSource
 from ffnscope.core.prompt import PromptModel
 from ffnscope.store.errors import UserError
-from ffnscope.store.escaping import escape, unescape
 from ffnscope.store.reader import Store
 from ffnscope.tui.app import FfnscopeApp
 from ffnscope.tui.drawing.glyphs import ASCII, UNICODE
@@ -195,15 +192,6 @@ def test_hostile_tokens_are_drawn_as_one_visible_line(hostile, glyphs):
             assert all(each.width <= 60 for each in lines)
             for each in [*lines, view.count_line(at, firings)]:
                 assert each.text == visible(each.text, glyphs, spaces=False)
-
-
-def test_escapes_in_the_line():
-    assert unescape(r"a\nb\tc\\n\d") == "a\nb\tc\\n\\d"
-
-
-@given(st.text(st.characters(exclude_characters="\\")))
-def test_what_is_not_printable_is_kept_as_escapes(text):
-    assert escape(text).isprintable() and unescape(escape(text)) == text
 
 
 def test_two_texts_at_once_get_numbers_of_their_own(rules):
