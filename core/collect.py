@@ -24,6 +24,7 @@ from ffnscope.core.run.store import open_store
 from ffnscope.core.statistics.arrays import ActivationValues, check_finite, layer_arrays
 from ffnscope.core.statistics.counts import LayerCounts, count_layer
 from ffnscope.store.errors import UserError
+from ffnscope.store.format.schema import EXPLAINED
 from ffnscope.store.records import Progress
 from ffnscope.store.writer import StoreWriter
 
@@ -115,7 +116,8 @@ class _Run:
             prepared, tables = self.prepared, self.prepared.tables
             vocabulary = build_vocabulary(prepared.tokenizer, self.run.model.vocabulary)
             windows = prepared.corpus.tokens[: tables.counted_windows]
-            self.writer.begin(self.run, vocabulary.texts, vocabulary.whole, windows, tables.ngrams[0].totals)
+            totals = tables.ngrams[0].totals
+            self.writer.begin(self.run, vocabulary.texts, vocabulary.whole, windows, totals, groups=(EXPLAINED,))
 
     def _check_weights(self, hidden: Path) -> None:
         """Raise UserError where the model's files have changed, and delete the ``hidden`` states made from them."""

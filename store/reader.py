@@ -35,6 +35,7 @@ class Store:
         self.path = path
         self._environment = environment
         self._databases: dict[str, Any] = {}
+        self.format_version, self.groups = self._read_format()
         self.run = self._read_run()
         self.vocabulary = Vocabulary(self._read_vocabulary_chunk, self.run.model.vocabulary)
 
@@ -72,18 +73,30 @@ class Store:
 
     # What was run, and how far it is
 
+    def _read_format(self) -> tuple[int, frozenset[str]]:
+        """The version of the format, and the groups of optional arrays that every layer has."""
+        about = self._json("format")
+        if about is None:
+            raise UserError(f"{self.path}: not an ffnscope store (an LMDB folder of something else)")
+        if not isinstance(about, dict) or not isinstance(about.get("version"), int):
+            raise self._damaged("its format entry")
+        if about["version"] > schema.FORMAT_VERSION:
+            raise UserError(
+                f"{self.path}: format {about['version']} is newer than this ffnscope reads "
+                f"({schema.FORMAT_VERSION}); install a newer ffnscope"
+            )
+        groups = about.get("arrays", [])
+        if not isinstance(groups, list) or not all(isinstance(group, str) for group in groups):
+            raise self._damaged("its format entry")
+        return about["version"], frozenset(groups)
+
+    def has(self, name: str) -> bool:
+        """Whether the layers of this store have an array of schema.LAYER_ARRAYS: all have the arrays of format 1."""
+        group = schema.LAYER_ARRAYS[name].group
+        return not group or group in self.groups
+
     def _read_run(self) -> RunInfo:
         try:
-            about = self._json("format")
-            if about is None:
-                raise UserError(f"{self.path}: not an ffnscope store (an LMDB folder of something else)")
-            if not isinstance(about, dict) or not isinstance(about.get("version"), int):
-                raise self._damaged("its format entry")
-            if about["version"] > schema.FORMAT_VERSION:
-                raise UserError(
-                    f"{self.path}: format {about['version']} is newer than this ffnscope reads "
-                    f"({schema.FORMAT_VERSION}); install a newer ffnscope"
-                )
             run = RunInfo.from_json(self._json("run"))
             check_run(run)
             self._check_sizes(run)
@@ -142,7 +155,8 @@ class Store:
 
     def column(self, layer: int, name: str) -> np.ndarray:
         """One array of a layer, read-only, as schema.LAYER_ARRAYS describes it; or ``frequency`` [F] float32
-        or ``domain_frequencies`` [F, D] float32, which are derived."""
+        or ``domain_frequencies`` [F, D] float32, which are derived. An optional array that the store lacks (``has``)
+        reads as schema.absent."""
         if name == "frequency":
             return (self.column(layer, "activations") / self.run.corpus.positions).astype(np.float32)
         if name == "domain_frequencies":
@@ -150,6 +164,8 @@ class Store:
             return (self.column(layer, "domain_activations") / np.maximum(sizes, 1)).astype(np.float32)
         if name not in schema.LAYER_ARRAYS:
             raise UserError(f"no array {name!r} in a store; there are {', '.join(schema.LAYER_ARRAYS)}")
+        if not self.has(name):
+            return schema.absent(name, self.neurons(layer))
         try:
             array = self._value("columns", self._key(layer) + name.encode(), neuron_record.copied)
             if array is not None:
@@ -283,6 +299,7 @@ class Store:
                 ),
                 drawn=neuron_record.contexts(row("random_window"), row("random_position"), None),
                 curve=self._curve(transaction, layer, neuron),
+                **(neuron_record.explained(row) if schema.EXPLAINED in self.groups else {}),
             )
         except (DamagedValueError, lmdb.Error, IndexError, TypeError, ValueError) as error:
             raise self._damaged(f"L{layer}N{neuron}: {error}") from error

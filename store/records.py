@@ -227,6 +227,14 @@ class Neuron:
     strongest: tuple[Context, ...]
     drawn: tuple[Context, ...]
     curve: np.ndarray  # [D, T] int64: activated windows at each position, a row a counted domain
+    # None where the neuron has no such value, and all of them in a store that was collected without.
+    token_explained: float | None = None
+    bigram_explained: float | None = None
+    trigram_explained: float | None = None
+    position_explained: float | None = None
+    token_f1: float | None = None  # of the token set on the odd windows
+    token_set_size: int | None = None
+    token_set: tuple[int, ...] = ()  # most activations first, at most TOP_NGRAMS
 
     @property
     def suppresses_triggers(self) -> bool | None:

@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from ffnscope.store.errors import DamagedStoreError, UserError
 from ffnscope.store.format import schema
-from ffnscope.store.format.encoding import DamagedValueError, encode_array, encode_json
+from ffnscope.store.format.encoding import DamagedValueError, decode_json, encode_array, encode_json
 from ffnscope.store.format.environment import (
     DATABASES,
     LOCK_NAME,
@@ -98,9 +98,11 @@ class StoreWriter:
         whole: np.ndarray,
         windows: np.ndarray,
         unigram_totals: np.ndarray,
+        groups: Collection[str] = (),
     ) -> None:
         """Write what a reader needs before the first layer: run, vocabulary, windows [S, T] of the counted
-        domains, N(t) [V]. The run entry comes last: without it the folder is no store yet."""
+        domains, N(t) [V], and which ``groups`` of optional arrays (schema.GROUPS) its layers have. The run entry
+        comes last: without it the folder is no store yet."""
         self._commit(_vocabulary_items(texts, whole))
         dtype = np.uint16 if run.model.vocabulary <= 1 << 16 else np.uint32
         for start in range(0, len(windows), WINDOW_BATCH):
@@ -110,17 +112,38 @@ class StoreWriter:
             [
                 ("meta", b"unigram_totals", encode_array(unigram_totals.astype(np.uint32))),
                 ("meta", b"run", encode_json(run.to_json())),
-                ("meta", b"format", encode_json({"version": schema.FORMAT_VERSION, "ffnscope": run.version})),
+                (
+                    "meta",
+                    b"format",
+                    encode_json(
+                        {"version": schema.FORMAT_VERSION, "ffnscope": run.version, "arrays": sorted(groups)},
+                    ),
+                ),
             ]
         )
+
+    @property
+    def groups(self) -> frozenset[str]:
+        """The groups of optional arrays that the store's layers have: a store is finished in the format that it was
+        begun in. Raises UserError where its format entry is damaged."""
+        with self._environment.begin() as transaction:
+            value = transaction.get(b"format", db=self._databases["meta"])
+        try:
+            return frozenset(decode_json(value).get("arrays", []) if value is not None else ())
+        except (DamagedValueError, AttributeError, TypeError) as error:
+            raise UserError(f"{self.path}: damaged (its format entry); collect it anew with --overwrite") from error
 
     def write_layer(
         self, layer: int, arrays: dict[str, np.ndarray], curves: Iterable[tuple[int, np.ndarray]], info: dict[str, Any]
     ) -> None:
         """Commit one layer: its arrays, the position curves ([D, T] unsigned) of its alive neurons in ascending
-        order, and what is known of its making. Raises ValueError where they are not a layer of the format."""
+        order, and what is known of its making. Arrays of groups that the store was begun without are left out.
+        Raises ValueError where they are not a layer of the format."""
         neurons, domains = arrays["domain_activations"].shape
-        schema.check_layer_arrays(arrays, neurons, domains, arrays["promoted"].shape[1])
+        groups = self.groups
+        known = set(schema.array_names(groups)) | set(arrays).difference(schema.LAYER_ARRAYS)
+        arrays = {name: array for name, array in arrays.items() if name in known}
+        schema.check_layer_arrays(arrays, neurons, domains, arrays["promoted"].shape[1], groups)
         items = [("columns", LAYER_KEY.pack(layer) + name.encode(), encode_array(a)) for name, a in arrays.items()]
         items += [("curves", NEURON_KEY.pack(layer, n), encode_array(curve, compress=True)) for n, curve in curves]
         items.append(("meta", f"layer:{layer:05d}".encode(), encode_json({"finished": time.time(), **info})))

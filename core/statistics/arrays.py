@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ffnscope.core.statistics.counts import LayerCounts, concatenate
+from ffnscope.core.statistics.explained import MODELS, explained, layer_sums
 from ffnscope.core.statistics.positional import classify, is_positional, mi_bias, mutual_information
 from ffnscope.core.statistics.projection import project
 from ffnscope.core.statistics.similarity import similar_rows
@@ -65,6 +66,7 @@ def layer_arrays(
         | _ngram_arrays(counts, tables)
         | _detected_arrays(counts, tables)
         | _positional_arrays(counts, tables)
+        | _explained_arrays(counts)
     )
     arrays["kind"] = _kinds(arrays)
     enter(f"projecting layer {layer}")
@@ -179,6 +181,17 @@ def _positional_arrays(counts: LayerCounts, tables: CorpusTables) -> Arrays:
         "position_bias": bias.astype(np.float32),
         "position_type": types,
         "position_strength": strengths,
+    }
+
+
+def _explained_arrays(counts: LayerCounts) -> Arrays:
+    """How much the token, the tokens before and the position explain; the token set."""
+    shares = explained(counts.code_lengths)
+    return {f"{name}_explained": shares[:, index].astype(np.float32) for index, name in enumerate(MODELS)} | {
+        "explained_sums": layer_sums(counts.code_lengths),
+        "token_set": _absent(counts.token_set),
+        "token_set_size": counts.token_set_size.astype(np.uint32),
+        "token_f1": counts.token_f1.astype(np.float32),
     }
 
 

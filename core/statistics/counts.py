@@ -13,6 +13,8 @@ import numpy as np
 
 from ffnscope.core.statistics import kernels
 from ffnscope.core.statistics.bits import words
+from ffnscope.core.statistics.explained import SUMS, make_space, space_bytes
+from ffnscope.core.statistics.explained_kernel import Explained, explain_block
 from ffnscope.core.statistics.tables import CorpusTables
 from ffnscope.store.format.schema import CONTEXTS, TOP_NGRAMS
 
@@ -37,7 +39,9 @@ class LayerCounts:
     Integers throughout: activations, bos_activations, order, split_order and split_held [F], domain_activations [F, D],
     curves [F, Dc, T], ngram_activations, ngrams_distinct and coverage [F, 3], drawn [F, CONTEXTS] (window * T +
     position, -1 where fewer), top[n], top_count[n], top_total[n] [F, G] by n-gram id (-1 where fewer),
+    token_set [F, G] of token ids (-1 where fewer), token_set_size [F],
     detected[f] = (ids, counts) of a detector's n-grams, ordered by count, then id.
+    float64: code_lengths [F, 5], D of p0, token, bigram, trigram, position, and token_f1 [F]; NaN for none.
     """
 
     activations: np.ndarray
@@ -54,6 +58,10 @@ class LayerCounts:
     top: np.ndarray
     top_count: np.ndarray
     top_total: np.ndarray
+    code_lengths: np.ndarray
+    token_set: np.ndarray
+    token_set_size: np.ndarray
+    token_f1: np.ndarray
     detected: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
     @classmethod
@@ -92,6 +100,10 @@ class LayerCounts:
             top=np.full(grams, -1, np.int64),
             top_count=np.zeros(grams, np.int64),
             top_total=np.zeros(grams, np.int64),
+            code_lengths=np.full((neurons, SUMS), np.nan),
+            token_set=np.full((neurons, TOP_NGRAMS), -1, np.int64),
+            token_set_size=np.zeros(neurons, np.int64),
+            token_f1=np.full(neurons, np.nan),
         )
 
 
@@ -109,6 +121,7 @@ class _Workspace(threading.local):
             kept=np.empty(slots, np.int32),
             histogram=np.zeros(places + 2, np.int32),
         )
+        self.explained = make_space(tables.tree)
 
 
 def _slots(tables: CorpusTables) -> int:
@@ -119,7 +132,7 @@ def _slots(tables: CorpusTables) -> int:
 def counting_bytes(tables: CorpusTables, neurons: int, threads: int) -> int:
     """Memory that counting a layer of ``neurons`` takes at most, beside ``tables``: threads' arrays, bits, counts."""
     places = tables.counted_windows * tables.seq_len
-    each = 4 * (3 * places + 3 * _slots(tables))
+    each = 4 * (3 * places + 3 * _slots(tables)) + space_bytes(tables.tree)
     curve = tables.counted * tables.seq_len * (1 if tables.counted_windows < 1 << 8 else 2)
     return threads * each + 2 * BLOCK_BYTES + neurons * (curve + 3 * 3 * TOP_NGRAMS * 8)
 
@@ -141,7 +154,7 @@ def count_layer(
     """
     neurons = range(bits.neurons) if neurons is None else neurons
     counts = LayerCounts.empty(len(neurons), tables)
-    bos, orders = words(tables.bos), tables.orders
+    bos, orders, tree = words(tables.bos), tables.orders, tables.tree
     workspace = _Workspace(tables)
     size = max(1, BLOCK_BYTES // max(tables.bos.size, 1))
     blocks = [range(first, min(first + size, neurons.stop)) for first in range(neurons.start, neurons.stop, size)]
@@ -159,6 +172,15 @@ def count_layer(
             min_occurrences,
             workspace.arrays,
             kernels.Counted(*(getattr(counts, name)[rows] for name in kernels.Counted._fields)),
+        )
+        explain_block(
+            block[part.start - first : part.stop - first],
+            bos,
+            tables.seq_len,
+            tables.counted_windows,
+            tree,
+            workspace.explained,
+            Explained(*(getattr(counts, name)[rows] for name in Explained._fields)),
         )
         return found + rows.start, ids, number
 

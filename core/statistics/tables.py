@@ -9,6 +9,8 @@ import numpy as np
 
 from ffnscope.core.corpus.windows import Corpus
 from ffnscope.core.statistics import kernels
+from ffnscope.core.statistics.explained import make_tree
+from ffnscope.core.statistics.explained_kernel import Tree
 from ffnscope.core.statistics.ngrams import NgramTable, halve, ngram_tables
 from ffnscope.store.errors import UserError
 
@@ -40,6 +42,12 @@ class CorpusTables:
                 self.ngrams, (table.slots() for table in self.ngrams), halves.even, halves.odd, strict=True
             )
         )
+
+    @cached_property
+    def tree(self) -> Tree:
+        """The n-grams by which odd windows are predicted from even ones."""
+        orders = self.orders
+        return make_tree(self.ngrams, tuple(each.even for each in orders), tuple(each.odd for each in orders))
 
     @property
     def counted_windows(self) -> int:

@@ -12,7 +12,7 @@ from ffnscope.store.format.schema import ABSENT
 from ffnscope.store.query import columns
 from ffnscope.store.reader import Store
 
-LISTS = ("detected_tokens", "top_unigrams", "top_bigrams", "top_trigrams", "promoted", "suppressed")
+LISTS = ("detected_tokens", "top_unigrams", "top_bigrams", "top_trigrams", "promoted", "suppressed", "token_set")
 
 
 class Tokens:
@@ -44,6 +44,8 @@ def layer_cells(store: Store, layer: int, neurons: np.ndarray, column: str, toke
         return _projections(store, layer, neurons, column, tokens)
     if column.startswith("top_"):
         return _top(store, layer, neurons, column, tokens)
+    if column == "token_set":
+        return _token_set(store, layer, neurons, tokens)
     if column == "detected_tokens":
         return _detected(store, layer, neurons, tokens)
     if column == "suppresses_triggers":
@@ -86,6 +88,14 @@ def _top(store: Store, layer: int, neurons: np.ndarray, column: str, tokens: Tok
         for text, count, share in zip(_ngrams(listed, tokens), counts[there].tolist(), shares, strict=True)
     ]
     return _rows(items, there.sum(axis=1).tolist())
+
+
+def _token_set(store: Store, layer: int, neurons: np.ndarray, tokens: Tokens) -> list[str]:
+    if not store.has("token_set"):
+        return ["null"] * len(neurons)
+    listed = store.column(layer, "token_set")[neurons]
+    there = listed != ABSENT
+    return _rows(tokens(listed[there].tolist()), there.sum(axis=1).tolist())
 
 
 def _detected(store: Store, layer: int, neurons: np.ndarray, tokens: Tokens) -> list[str]:

@@ -40,14 +40,23 @@ COLUMNS = (
     "promoted",
     "suppressed",
 )
+EXPLAINED = (
+    "token_explained",
+    "bigram_explained",
+    "trigram_explained",
+    "position_explained",
+    "token_f1",
+    "token_set_size",
+    "token_set",
+)
 FORMATS = ("csv", "jsonl")
 _ROWS = 1024  # formatted at a time where they lie in one layer
 _MIXED_ROWS = (1 << 15, 1 << 20)  # with and without lists, where they jump between layers
 
 
 def default_columns(store: Store) -> tuple[str, ...]:
-    """COLUMNS and a frequency for every domain."""
-    return (*COLUMNS, *(registry.DOMAIN_PREFIX + name for name in registry.domain_names(store)))
+    """COLUMNS, a frequency for every domain, EXPLAINED."""
+    return (*COLUMNS, *(registry.DOMAIN_PREFIX + name for name in registry.domain_names(store)), *EXPLAINED)
 
 
 def resolve_columns(store: Store, names: Sequence[str] | None) -> tuple[str, ...]:
@@ -127,7 +136,7 @@ def write_file(
 def _csv(name: str, cells: list[str]) -> list[str]:
     """JSON texts as CSV cells: nothing for null, words without their quotes."""
     if name in LISTS:
-        return cells
+        return ["" if cell == "null" else cell for cell in cells]
     return ["" if cell == "null" else cell.strip('"') for cell in cells]
 
 

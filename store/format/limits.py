@@ -60,6 +60,8 @@ def check_column(name: str, array: np.ndarray, run: RunInfo, owners: tuple[int, 
         known = array < run.model.vocabulary
         if not (known | (array == ABSENT)).all() or not known[:, :1].all():
             raise DamagedValueError("names tokens that are none")
+    if name == "token_set" and not ((array < run.model.vocabulary) | (array == ABSENT)).all():
+        raise DamagedValueError("names tokens that are none")
     if name == "detected_neuron" and len(array) and (array[-1] >= sizes["F"] or (array[1:] < array[:-1]).any()):
         raise DamagedValueError("names neurons that are none, or out of order")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,17 @@ def contexts(windows: np.ndarray, positions: np.ndarray, values: np.ndarray | No
         Context(int(w), int(p), float(v))
         for w, p, v in zip(windows[kept], positions[kept], strengths[kept], strict=True)
     )
+
+
+def explained(row: Any) -> dict[str, Any]:
+    """The fields of a record that say how much the token explains; ``row(name)`` gives the neuron's row of an array."""
+    names = ("token_explained", "bigram_explained", "trigram_explained", "position_explained", "token_f1")
+    numbers = {name: float(row(name)) for name in names}
+    tokens = row("token_set")
+    return {name: None if math.isnan(number) else number for name, number in numbers.items()} | {
+        "token_set_size": int(row("token_set_size")),
+        "token_set": tuple(tokens[tokens != schema.ABSENT].tolist()),
+    }
 
 
 def detected(raw: Any, neuron: int, order: int) -> tuple[DetectedNgram, ...]:

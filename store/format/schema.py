@@ -1,26 +1,33 @@
-"""What a layer of the store consists of: the name, type and shape of each of its arrays."""
+"""What a layer of the store consists of: the name, type and shape of each of its arrays.
+
+Arrays of a group are there where the store's format entry lists the group: a column that not every run has, or that came
+with a later format, is one line here. What a store lacks reads as empty (``absent``).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 ABSENT = 0xFFFFFFFF  # a token, window or position that is not there
 TOP_NGRAMS = 20
 CONTEXTS = 8
 SIMILAR = 5
+EXPLAINED = "explained"  # the group of how much the token explains
 
 
 @dataclass(frozen=True)
 class ArraySpec:
     """One array of a layer. Shape letters: F neurons, D domains, K projection list length, M detected n-grams,
-    G = TOP_NGRAMS, C = CONTEXTS, R = SIMILAR; digits stand for themselves."""
+    G = TOP_NGRAMS, C = CONTEXTS, R = SIMILAR; digits stand for themselves. ``group``: that of an optional array."""
 
     dtype: str
     shape: str
     meaning: str
+    group: str = ""
 
 
 LAYER_ARRAYS: dict[str, ArraySpec] = {
@@ -73,17 +80,45 @@ LAYER_ARRAYS: dict[str, ArraySpec] = {
     "detected_total": ArraySpec("<u4", "M", "occurrences of it in the data"),
     "detected_projection": ArraySpec("<f4", "M", "projection of its last token"),
     "detected_rank": ArraySpec("<u4", "M", "tokens that are suppressed more than its last token"),
+    "token_explained": ArraySpec("<f4", "F", "1 - D(p) / D(p0) of the token; NaN for none", EXPLAINED),
+    "bigram_explained": ArraySpec("<f4", "F", "the same of the bigram", EXPLAINED),
+    "trigram_explained": ArraySpec("<f4", "F", "the same of the trigram", EXPLAINED),
+    "position_explained": ArraySpec("<f4", "F", "the same of the position", EXPLAINED),
+    "explained_sums": ArraySpec("<f8", "5", "sums over its neurons of D(p0) and the four D(p), nats", EXPLAINED),
+    "token_set": ArraySpec("<u4", "FG", "tokens of the token set, most activations first; ABSENT behind", EXPLAINED),
+    "token_set_size": ArraySpec("<u4", "F", "tokens of the whole token set, 0 for none", EXPLAINED),
+    "token_f1": ArraySpec("<f4", "F", "f1 of the token set on odd windows; NaN for none", EXPLAINED),
 }
+GROUPS = tuple(dict.fromkeys(spec.group for spec in LAYER_ARRAYS.values() if spec.group))
 
 
-def check_layer_arrays(arrays: dict[str, np.ndarray], neurons: int, domains: int, top_k: int) -> None:
-    """Raise ValueError where ``arrays`` is not exactly a layer's set of arrays, types and shapes."""
-    if set(arrays) != set(LAYER_ARRAYS):
-        raise ValueError(f"a layer's arrays differ from the format: {sorted(set(arrays) ^ set(LAYER_ARRAYS))}")
+def array_names(groups: Collection[str]) -> tuple[str, ...]:
+    """The arrays of each layer of a store with these groups of optional ones."""
+    return tuple(name for name, spec in LAYER_ARRAYS.items() if not spec.group or spec.group in groups)
+
+
+def absent(name: str, neurons: int) -> np.ndarray:
+    """What an optional array reads as where a store lacks it: NaN, ABSENT, or 0 where a byte is a code."""
+    spec = LAYER_ARRAYS[name]
+    sizes = {"F": neurons, "G": TOP_NGRAMS}
+    shape = tuple(sizes[letter] if letter in sizes else int(letter) for letter in spec.shape)
+    dtype = np.dtype(spec.dtype)
+    return np.full(shape, np.nan if dtype.kind == "f" else 0 if dtype.itemsize == 1 else ABSENT, dtype)
+
+
+def check_layer_arrays(
+    arrays: dict[str, np.ndarray], neurons: int, domains: int, top_k: int, groups: Collection[str] = ()
+) -> None:
+    """Raise ValueError where ``arrays`` is not exactly the set of arrays, types and shapes of a layer of a store with
+    these groups of optional arrays."""
+    names = array_names(groups)
+    if set(arrays) != set(names):
+        raise ValueError(f"a layer's arrays differ from the format: {sorted(set(arrays) ^ set(names))}")
     detected = len(arrays["detected_neuron"])
     sizes = {"F": neurons, "D": domains, "K": top_k, "M": detected, "G": TOP_NGRAMS, "C": CONTEXTS}
     sizes["R"] = SIMILAR
-    for name, spec in LAYER_ARRAYS.items():
+    for name in names:
+        spec = LAYER_ARRAYS[name]
         shape = tuple(sizes.get(letter) or (0 if letter in sizes else int(letter)) for letter in spec.shape)
         array = arrays[name]
         if array.shape != shape or np.dtype(spec.dtype) != array.dtype:

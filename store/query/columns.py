@@ -9,6 +9,7 @@ import numpy as np
 
 from ffnscope.store.definitions import KINDS, POSITION_STRENGTHS, POSITION_TYPES
 from ffnscope.store.errors import UserError
+from ffnscope.store.format.schema import LAYER_ARRAYS
 from ffnscope.store.reader import Store
 
 DOMAIN_PREFIX = "frequency:"
@@ -47,6 +48,12 @@ _COLUMNS = (
     Column("position_bias", ("bias",), "bias of position_mi, nats", whole=False),
     Column("position_type", ("type",), "type of a positional neuron", POSITION_TYPES),
     Column("position_strength", ("strength",), "strength of a positional neuron", POSITION_STRENGTHS),
+    Column("token_explained", ("explained",), "share of the neuron that the token explains", whole=False),
+    Column("bigram_explained", (), "the same with the token before", whole=False),
+    Column("trigram_explained", (), "the same with two tokens before", whole=False),
+    Column("position_explained", (), "share that the position explains", whole=False),
+    Column("token_f1", (), "f1 of the token set, on windows that did not choose it", whole=False),
+    Column("token_set_size", ("token_set",), "tokens of the token set"),
 )
 COLUMNS: dict[str, Column] = {column.name: column for column in _COLUMNS}
 ALIASES: dict[str, str] = {alias: column.name for column in _COLUMNS for alias in column.aliases}
@@ -120,10 +127,25 @@ def values(store: Store, layer: int, name: str) -> np.ndarray:
         return np.bincount(store.column(layer, "detected_neuron"), minlength=store.neurons(layer))
     if column == "covered":
         return covered(store, layer)
+    if is_absent(store, column):
+        return np.full(store.neurons(layer), np.nan, np.float32)
     if column == "suppresses_triggers":
         projection = store.column(layer, "trigger_projection")
         return np.where(np.isnan(projection), 0, 1 + (projection < 0)).astype(np.uint8)
     return store.column(layer, column)
+
+
+def is_absent(store: Store, name: str) -> bool:
+    """Whether a store was collected without a column (by its own name), so that no neuron has a value."""
+    return name in LAYER_ARRAYS and not store.has(name)
+
+
+def require(store: Store, name: str) -> None:
+    """Raise UserError where a store was collected without a column (by its own name)."""
+    if is_absent(store, name):
+        raise UserError(
+            f"{store.path}: has no {name}, it was collected before that was counted; collect it anew to filter by it"
+        )
 
 
 def covered(store: Store, layer: int) -> np.ndarray:

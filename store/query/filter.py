@@ -19,7 +19,8 @@ from ffnscope.store.reader import Store
 
 GROUPS = {"detector": ("token", "bigram", "trigram"), "alive": tuple(kind for kind in KINDS if kind != "dead")}
 POSITIONS = (*POSITION_TYPES[1:], *reversed(POSITION_STRENGTHS[1:]), "any", "none")
-TEXTS = ("detects", "promotes", "suppresses")
+TEXTS = ("detects", "promotes", "suppresses", "token_set")
+_LISTS = {"promotes": "promoted", "suppresses": "suppressed", "token_set": "token_set"}
 FLAGS = ("marked", "noted")
 _SIGNS = re.compile("<=|>=|!=|<|>|=")
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:_\d+)*\.?\d*|\.\d+)(?:e[+-]?\d+)?", re.IGNORECASE)
@@ -140,7 +141,7 @@ def _positive(word: Word, whole: Word, domains: Sequence[str]) -> Term:
             patterns = _patterns(word, value, whole, key)
             if key == "detects":
                 return Detects(patterns)
-            return Lists("promoted" if key == "promotes" else "suppressed", patterns)
+            return Lists(_LISTS[key], patterns)
         if key == "pos":
             return Position(_words(word, value, whole, POSITIONS, "positions"))
         column = columns.find(key, domains)

@@ -82,6 +82,7 @@ class Compare(Term):
         return held & ~np.isnan(values) if values.dtype.kind == "f" else held
 
     def mask(self, scope: Scope) -> np.ndarray:
+        columns.require(scope.store, self.column)
         return self.holds(columns.values(scope.store, scope.layer, self.column))
 
     def layers(self, layers: np.ndarray) -> np.ndarray | None:
@@ -100,6 +101,7 @@ class Between(Term):
         return np.logical_or.reduce([(values >= low) & (values <= high) for low, high in self.ranges])
 
     def mask(self, scope: Scope) -> np.ndarray:
+        columns.require(scope.store, self.column)
         return self.holds(columns.values(scope.store, scope.layer, self.column))
 
     def layers(self, layers: np.ndarray) -> np.ndarray | None:
@@ -155,12 +157,13 @@ class Detects(Term):
 
 @dataclass(frozen=True)
 class Lists(Term):
-    """A token that one of the patterns fits in a list: ``promoted`` or ``suppressed``."""
+    """A token that one of the patterns fits in a list: ``promoted``, ``suppressed`` or ``token_set``."""
 
     column: str
     patterns: tuple[Pattern, ...]
 
     def mask(self, scope: Scope) -> np.ndarray:
+        columns.require(scope.store, self.column)
         tokens = np.zeros(scope.store.vocabulary.size + 1, np.bool_)
         for pattern in self.patterns:
             tokens |= matching_tokens(scope.store.vocabulary, pattern)

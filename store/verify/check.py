@@ -127,7 +127,8 @@ def _layer(store: Store, layer: int) -> Iterator[str]:
     if problem:
         yield problem
     arrays: Arrays = {}
-    for name in schema.LAYER_ARRAYS:
+    names = schema.array_names(store.groups)
+    for name in names:
         array, problem = _try(store.column, None, layer, name)
         if problem:
             yield problem
@@ -135,10 +136,10 @@ def _layer(store: Store, layer: int) -> Iterator[str]:
             arrays[name] = array
     run = store.run
     neurons, domains, counted = run.model.neurons, len(run.corpus.domains), len(run.corpus.counted_domains)
-    if len(arrays) < len(schema.LAYER_ARRAYS):
+    if len(arrays) < len(names):
         return
     try:
-        schema.check_layer_arrays(arrays, neurons, domains, arrays["promoted"].shape[-1])
+        schema.check_layer_arrays(arrays, neurons, domains, arrays["promoted"].shape[-1], store.groups)
     except (ValueError, IndexError) as error:
         yield f"layer {layer}: {error}"
         return

@@ -8,7 +8,7 @@ import lmdb
 
 from ffnscope.store.format.environment import DATABASES
 from ffnscope.store.format.keys import INDEX_KEY, LAYER_KEY, NEURON_KEY
-from ffnscope.store.format.schema import LAYER_ARRAYS
+from ffnscope.store.format.schema import array_names
 from ffnscope.store.reader import Store
 from ffnscope.store.vocabulary import CHUNK
 
@@ -22,7 +22,7 @@ def unexpected(store: Store, layers: tuple[int, ...]) -> Iterator[str]:
     """
     run = store.run
     meta = [b"format", b"progress", b"run", b"unigram_totals", *(f"layer:{layer:05d}".encode() for layer in layers)]
-    columns = (LAYER_KEY.pack(layer) + name.encode() for layer in layers for name in LAYER_ARRAYS)
+    columns = (LAYER_KEY.pack(layer) + name.encode() for layer in layers for name in array_names(store.groups))
     windows = (INDEX_KEY.pack(index) for index in range(run.corpus.counted_windows))
     chunks = range(-(-run.model.vocabulary // CHUNK))
     vocabulary = (INDEX_KEY.pack(index) + part for index in chunks for part in (b"ends", b"whole", b"bytes"))

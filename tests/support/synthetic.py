@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from synthetic_explained import sums
 from synthetic_neurons import MIN_OCCURRENCES, RULES, Corpus, count_layer
 from synthetic_similar import SIMILAR_NAMES, spread
 from synthetic_text import BOS, make_text
 
-from ffnscope.store.format.schema import LAYER_ARRAYS
+from ffnscope.store.format.schema import EXPLAINED
 from ffnscope.store.records import CorpusInfo, DomainInfo, ModelInfo, Progress, RunInfo
 from ffnscope.store.writer import StoreWriter
 
@@ -37,12 +38,14 @@ def make_store(
     light: bool = False,
     pool: int = POOL,
     name: str = "synthetic",
+    explained: bool = True,
 ) -> Path:
     """A store of ``layers`` x ``neurons`` over ``windows`` windows (of all domains together), all numbers consistent.
 
     ``written``: only so many layers are there yet (default all, or half of them where not ``complete``).
     ``count_only``: further domains, of a quarter as many windows. ``light``: layers repeat a pool of counted neurons,
-    and only positional neurons and the first 64 of a layer have position curves. Deterministic in ``seed``.
+    and only positional neurons and the first 64 of a layer have position curves. ``explained``: with the group of
+    optional arrays of that name. Deterministic in ``seed``.
     """
     path = Path(path)
     rng = np.random.default_rng(seed)
@@ -55,10 +58,11 @@ def make_store(
     totals[BOS] = 0
     written = written if written is not None else layers if complete else max(layers // 2, 1)
     with StoreWriter.open(path) as writer:
-        writer.begin(run, text.texts, text.whole, text.windows[: corpus.windows], totals)
+        writer.begin(run, text.texts, text.whole, text.windows[: corpus.windows], totals, (EXPLAINED,) if explained else ())
         made = _light_layers if light else _layers
         for layer, arrays in enumerate(made(rng, corpus, layers, written, neurons, top_k, pool)):
             curves = arrays.pop("curves")
+            arrays["explained_sums"] = sums(arrays.pop("code_lengths"))
             kept = arrays.pop("has_curve", arrays["activations"] > 0)
             dtype = np.uint8 if max(domain_windows) < 256 else np.uint16
             writer.write_layer(
@@ -128,8 +132,9 @@ def _light_layers(
         starts = np.cumsum(sizes) - sizes
         detected = np.repeat(ends[:-1][drawn] - starts, sizes) + np.arange(sizes.sum())
         arrays = {
-            name: counted[name][detected if spec.shape.startswith("M") else drawn]
-            for name, spec in LAYER_ARRAYS.items()
+            name: array[detected if name.startswith("detected_") else drawn]
+            for name, array in counted.items()
+            if name != "curves"
         }
         arrays["detected_neuron"] = np.repeat(np.arange(neurons, dtype=np.uint32), sizes)
         arrays |= spread({name: counted[name] for name in SIMILAR_NAMES}, drawn, len(rules))

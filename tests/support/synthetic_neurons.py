@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from synthetic_explained import Halves, empty
 from synthetic_similar import nearest
 from synthetic_text import BOS, Text
 
 from ffnscope.store.definitions import KINDS, POSITION_TYPES
-from ffnscope.store.format.schema import ABSENT, CONTEXTS, LAYER_ARRAYS, SIMILAR, TOP_NGRAMS
+from ffnscope.store.format.schema import ABSENT, CONTEXTS, LAYER_ARRAYS, SIMILAR, TOP_NGRAMS, array_names
 
 MIN_OCCURRENCES = 5
 FEW = (5, 20, 50)
@@ -42,6 +43,7 @@ class Corpus:
             self.sorted.append(order[np.count_nonzero(ids < 0) :])
             self.starts.append(np.concatenate([[0], np.cumsum(totals)]))
         self.domain_ends = np.cumsum(domain_windows) * self.seq_len
+        self.halves = Halves(self)
 
     def where(self, n: int, gram: int) -> np.ndarray:
         """Flat positions of an n-gram."""
@@ -89,11 +91,12 @@ def _fire(rng: np.random.Generator, corpus: Corpus, rule: str) -> tuple[np.ndarr
 
 
 def count_layer(rng: np.random.Generator, corpus: Corpus, rules: list[str], top_k: int) -> dict[str, np.ndarray]:
-    """The arrays of a layer whose neurons fire by ``rules``; ``curves`` [F, D, T] uint32 beside them."""
+    """The arrays of a layer whose neurons fire by ``rules``; ``curves`` [F, D, T] uint32 and ``code_lengths`` beside them."""
     neurons, domains = len(rules), len(corpus.domain_windows)
     sizes = {"F": neurons, "D": domains, "K": top_k, "G": TOP_NGRAMS, "C": CONTEXTS, "R": SIMILAR, "M": 0}
     out: dict[str, np.ndarray] = {}
-    for name, spec in LAYER_ARRAYS.items():
+    for name in array_names(()):
+        spec = LAYER_ARRAYS[name]
         shape = tuple(sizes[letter] if letter in sizes else int(letter) for letter in spec.shape)
         out[name] = np.zeros(shape, spec.dtype)
     for name in ("top_unigrams", "top_bigrams", "top_trigrams", "strongest_window", "strongest_position"):
@@ -102,6 +105,7 @@ def count_layer(rng: np.random.Generator, corpus: Corpus, rules: list[str], top_
         out[name][:] = ABSENT
     for name in ("max_activation", "mean_activation", "strongest_value", "trigger_projection"):
         out[name][:] = np.nan
+    out |= empty(neurons)
     out["curves"] = np.zeros((neurons, corpus.counted_domains, corpus.seq_len), np.uint32)
     detected: list[tuple[int, np.ndarray, np.ndarray, np.ndarray]] = []
     for i, rule in enumerate(rules):
@@ -133,6 +137,7 @@ def _count_neuron(
     out["max_activation"][i], out["mean_activation"][i] = values.max(), values.mean(dtype=np.float64)
     inside = fired < corpus.positions
     fired, values = fired[inside], values[inside]
+    corpus.halves.explain(fired, out, i)
     last = np.searchsorted(fired, corpus.domain_ends[: corpus.counted_domains])
     for d, (start, end) in enumerate(zip([0, *last[:-1]], last, strict=True)):
         out["curves"][i, d] = np.bincount(fired[start:end] % seq_len, minlength=seq_len)

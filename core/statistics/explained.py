@@ -1,0 +1,99 @@
+"""How much of a neuron its token, the tokens before and its position explain (DEFINITIONS.md, "How much of a neuron the
+token explains"): what the compiled loops need of the corpus, and the figures of a layer."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ffnscope.core.statistics.explained_kernel import ROOT, Space, Tree
+from ffnscope.core.statistics.ngrams import NONE, NgramTable
+
+MODELS = ("token", "bigram", "trigram", "position")  # what may explain a neuron, in the order of its sums
+SUMS = 1 + len(MODELS)  # D(p0), then D of each
+
+
+def make_tree(ngrams: tuple[NgramTable, ...], even: tuple[np.ndarray, ...], odd: tuple[np.ndarray, ...]) -> Tree:
+    """The tree of the n-grams by which odd windows are predicted from even ones.
+
+    ``ngrams``: the tables for n = 1, 2, 3; ``even`` and ``odd``: N(g) of each n-gram [M] int64 in the even and the odd
+    windows. An n-gram that no even window has predicts what the next shorter one does, and what no odd window has is
+    never asked for, so the nodes are the unigrams of even windows and the bigrams and trigrams of both halves.
+    """
+    unigrams, bigrams, trigrams = ngrams
+    vocabulary = len(unigrams.totals)
+    tokens = np.flatnonzero(even[0])
+    token_nodes = _numbered(tokens, vocabulary, 1)
+
+    pairs = np.flatnonzero((even[1] > 0) & (odd[1] > 0))
+    parents = token_nodes[bigrams.tokens[pairs, 1]]
+    order = np.argsort(parents, kind="stable")
+    pairs, pair_parents = pairs[order], parents[order]
+    pair_nodes = _numbered(pairs, len(bigrams.totals), 1 + len(tokens))
+
+    triples = np.flatnonzero((even[2] > 0) & (odd[2] > 0))
+    keys = bigrams.tokens[:, 0].astype(np.int64) * vocabulary + bigrams.tokens[:, 1]
+    suffixes = trigrams.tokens[triples, 1].astype(np.int64) * vocabulary + trigrams.tokens[triples, 2]
+    parents = pair_nodes[np.searchsorted(keys, suffixes)]
+    order = np.argsort(parents, kind="stable")
+    triples, triple_parents = triples[order], parents[order]
+    triple_nodes = _numbered(triples, len(trigrams.totals), 1 + len(tokens) + len(pairs))
+
+    leaves = token_nodes[unigrams.ids]
+    for nodes, table in ((pair_nodes, bigrams), (triple_nodes, trigrams)):
+        deeper = nodes[table.ids]
+        np.copyto(leaves, deeper, where=deeper != ROOT)
+    parents = np.concatenate([pair_parents, triple_parents])
+    inner = 1 + len(tokens) + len(pairs)
+    occurrences = np.concatenate([[0], even[0][tokens], even[1][pairs], even[2][triples]])
+    asked = np.concatenate([[0], odd[0][tokens], odd[1][pairs], odd[2][triples]])
+    present = unigrams.ids != NONE
+    return Tree(
+        leaves=leaves.reshape(-1),
+        tokens=np.concatenate([[NONE], tokens]).astype(np.int32),
+        first=(1 + len(tokens) + np.searchsorted(parents, np.arange(inner + 1))).astype(np.int32),
+        even=occurrences.astype(np.int32),
+        inverse=1 / (occurrences + 1),
+        odd=asked.astype(np.int32),
+        here=np.bincount(leaves[1::2][present[1::2]], minlength=inner + len(triples)).astype(np.int32),
+        positions=np.stack([present[::2].sum(axis=0), present[1::2].sum(axis=0)]).astype(np.int64),
+    )
+
+
+def _numbered(ids: np.ndarray, number: int, first: int) -> np.ndarray:
+    """[number + 1] int32: the node of each n-gram id, ROOT where it has none (and at the end, for NONE)."""
+    nodes = np.full(number + 1, ROOT, np.int32)
+    nodes[ids] = np.arange(first, first + len(ids), dtype=np.int32)
+    return nodes
+
+
+def make_space(tree: Tree) -> Space:
+    """The arrays that one thread reuses from neuron to neuron."""
+    nodes, seq_len = len(tree.even), tree.positions.shape[1]
+    return Space(
+        even=np.zeros(nodes, np.int32),
+        odd=np.zeros(nodes, np.int32),
+        asked=np.zeros(nodes, np.int32),
+        curves=np.zeros((2, seq_len), np.int32),
+    )
+
+
+def space_bytes(tree: Tree) -> int:
+    """Memory that ``make_space`` takes."""
+    return 4 * (3 * len(tree.even) + tree.positions.size)
+
+
+def explained(sums: np.ndarray) -> np.ndarray:
+    """[F, 4] float64: 1 - D(p) / D(p0) for each of MODELS, from the code lengths ``sums`` [F, SUMS]; NaN where there
+    is no D(p0)."""
+    base = sums[:, :1]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(base > 0, 1 - sums[:, 1:] / base, np.nan)
+
+
+def layer_sums(sums: np.ndarray) -> np.ndarray:
+    """[SUMS] float64: the sums over a layer's neurons that can be explained, correctly rounded, so that they do not
+    depend on how the neurons were divided."""
+    known = sums[sums[:, 0] > 0]
+    return np.array([math.fsum(column) for column in known.T.tolist()] or [0.0] * SUMS)

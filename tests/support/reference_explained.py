@@ -1,0 +1,127 @@
+"""How much the token explains and the token set, by the definitions' second part: loops, Counters and Fractions.
+
+It shares no code with the product. Windows are numbered in the corpus; only those of counted domains are looked at.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from reference import Gram, gram_at
+
+
+@dataclass
+class Explained:
+    """One neuron. ``lengths`` are D of p0, token, bigram, trigram and position, None where p0 is 0 or 1 or D(p0) is 0."""
+
+    lengths: tuple[float, ...] | None
+    explained: tuple[float, ...] | None  # token, bigram, trigram, position
+    token_set: list[int]  # most activations on even windows first
+    token_f1: float | None
+
+
+class Halves:
+    """Occurrences of every n-gram, and the positions that have a unigram, in the even and the odd windows."""
+
+    def __init__(self, tokens: np.ndarray, full: Sequence[int], bos_id: int | None):
+        self.tokens, self.bos_id = tokens, bos_id
+        T = tokens.shape[1]
+        self.places = [
+            [(w, k) for w in full if w % 2 == half for k in range(T) if gram_at(tokens, w, k, 1, bos_id) is not None]
+            for half in (0, 1)
+        ]
+        self.total = [self.count(places) for places in self.places]
+
+    def grams(self, window: int, position: int) -> dict[int, Gram]:
+        """The n-grams that end at a position, by n."""
+        found = {n: gram_at(self.tokens, window, position, n, self.bos_id) for n in (1, 2, 3)}
+        return {n: gram for n, gram in found.items() if gram is not None}
+
+    def count(self, places: list[tuple[int, int]]) -> tuple[Counter[Gram], Counter[int]]:
+        """How often each n-gram, and each position, is among some places."""
+        return (
+            Counter(gram for place in places for gram in self.grams(*place).values()),
+            Counter(position for _, position in places),
+        )
+
+
+def explain(active: np.ndarray, halves: Halves) -> Explained:
+    """What explains a neuron that is ``active`` [S, T] bool."""
+    even, odd = halves.places
+    fired = [[place for place in places if active[place]] for places in (even, odd)]
+    (c, c_position), (c_odd, _) = (halves.count(places) for places in fired)
+    (N, N_position), (N_odd, _) = halves.total
+    A, n = len(fired[0]), len(even)
+    return Explained(
+        *_lengths(active, halves, c, c_position, N, N_position, A, n), *_set(c, N, A, c_odd, N_odd, fired[1])
+    )
+
+
+def _lengths(
+    active: np.ndarray,
+    halves: Halves,
+    c: Counter[Gram],
+    c_position: Counter[int],
+    N: Counter[Gram],
+    N_position: Counter[int],
+    A: int,
+    n: int,
+) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
+    if A in (0, n):
+        return None, None
+    p0 = Fraction(A, n)
+    known: dict[Gram, Fraction] = {}
+
+    def p_of(gram: Gram) -> Fraction:
+        if gram not in known:
+            shorter = p_of(gram[1:]) if len(gram) > 1 else p0
+            known[gram] = (c[gram] + shorter) / (N[gram] + 1)
+        return known[gram]
+
+    terms: list[list[float]] = [[] for _ in range(5)]
+    for window, position in halves.places[1]:
+        grams = halves.grams(window, position)
+        tokens = [p_of(grams[max(m for m in grams if m <= order)]) for order in (1, 2, 3)]
+        at = (c_position[position] + p0) / (N_position[position] + 1)
+        for row, p in zip(terms, (p0, *tokens, at), strict=True):
+            chance = p if active[window, position] else 1 - p
+            row.append(-_log(chance))
+    lengths = tuple(math.fsum(row) for row in terms)
+    if lengths[0] == 0:
+        return None, None
+    return lengths, tuple(1 - length / lengths[0] for length in lengths[1:])
+
+
+def _log(chance: Fraction) -> float:
+    """ln of a probability, near 1 too."""
+    return math.log1p(-float(1 - chance)) if chance > Fraction(1, 2) else math.log(chance)
+
+
+def _set(
+    c: Counter[Gram], N: Counter[Gram], A: int, c_odd: Counter[Gram], N_odd: Counter[Gram], fired_odd: list
+) -> tuple[list[int], float | None]:
+    candidates = [gram for gram in c if len(gram) == 1 and c[gram] >= 2]
+    candidates.sort(key=lambda gram: (-Fraction(c[gram], N[gram]), gram))
+    best, size, part, whole = Fraction(0), 0, 0, 0
+    for number, gram in enumerate(candidates, start=1):
+        part += c[gram]
+        whole += N[gram]
+        f1 = Fraction(2 * part, whole + A)
+        if f1 > best:
+            best, size = f1, number
+    chosen = candidates[:size]
+    union = sum(N_odd[gram] for gram in chosen) + len(fired_odd)
+    f1 = float(Fraction(2 * sum(c_odd[gram] for gram in chosen), union)) if chosen and union else None
+    chosen.sort(key=lambda gram: (-c[gram], gram))
+    return [gram[0] for gram in chosen], f1
+
+
+def layer_figure(neurons: Sequence[Explained]) -> tuple[float, ...]:
+    """The sums over a layer's alive neurons of D(p0) and the four D(p), of those that have one."""
+    rows = [neuron.lengths for neuron in neurons if neuron.lengths is not None]
+    return tuple(math.fsum(column) for column in zip(*rows, strict=True)) if rows else (0.0,) * 5
