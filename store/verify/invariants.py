@@ -168,6 +168,39 @@ def _contexts(a: Arrays, run: RunInfo) -> np.ndarray:
     return bad | (strongest[:, 1:] > strongest[:, :-1]).any(axis=1)
 
 
+def _explained(a: Arrays, run: RunInfo) -> np.ndarray:
+    neurons = len(a["kind"])
+    if "token_explained" not in a:
+        return np.zeros(neurons, np.bool_)
+    shares = np.stack([a[f"{name}_explained"] for name in ("token", "bigram", "trigram", "position")])
+    none, dead = np.isnan(shares), a["activations"] == 0
+    bad = (none.any(axis=0) != none.all(axis=0)) | (dead & ~none[0]) | (shares > 1).any(axis=0)
+    sums = a["explained_sums"]
+    if none[0].all():
+        return bad | (sums != 0).any()
+    # A layer's figure is a mean of its neurons', each by its D(p0).
+    means = (1 - sums[1:] / sums[0])[:, None] if sums[0] > 0 else np.full((4, 1), np.nan)
+    slack = 1e-5 * (1 + np.abs(means))
+    inside = (means >= np.nanmin(shares, axis=1, keepdims=True) - slack) & (
+        means <= np.nanmax(shares, axis=1, keepdims=True) + slack
+    )
+    return bad | ~inside.all()
+
+
+def _token_set(a: Arrays, run: RunInfo) -> np.ndarray:
+    neurons = len(a["kind"])
+    if "token_set" not in a:
+        return np.zeros(neurons, np.bool_)
+    tokens, size, f1 = a["token_set"], a["token_set_size"].astype(np.int64), a["token_f1"]
+    there = tokens != ABSENT
+    bad = (there.sum(axis=1) != np.minimum(size, TOP_NGRAMS)) | (there[:, 1:] > there[:, :-1]).any(axis=1)
+    bad |= (there & (tokens >= run.model.vocabulary)).any(axis=1) | (size > run.model.vocabulary)
+    bad |= (size > 0) & (a["activations"] < 2 * size.astype(np.uint64))
+    bad |= ((size == 0) & ~np.isnan(f1)) | (f1 < 0) | (f1 > 1)
+    ordered = np.sort(tokens, axis=1)
+    return bad | ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] != ABSENT)).any(axis=1)
+
+
 CHECKS: tuple[tuple[str, Check], ...] = (
     ("codes that stand for nothing", _codes),
     ("activations are not the sum of the domains' or exceed their positions", _domains),
@@ -183,4 +216,6 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("projections are out of order or do not agree", _projection),
     ("similar output rows are no others of the layer, or out of order", _similar),
     ("contexts are no positions of the corpus", _contexts),
+    ("shares explained do not agree with each other or with the layer's sums", _explained),
+    ("token set is no set of tokens that the neuron is activated on", _token_set),
 )

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ffnscope import store as notebook
 from ffnscope.store.errors import UserError
 from ffnscope.store.export.write import EXPLAINED, write
 from ffnscope.store.format.schema import FORMAT_VERSION
@@ -28,18 +29,19 @@ def test_there_is_a_store_of_every_format() -> None:
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_golden_store_is_whole_and_exports_the_same_bytes(name: str, tmp_path: Path) -> None:
     folder = shutil.copytree(GOLDEN / name, tmp_path / name)
-    golden = (GOLDEN / f"{name}.csv").read_text(encoding="utf-8")
-    with Store.open(folder) as store, io.StringIO() as out:
+    golden = (GOLDEN / f"{name}.csv").read_bytes().decode()
+    with Store.open(folder) as store, io.StringIO(newline="") as out:
         assert list(verify(store)) == []
-        write(store, out, columns=next(csv.reader([golden])))
+        write(store, out, columns=next(csv.reader(io.StringIO(golden, newline=""))))
         assert out.getvalue() == golden
 
 
 def test_what_an_older_store_lacks_is_empty_and_a_filter_on_it_says_so(tmp_path: Path) -> None:
-    with Store.open(shutil.copytree(GOLDEN / "format-1", tmp_path / "old")) as store, io.StringIO() as out:
+    folder = shutil.copytree(GOLDEN / "format-1", tmp_path / "old")
+    with notebook.open(folder) as store, io.StringIO(newline="") as out:
         assert store.format_version == 1 and not store.groups
         write(store, out)
-        rows = list(csv.DictReader(out.getvalue().splitlines()))
+        rows = list(csv.DictReader(io.StringIO(out.getvalue(), newline="")))
         assert rows and all(row[name] == "" for row in rows for name in EXPLAINED)
         assert store.neuron(0, 0).token_explained is None and store.neuron(0, 0).token_set_size is None
         assert np.isnan(store.table(0, ["token_explained", "token_set_size"])["token_explained"]).all()

@@ -173,7 +173,7 @@ def test_folders_that_are_no_store(tmp_path, path):
 
 def test_a_newer_format_is_refused_in_a_sentence(path):
     change(path, "meta", b"format", lambda _: encode_json({"version": 99}))
-    with pytest.raises(UserError, match=r"format 99 is newer than this ffnscope reads \(1\); install a newer ffnscope"):
+    with pytest.raises(UserError, match=r"format 99 is newer than this ffnscope reads \(2\); install a newer ffnscope"):
         Store.open(path)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import reference as ref
+import reference_explained
 import reference_forward as fwd
 import torch
 from transformers import AutoModelForCausalLM
@@ -112,6 +113,7 @@ def compare(
         for window in full:
             assert np.array_equal(store.window(window), tokens[window])
         N = {n: ref.occurrences(tokens, n, corpus.bos_id, full) for n in (1, 2, 3)}
+        halves = reference_explained.Halves(tokens, full, corpus.bos_id)
         totals = store.unigram_totals()
         assert {(t,): int(totals[t]) for t in np.flatnonzero(totals)} == dict(N[1])
 
@@ -136,6 +138,7 @@ def compare(
                 assert np.array_equal(np.isnan(store.column(layer, name)[chosen]), dead)
             undetected = store.column(layer, "order") == 0
             assert np.array_equal(np.isnan(store.column(layer, "trigger_projection")), undetected)
+            explained: list[reference_explained.Explained] = []
             for column, neuron in enumerate(chosen):
                 own = ref.neuron_statistics(
                     active[:, :, column],
@@ -156,10 +159,15 @@ def compare(
                 _compare_positions(there, own, len(full), at)
                 _compare_projection(there, own, projection[neuron], settings["top_k"], at)
                 _compare_contexts(there, active[full, :, column], after[full, :, column], at)
+                explained.append(reference_explained.explain(active[:, :, column], halves))
+                _compare_explained(there, explained[-1], at)
                 met.kinds[own.kind] += 1
                 met.positional_detectors += own.positional and own.detector_order > 0
                 met.on_bos += own.bos_activations > 0
                 met.detected += len(own.detected)
+            if neurons is None:
+                sums = reference_explained.layer_figure(explained)
+                np.testing.assert_allclose(store.column(layer, "explained_sums"), sums, rtol=1e-11)
     return met
 
 
@@ -194,6 +202,16 @@ def _compare_counts(there: Neuron, own: ref.Neuron, N: dict[int, Counter[ref.Gra
         assert listed == [(gram, times, N[n][gram]) for gram, times in most], f"{at} n={n}"
     listed = [(ngram.tokens[0], ngram.count, ngram.probability) for ngram in there.top_ngrams[0]]
     assert listed == own.top_unigrams, at
+
+
+def _compare_explained(there: Neuron, own: reference_explained.Explained, at: str) -> None:
+    shares = (there.token_explained, there.bigram_explained, there.trigram_explained, there.position_explained)
+    if own.explained is None:
+        assert shares == (None,) * 4, at
+    else:
+        np.testing.assert_allclose(np.array(shares, float), own.explained, rtol=1e-6, atol=1e-7, err_msg=at)
+    assert (there.token_set_size, list(there.token_set)) == (len(own.token_set), own.token_set[:TOP_NGRAMS]), at
+    assert there.token_f1 == (None if own.token_f1 is None else float(np.float32(own.token_f1))), at
 
 
 def _compare_positions(there: Neuron, own: ref.Neuron, windows: int, at: str) -> None:

@@ -58,7 +58,9 @@ def make_store(
     totals[BOS] = 0
     written = written if written is not None else layers if complete else max(layers // 2, 1)
     with StoreWriter.open(path) as writer:
-        writer.begin(run, text.texts, text.whole, text.windows[: corpus.windows], totals, (EXPLAINED,) if explained else ())
+        writer.begin(
+            run, text.texts, text.whole, text.windows[: corpus.windows], totals, (EXPLAINED,) if explained else ()
+        )
         made = _light_layers if light else _layers
         for layer, arrays in enumerate(made(rng, corpus, layers, written, neurons, top_k, pool)):
             curves = arrays.pop("curves")

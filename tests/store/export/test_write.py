@@ -44,6 +44,15 @@ CONTRACT = [
     "promoted",
     "suppressed",
 ]
+EXPLAINED = [
+    "token_explained",
+    "bigram_explained",
+    "trigram_explained",
+    "position_explained",
+    "token_f1",
+    "token_set_size",
+    "token_set",
+]
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +120,7 @@ def check_row(row, neuron, store, token):
 
 def test_the_columns_are_the_contract(store):
     header = exported(store, export.select(store)[:0])
-    assert header == ",".join([*CONTRACT, "frequency:wiki", "frequency:code"]) + "\n"
+    assert header == ",".join([*CONTRACT, "frequency:wiki", "frequency:code", *EXPLAINED]) + "\n"
 
 
 def test_every_cell_reads_back(store):
