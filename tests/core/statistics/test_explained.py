@@ -108,7 +108,7 @@ def test_any_corpus_is_explained_as_by_hand(case: tuple[int, int, int, bool, int
     tokens = corpus(rng, S, T, V, has_bos)
     active = firing(rng, tokens, 10, V)
     counted = max(S - extra, 1)
-    counts = count_layer(0, Bits(active), tables_of(tokens, bos, V, counted), 5)
+    counts = count_layer(0, Bits(active), tables_of(tokens, bos, V, counted), min_occurrences=5)
     check(counts, active, tokens, bos, counted)
 
 
@@ -117,7 +117,7 @@ def test_a_corpus_with_many_repeated_ngrams(seed: int) -> None:
     rng = np.random.default_rng(seed)
     tokens = corpus(rng, 60, 40, 60, True)
     active = firing(rng, tokens, 16, 60)
-    check(count_layer(0, Bits(active), tables_of(tokens, 0, 60), 5), active, tokens, 0, 60)
+    check(count_layer(0, Bits(active), tables_of(tokens, 0, 60), min_occurrences=5), active, tokens, 0, 60)
 
 
 def test_how_the_neurons_are_divided_changes_no_byte() -> None:
@@ -125,9 +125,11 @@ def test_how_the_neurons_are_divided_changes_no_byte() -> None:
     tokens = corpus(rng, 30, 64, 40, True)
     tables = tables_of(tokens, 0, 40)
     layer = Bits(firing(rng, tokens, 13, 40))
-    whole = count_layer(0, layer, tables, 5)
-    threads = count_layer(0, layer, tables, 5, threads=3)
-    parts = LayerCounts.joined([count_layer(0, layer, tables, 5, neurons=part) for part in (range(5), range(5, 13))])
+    whole = count_layer(0, layer, tables, min_occurrences=5)
+    threads = count_layer(0, layer, tables, min_occurrences=5, threads=3)
+    parts = LayerCounts.joined(
+        [count_layer(0, layer, tables, min_occurrences=5, neurons=part) for part in (range(5), range(5, 13))]
+    )
     for other in (threads, parts):
         for name in ("code_lengths", "token_set", "token_set_size", "token_f1"):
             assert getattr(whole, name).tobytes() == getattr(other, name).tobytes()
@@ -140,7 +142,7 @@ def test_what_decides_a_neuron_explains_it() -> None:
     before = np.roll(tokens, 1, axis=1)
     active = np.stack([tokens == 3, (tokens == 3) & (before == 2), np.broadcast_to(np.arange(64) < 8, tokens.shape)], 2)
     tables = tables_of(tokens, 0, 20)
-    counts = count_layer(0, Bits(active), tables, 5)
+    counts = count_layer(0, Bits(active), tables, min_occurrences=5)
     token, bigram, trigram, position = explained(counts.code_lengths).T
     assert MODELS == ("token", "bigram", "trigram", "position")
     assert token[0] > 0.98 and position[0] < 0.1
