@@ -24,7 +24,7 @@ from ffnscope.tui.state.remembered import filters_path, save_filter
 GOLDENS = Path(__file__).parents[1] / "screens"
 Station = tuple[str, tuple[str, ...], tuple[str, ...]]  # golden ("" for none), keys to it, keys from it
 FIGURE = tuple(
-    (f"overview-{number + 1}-{FIGURES[number].paper if number < len(FIGURES) else 'panel'}", ("l",), ())
+    (f"overview-{number + 1}-{FIGURES[number].number if number < len(FIGURES) else 'panel'}", ("l",), ())
     for number in range(1, PANEL)
 )
 ONE: dict[tuple[int, int], tuple[Station, ...]] = {

@@ -31,15 +31,15 @@ def report(
     ] = False,
 ) -> None:
     """The paper's figures as tables and plots, and what they say of its claims."""
-    from ffnscope.tui.reports.build import report_document
     from ffnscope.tui.reports.reading import gather
+    from ffnscope.tui.reports.sections import report_document
 
     with open_store(store) as opened:
         whole = csv is not None or as_json
         read = gather(opened, every_range=whole)
         document = report_document(read)
         if split:
-            from ffnscope.tui.reports.split import split_section
+            from ffnscope.tui.reports.held_out import split_section
 
             document = replace(document, sections=(*document.sections, split_section(opened, read.layers)))
         deliver(document, csv, html, as_json, overwrite)

@@ -6,27 +6,22 @@ import math
 from collections.abc import Sequence
 
 from ffnscope.store.figures.layers import LayerFigures
+from ffnscope.tui.drawing.bar_charts import letter
 from ffnscope.tui.drawing.glyphs import Glyphs
 from ffnscope.tui.drawing.lines import Line, Part, Writer, line
 from ffnscope.tui.overview.data import Overview
-from ffnscope.tui.overview.figures import FIGURES, Figure
+from ffnscope.tui.reports.figures import Figure
 
 STYLES = ("token", "accent", "mark", "position", "trigger", "error")
-COMPARED = tuple(number for number, each in enumerate(FIGURES) if each.value)
 
 Stores = Sequence[tuple[str, Overview]]  # (name, what was read of it)
-
-
-def letter_of(number: int) -> str:
-    """The letter of a store's curve, as the plot draws it."""
-    return "abcdefghijklmnopqrstuvwxyz"[number % 26]
 
 
 def names(stores: Stores, glyphs: Glyphs) -> list[Part]:
     """`a demo.ffn  b other.ffn`, in the curves' styles."""
     out: list[Part] = []
     for number, (name, _) in enumerate(stores):
-        out.append((f"{letter_of(number)} ", STYLES[number % len(STYLES)]))
+        out.append((f"{letter(number)} ", STYLES[number % len(STYLES)]))
         out += Writer(glyphs).prose(name, "text").add("  ").parts
     return out
 
@@ -39,16 +34,15 @@ def curves(figure: Figure, stores: Stores, width: int, height: int, glyphs: Glyp
     series = []
     for name, overview in stores:
         known = overview.known()
-        found = [figure.value(each) for each in known]
-        ys = [math.nan if value is None else value for value in found]
-        series.append((name, [each.depth for each in known], ys))
+        values = [None if figure.absent(known) else figure.value(x) for x in known]
+        series.append((name, [x.depth for x in known], [math.nan if value is None else value for value in values]))
     drawn = lines_plot(
         series,
         width,
         height + 1,
         ascii=glyphs.ascii,
         x_label="relative depth",
-        y_format=lambda value: figure.unit(value).strip(),
+        y_format=figure.value_text,
         styles=STYLES,
     )
     # The legend stands above all figures, once.
@@ -60,9 +54,8 @@ def says(figure: Figure, stores: Stores, depth: float) -> Line:
     out: list[Part] = [(f" at depth {depth:.2f} ", "accent")]
     for number, (_, overview) in enumerate(stores):
         known = overview.known()
-        nearest: LayerFigures | None = min(known, key=lambda each: abs(each.depth - depth), default=None)
-        value = figure.value(nearest) if nearest and figure.value else None
-        out.append((f" {letter_of(number)} ", STYLES[number % len(STYLES)]))
-        text = "-" if value is None else figure.unit(value).strip()
-        out += [(text, "bright"), (f" (layer {nearest.layer})" if nearest else "", "dim")]
+        nearest: LayerFigures | None = min(known, key=lambda x: abs(x.depth - depth), default=None)
+        value = figure.value(nearest) if nearest and figure.value and not figure.absent(known) else None
+        out.append((f" {letter(number)} ", STYLES[number % len(STYLES)]))
+        out += [(figure.value_text(value), "bright"), (f" (layer {nearest.layer})" if nearest else "", "dim")]
     return line(*out)

@@ -1,28 +1,17 @@
-"""What the overview reads from a store, kept as long as its session: figures by layer, and Figure 9's position ranges."""
+"""What the overview reads from a store and keeps for its session: figures by layer, and position ranges (Figure 9)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
-import numpy as np
-
-from ffnscope.core.statistics.positional import active_ranges
-from ffnscope.store.definitions import POSITION_STRENGTHS, POSITION_TYPES
+from ffnscope.core.statistics.position_ranges import NeuronRanges, position_ranges, strong_oscillatory
 from ffnscope.store.figures.layers import LayerFigures, ModelFigures, model_figures
 from ffnscope.store.reader import Store
 from ffnscope.tui.drawing.glyphs import Glyphs
 from ffnscope.tui.state.session import Session
 
 MOST_RANGES = 60  # neurons of a layer whose ranges are read
-
-
-@dataclass(frozen=True)
-class NeuronRanges:
-    """Positions at which a strong oscillatory neuron is on, half-open (paper Figure 9)."""
-
-    neuron: int
-    ranges: tuple[tuple[int, int], ...]
 
 
 @dataclass
@@ -40,7 +29,7 @@ class Overview:
     def take(self, figures: ModelFigures, layers: tuple[int, ...]) -> None:
         """Show these figures, read when ``layers`` were in the store, from now on."""
         self.read = layers
-        self.figures = {each.layer: each for each in figures.layers}
+        self.figures = {x.layer: x for x in figures.layers}
         self.layers = tuple(sorted({*self.layers, *layers}))
 
     def known(self) -> list[LayerFigures]:
@@ -72,13 +61,7 @@ def read_figures(session: Session) -> tuple[ModelFigures, tuple[int, ...]]:
 def read_ranges(store: Store, layer: int) -> tuple[NeuronRanges, ...]:
     """The ranges of a layer's strong oscillatory neurons, by their first range; at most MOST_RANGES of them.
 
-    Raises UserError for a layer that is not there or damaged.
+    Raises UserError for a layer that is missing or damaged.
     """
-    strong = store.column(layer, "position_strength") == POSITION_STRENGTHS.index("strong")
-    found = np.flatnonzero(strong & (store.column(layer, "position_type") == POSITION_TYPES.index("oscillatory")))
-    windows = max(store.run.corpus.counted_windows, 1)
-    made = [
-        NeuronRanges(neuron, tuple(active_ranges(store.curves(layer, neuron).sum(axis=0), windows)))
-        for neuron in found[:MOST_RANGES].tolist()
-    ]
-    return tuple(sorted(made, key=lambda each: (each.ranges, each.neuron)))
+    neurons = strong_oscillatory(store, layer)[:MOST_RANGES]
+    return tuple(sorted(position_ranges(store, layer, neurons), key=lambda row: (row.ranges, row.neuron)))

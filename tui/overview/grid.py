@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ffnscope.tui.drawing.lines import BLANK, Line, Part, clip, line, rule, wrap
-from ffnscope.tui.overview.bodies import layer_panel, legend_lines
+from ffnscope.tui.overview.bodies import body, layer_panel, legend_lines
 from ffnscope.tui.overview.compare import curves, says
 from ffnscope.tui.overview.data import Overview
 from ffnscope.tui.overview.figures import COVERING, FIGURES, RANGES
@@ -96,19 +96,20 @@ class Drawer:
         figure = FIGURES[slot]
         if overview.read is None:
             return _filled([*out, BLANK, line((f"  reading the layers{glyphs.ellipsis}", "dim"))], height)
-        if empty := figure.empty(overview):
-            said = [line(("  ", "text"), *row) for row in wrap([(empty, "dim")], max(width - 4, 1))]
-            return _filled([*out, BLANK, *said], height)
-        if legend and slot != RANGES:
-            lines = legend_lines(figure.legend, width, glyphs)
+        known = overview.known()
+        if empty := figure.empty(known):
+            reason = [line(("  ", "text"), *row) for row in wrap([(empty, "dim")], max(width - 4, 1))]
+            return _filled([*out, BLANK, *reason], height)
+        if legend:
+            lines = legend_lines(figure.key(known), width, glyphs)
             if len(lines) <= room // 3:
                 out += lines
                 room -= len(lines)
         axis = make_axis(overview.layers, width, cursor)
         if slot == RANGES:
             return _filled([*out, *self._body(slot, axis, cursor, room)], height)
-        body = self._body(slot, axis, cursor, room - 1)
-        return _filled([*out, *body, axis_line(axis, cursor, glyphs)], height)
+        chart = self._body(slot, axis, cursor, room - 1)
+        return _filled([*out, *chart, axis_line(axis, cursor, glyphs)], height)
 
     def title(self, slot: int, layer: int, chosen: bool) -> list[Part]:
         """The paper's number, the name, and the number of the cursor's layer."""
@@ -117,12 +118,12 @@ class Drawer:
         if slot == PANEL:
             return [marked, (f"layer {layer} by letter", style)]
         figure = FIGURES[slot]
-        name = figure.compared or figure.title if self.stores else figure.title
-        parts: list[Part] = [marked, (figure.paper + " ", "dim"), (name, style)]
+        name = figure.value_name or figure.name if self.stores else figure.name
+        parts: list[Part] = [marked, (figure.number + " " if figure.number else "", "dim"), (name, style)]
         if self.stores:
             return parts
         each = self.overview.figures.get(layer)
-        return [*parts, ("  " + figure.short(self.overview, each), "bright")] if each else parts
+        return [*parts, ("  " + figure.short(each), "bright")] if each and not figure.absent([each]) else parts
 
     def says(self, slot: int, cursor: int) -> Line:
         """The exact numbers of the cursor's layer in a figure."""
@@ -136,7 +137,8 @@ class Drawer:
             return line((f" layer {layer} ", "accent"), (what, "dim"))
         if self.stores:
             return says(FIGURES[slot], self.stores, each.depth)
-        text = FIGURES[min(slot, PANEL - 1)].says(overview, each)
+        figure = FIGURES[min(slot, PANEL - 1)]
+        text = figure.absent([each]) or figure.long(each, overview.known())
         return line((f" layer {layer} ", "accent"), (text, "bright"))
 
     def grid(self, grid: Grid, cursor: int, chosen: int, width: int, height: int) -> list[Line]:
@@ -177,7 +179,7 @@ class Drawer:
         if key not in self._bodies:
             if len(self._bodies) > 256:
                 self._bodies.clear()
-            self._bodies[key] = FIGURES[slot].body(self.overview, axis, cursor, height)
+            self._bodies[key] = body(FIGURES[slot], self.overview, axis, cursor, height)
         return self._bodies[key]
 
 

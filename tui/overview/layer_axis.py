@@ -15,21 +15,13 @@ import numpy as np
 from ffnscope.tui.drawing.glyphs import Glyphs
 from ffnscope.tui.drawing.lines import Line, Part, Writer
 from ffnscope.tui.drawing.text import fit
+from ffnscope.tui.reports.document import Category
 
 LEFT = 7  # cells of the y labels with the wall
 WIDEST = 9  # cells of one layer
 EIGHTHS = " ▁▂▃▄▅▆▇█"
 
 Cells = list[tuple[Part, ...]]  # a layer's column from the bottom up, each row at most a bar wide
-
-
-@dataclass(frozen=True)
-class Category:
-    """A kind of neuron in a stack or among letters."""
-
-    letter: str
-    name: str
-    style: str
 
 
 @dataclass(frozen=True)
@@ -83,7 +75,7 @@ def bar_cells(value: float, top: float, rows: int, width: int, style: str, glyph
 
 
 def stack_cells(
-    counts: Sequence[int],
+    counts: Sequence[float],
     top: float,
     rows: int,
     width: int,
@@ -127,15 +119,12 @@ def columns(
     rows: int,
     labels: dict[int, str],
     glyphs: Glyphs,
-    *,
-    marks: Sequence[int | None] = (),
-    mark: tuple[str, str] = ("", ""),
     rule: int | None = None,
 ) -> list[Line]:
     """``rows`` lines of a figure, top first: y labels by row from the bottom, wall, a column for each layer in view.
 
-    ``cells`` is by layer number; None is a layer that is not there, drawn as a question mark. ``marks`` are rows from
-    the bottom where a layer carries ``mark`` (text, style) above its bar; ``rule`` is a row dotted where it is empty.
+    ``cells`` is by layer number; None is a layer that is not collected, drawn as a question mark. ``rule`` is a row dotted
+    where it is empty.
     """
     wall, tick = ("|", "+") if glyphs.ascii else ("│", "┤")
     out = []
@@ -150,8 +139,6 @@ def columns(
                 drawn = (("?", "faint"),) if not row else ()
             elif row < len(column):
                 drawn = column[row]
-            if number < len(marks) and marks[number] == row and (column is None or row >= len(column)):
-                drawn = ((mark[0] * axis.bar, mark[1]),)
             for text, style in drawn:
                 made.add(text, style)
             made.add(empty * (axis.cell - sum(len(text) for text, _ in drawn)), "faint")

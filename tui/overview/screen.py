@@ -9,15 +9,16 @@ from textual.binding import Binding
 from textual.message import Message
 from textual.timer import Timer
 
+from ffnscope.core.statistics.position_ranges import NeuronRanges
 from ffnscope.store.errors import UserError
 from ffnscope.store.figures.layers import ModelFigures
 from ffnscope.tui.drawing.lines import Line, Part, Writer, clip, line
 from ffnscope.tui.drawing.numbers import count
 from ffnscope.tui.drawing.pane import Pane
 from ffnscope.tui.drawing.text import visible
-from ffnscope.tui.overview.compare import COMPARED, names
-from ffnscope.tui.overview.data import NeuronRanges, overview_of, read_figures, read_ranges
-from ffnscope.tui.overview.figures import FIGURES, RANGES
+from ffnscope.tui.overview.compare import names
+from ffnscope.tui.overview.data import overview_of, read_figures, read_ranges
+from ffnscope.tui.overview.figures import COMPARED, FIGURES, RANGES
 from ffnscope.tui.overview.grid import PANEL, Drawer, Grid, Place, make_grid
 from ffnscope.tui.overview.layer_axis import make_axis
 from ffnscope.tui.screens.pager import Pager

@@ -8,6 +8,7 @@ from typing import Any
 from ffnscope.store.definitions import FEW_WINDOWS
 from ffnscope.store.figures.layers import ModelFigures
 from ffnscope.store.reader import Store
+from ffnscope.store.records import ModelInfo
 from ffnscope.tui.drawing.numbers import count
 from ffnscope.tui.reports.formats.values import layers_text
 
@@ -39,6 +40,11 @@ def about(store: Store) -> tuple[tuple[str, str], ...]:
     )  # fmt: skip
 
 
+def model_text(model: ModelInfo) -> str:
+    """A model in a title: its name says little where that is a folder's."""
+    return f"{model.name} ({model.architecture}, {model.layers} layers x {count(model.neurons)} neurons)"
+
+
 def is_demo(store: Store) -> bool:
     """Whether a store is of the bundled demo model."""
     return Path(str(store.run.settings.get("model_path", ""))).parts[-3:] == _DEMO
@@ -46,45 +52,44 @@ def is_demo(store: Store) -> bool:
 
 def warnings(store: Store, figures: ModelFigures, state: str) -> tuple[str, ...]:
     """Sentences that stand before every figure. ``state`` is that of the run when the figures were read."""
-    said, run = [], store.run
+    texts, run = [], store.run
     if figures.missing:
-        there = len(figures.layers)
-        said.append(
+        texts.append(
             f"Unfinished ({state}): layers {layers_text(figures.missing)} are missing; everything here "
-            f"is of the {there} of {len(figures.planned)} that are there."
+            f"is of the {len(figures.layers)} of {len(figures.planned)} that are there."
         )
     elif not figures.whole:
         only = layers_text(figures.planned)
-        said.append(f"Only layers {only} of {run.model.layers} were collected; everything here is of these.")
+        texts.append(f"Only layers {only} of {run.model.layers} were collected; everything here is of these.")
     if figures.windows < FEW_WINDOWS:
-        said.append(
+        texts.append(
             f"Too few windows ({figures.windows}; {FEW_WINDOWS} are wanted): types of positional neurons and rare events "
             "are unsure."
         )
     if is_demo(store):
-        said.append(
+        texts.append(
             "The bundled demo model: small, and trained with a sparsity penalty to show what the paper finds in large "
             "models. It illustrates; it is no evidence for the paper's claims."
         )
     elif run.model.layers < FEWEST_PAPER_LAYERS:
-        said.append(
+        texts.append(
             f"{run.model.layers} layers are fewer than the paper's smallest model has ({FEWEST_PAPER_LAYERS}): weak "
             "evidence for or against its claims."
         )
     if run.model.activation != "relu":
-        said.append(
+        texts.append(
             f"Activation {run.model.activation}: activated means an input above 0. The paper's claims are about ReLU."
         )
     if run.corpus.positions < PAPER_POSITIONS:
-        said.append(
+        texts.append(
             f"{count(run.corpus.positions)} positions; the paper has over 5 million, and over 20 million for dead "
             "neurons. With more data fewer neurons are dead."
         )
-    return tuple(said)
+    return tuple(texts)
 
 
 def _setting(value: Any) -> str:
-    if isinstance(value, list) and value and all(isinstance(each, int) for each in value):
+    if isinstance(value, list) and value and all(isinstance(layer, int) for layer in value):
         return layers_text(tuple(value))
     return str(value)
 

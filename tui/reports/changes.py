@@ -13,15 +13,13 @@ from ffnscope.store.figures.intervals import interval
 from ffnscope.store.figures.recheck import Recheck, recheck
 from ffnscope.tui.drawing.numbers import count, percent
 from ffnscope.tui.reports.document import Column, Section, Table, Value
+from ffnscope.tui.reports.figures import LAYER, NEURON, json_list
 from ffnscope.tui.reports.findings import MIN_DETECTORS
 from ffnscope.tui.reports.formats.values import layers_text
 from ffnscope.tui.reports.reading import Gathered
-from ffnscope.tui.reports.tidy import json_list
 
 MOST_SHOWN = 100  # changed detectors listed for reading
 NOT_POSITIONAL = "not positional"
-_LAYER = Column("layer", "layer, from 0", "layer")
-_NEURON = Column("neuron", "neuron in its layer, from 0", "layer")
 
 
 def change_section(before: Gathered, after: Gathered) -> Section:
@@ -93,8 +91,8 @@ def _rechecked(checks: Sequence[Recheck], a: str, b: str) -> str:
 
 def _rechecks(checks: Sequence[Recheck], pair: str) -> Table:
     columns = (
-        _LAYER,
-        _NEURON,
+        LAYER,
+        NEURON,
         Column("tokens", "tokens that it detects in the first store"),
         Column(
             "checked", "of them, those that occur min_occurrences times in the second, which keeps their activations"
@@ -131,7 +129,7 @@ def _rechecks(checks: Sequence[Recheck], pair: str) -> Table:
 
 def _per_layer(found: Changes) -> Table:
     columns = (
-        _LAYER,
+        LAYER,
         Column("stayed", "token detectors in both"),
         Column("vanished", "only in the first"),
         Column("appeared", "only in the second"),
@@ -181,8 +179,8 @@ def _detectors_shown(found: Changes, a: str, b: str) -> Table:
 
 def _detectors(found: Changes, pair: str) -> Table:
     columns = (
-        _LAYER,
-        _NEURON,
+        LAYER,
+        NEURON,
         Column("change", "stayed, appeared or vanished", "text"),
         Column("kind_before", "kind in the first store", "text"),
         Column("kind_after", "kind in the second store", "text"),
@@ -220,8 +218,8 @@ def _types(found: Changes, pair: str) -> Table:
 
 def _positions(found: Changes, pair: str) -> Table:
     columns = (
-        _LAYER,
-        _NEURON,
+        LAYER,
+        NEURON,
         Column("type_before", "positional type in the first store, empty for none", "text"),
         Column("strength_before", "its strength", "text"),
         Column("type_after", "positional type in the second store, empty for none", "text"),

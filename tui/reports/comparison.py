@@ -1,35 +1,35 @@
-"""Several stores side by side: the same figures over relative depth, a letter a store."""
+"""Several stores side by side: the same figures over relative depth, a letter for each store."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
+from itertools import groupby, pairwise
 
 from ffnscope.store.figures.changes import equal_shape
 from ffnscope.store.figures.layers import DETECTORS, POSITIONAL, LayerFigures
-from ffnscope.tui.reports import tidy
-from ffnscope.tui.reports.about import about, warnings
+from ffnscope.tui.reports.about import about, model_text, warnings
+from ffnscope.tui.reports.catalogue import FIGURES
 from ffnscope.tui.reports.changes import change_section
-from ffnscope.tui.reports.document import Column, Document, DotPlot, LinePlot, Section, Table, Value
-from ffnscope.tui.reports.formats.values import layers_text
+from ffnscope.tui.reports.document import Column, Document, LinePlot, Plot, Section, Table, Value
+from ffnscope.tui.reports.figures import LAYER, Figure, Heading
+from ffnscope.tui.reports.formats.values import layers_text, shown
 from ffnscope.tui.reports.reading import Gathered
-from ffnscope.tui.reports.sections import DOT_NOTE
-
-_X = "relative depth"
-Measure = Callable[[LayerFigures], float | None]
+from ffnscope.tui.reports.sections import dot_plot
 
 
-def comparison_document(stores: Sequence[Gathered]) -> Document:
+def comparison_document(stores: Sequence[Gathered], figures: Sequence[Figure] = FIGURES) -> Document:
     """The comparison of two or more stores, whose labels are their letters."""
     facts = [(f"{store.label}: {name}", value) for store in stores for name, value in about(store.store)]
     cautions = [
         f"{store.label}: {text}" for store in stores for text in warnings(store.store, store.figures, store.state)
     ]
     pairs = [(a, b) for a, b in pairwise(stores) if equal_shape(a.store, b.store)]
-    sections = [overall(stores), sparsity(stores), detection(stores), suppression(stores), positions(stores)]
+    compared = [figure for figure in figures if not figure.examples]
+    sections = [overall(stores)]
+    sections += [_section(heading, list(group), stores) for heading, group in groupby(compared, lambda x: x.heading)]
     sections += [change_section(a, b) for a, b in pairs]
     return Document(
-        "ffnscope compare: " + ", ".join(f"{store.label} {store.store.run.model.name}" for store in stores),
+        "ffnscope compare: " + ", ".join(f"{store.label} {model_text(store.store.run.model)}" for store in stores),
         tuple(facts),
         (*cautions, *_differences(stores, bool(pairs))),
         (),
@@ -38,24 +38,24 @@ def comparison_document(stores: Sequence[Gathered]) -> Document:
 
 
 def _differences(stores: Sequence[Gathered], pairs: bool) -> list[str]:
-    said, runs = [], [store.store.run for store in stores]
+    texts, runs = [], [store.store.run for store in stores]
     if len({run.corpus.fingerprint for run in runs}) > 1:
-        said.append(
+        texts.append(
             "The stores are of different corpora: the figures differ for that reason too, and with more positions fewer "
             "neurons are dead."
         )
     if len({run.settings.get("min_occurrences") for run in runs}) > 1:
-        said.append("The stores differ in min_occurrences, which decides what a detector is.")
+        texts.append("The stores differ in min_occurrences, which decides what a detector is.")
     if pairs:
-        said.append(
+        texts.append(
             "Neurons are compared by their numbers: that means something for checkpoints of one training and for one "
             "model over several corpora, not for models trained apart."
         )
-    return said
+    return texts
 
 
 def overall(stores: Sequence[Gathered]) -> Section:
-    """A row a store."""
+    """A row per store."""
     columns = (
         Column("store", "letter of the store", "text"),
         Column("folder", "folder of the store", "text"),
@@ -75,23 +75,15 @@ def overall(stores: Sequence[Gathered]) -> Section:
     )
     rows = [_overall(store) for store in stores]
     table = Table("stores", "The stores", columns, rows)
-    upright = [(c.name.replace("_", " "), *_texts(rows, i, c.style)) for i, c in enumerate(columns) if i]
-    shown = Table(
-        "",
-        "",
-        (
-            Column("store", "what of each store", "text"),
-            *(Column(store.label, store.label, "right") for store in stores),
-        ),
-        upright,
-    )
-    return Section("The stores", "A letter stands for each store.", (), (shown,), (table,))
-
-
-def _texts(rows: Sequence[Sequence[Value]], at: int, style: str) -> list[str]:
-    from ffnscope.tui.reports.formats.values import shown
-
-    return [shown(row[at], style) for row in rows]
+    # For reading, a column per store.
+    turned = [
+        (column.name.replace("_", " "), *(shown(row[i], column.style) for row in rows))
+        for i, column in enumerate(columns)
+        if i
+    ]
+    letters = (Column(store.label, f"store {store.label}", "right") for store in stores)
+    reading = Table("", "", (Column("store", "what of each store", "text"), *letters), turned)
+    return Section("The stores", "A letter stands for each store.", (), (reading,), (table,))
 
 
 def _overall(store: Gathered) -> tuple[Value, ...]:
@@ -124,91 +116,44 @@ def _overall(store: Gathered) -> tuple[Value, ...]:
     )
 
 
-def _lines(stores: Sequence[Gathered], title: str, style: str, of: Measure) -> LinePlot:
+def _side_by_side(stores: Sequence[Gathered], figure: Figure, title: str) -> Table:
+    """A row per layer, a column per store; empty where a store does not have the layer."""
+    assert figure.value is not None
+    numbers = [{x.layer: figure.value(x) for x in store.figures.layers} for store in stores]
+    unit = figure.value_unit or figure.unit
+    columns = (LAYER, *(Column(store.label, f"store {store.label}", unit) for store in stores))
+    layers = sorted(set().union(*numbers))
+    return Table("", title, columns, [(layer, *(values.get(layer) for values in numbers)) for layer in layers])
+
+
+def _lines(stores: Sequence[Gathered], figure: Figure, title: str) -> LinePlot:
+    assert figure.value is not None
     series = []
     for store in stores:
         layers = store.figures.layers
-        series.append((store.store.run.model.name, [x.depth for x in layers], [of(x) for x in layers]))
-    return LinePlot(title, tuple(series), _X, style, lettered=True)
+        series.append((store.store.run.model.name, [x.depth for x in layers], [*map(figure.value, layers)]))
+    return LinePlot(title, tuple(series), "relative depth", figure.value_unit or figure.unit, lettered=True)
 
 
-def _side_by_side(stores: Sequence[Gathered], title: str, style: str, of: Measure) -> Table:
-    """A row a layer, a column a store; empty where a store does not have the layer."""
-    each = [{x.layer: of(x) for x in store.figures.layers} for store in stores]
-    layers = sorted(set().union(*each))
-    columns = (Column("layer", "layer, from 0", "layer"), *(Column(s.label, f"store {s.label}", style) for s in stores))
-    return Table("", title, columns, [(layer, *(values.get(layer) for values in each)) for layer in layers])
-
-
-def _pictured(stores: Sequence[Gathered], title: str, style: str, of: Measure) -> tuple[LinePlot, Table]:
-    return _lines(stores, title, style, of), _side_by_side(stores, title, style, of)
-
-
-def _section(
-    stores: Sequence[Gathered],
-    title: str,
-    note: str,
-    measures: Sequence[tuple[str, str, Measure]],
-    tables: tuple[Table, ...],
-) -> Section:
-    made = [_pictured(stores, *measure) for measure in measures]
-    return Section(title, note, tuple(plot for plot, _ in made), tuple(table for _, table in made), tables)
-
-
-def sparsity(stores: Sequence[Gathered]) -> Section:
-    """Figures 1 and 2."""
-    measures: list[tuple[str, str, Measure]] = [
-        ("1a: dead neurons, share of the layer", "share", lambda x: x.dead_share),
-        ("1b: mean activation frequency of the alive neurons", "frequency", lambda x: x.mean_frequency_alive),
-        ("2: alive neurons covered by 1 to 5 tokens", "share", lambda x: x.tokens.few / x.alive if x.alive else None),
-    ]
-    tables = (tidy.dead(stores), tidy.frequency(stores), tidy.covering(stores))
-    return _section(
-        stores, "Figures 1 and 2: sparsity", "Plots over relative depth: 0 first layer, 1 last.", measures, tables
-    )
-
-
-def detection(stores: Sequence[Gathered]) -> Section:
-    """Figures 3 and 4."""
-    measures: list[tuple[str, str, Measure]] = [
-        ("3a: token detectors", "count", lambda x: x.tokens.detectors),
-        ("3b: detected tokens, cumulative", "count", lambda x: x.tokens.cumulative),
-        ("4: detected tokens new overall", "count", lambda x: x.tokens.new_overall),
-    ]
-    tables = (tidy.detectors(stores), tidy.detected(stores), tidy.new(stores))
-    return _section(
-        stores, "Figures 3 and 4: detectors", "Counts, not shares: of larger layers they are larger.", measures, tables
-    )
-
-
-def suppression(stores: Sequence[Gathered]) -> Section:
-    """Section 4.4."""
-    measures: list[tuple[str, str, Measure]] = [
-        ("token detectors that suppress their triggers", "share", lambda x: x.tokens.suppressing_share)
-    ]
-    note = "Gaps where a layer has no token detectors."
-    return _section(stores, "Section 4.4: suppression", note, measures, (tidy.suppression(stores),))
-
-
-def positions(stores: Sequence[Gathered]) -> Section:
-    """Figures 8, 10 and 11."""
-    plots = tuple(
-        DotPlot(
-            f"8: positional neurons of {store.label}",
-            tuple(str(x.layer) for x in store.figures.layers),
-            [
-                [(*key, number) for key, number in zip(POSITIONAL, x.positional, strict=True) if number]
-                for x in store.figures.layers
-            ],
-            DOT_NOTE,
-        )
-        for store in stores
-    )
-    counts = _side_by_side(stores, "positional neurons", "count", lambda x: x.positional_neurons)
-    return Section(
-        "Figures 8, 10 and 11: positional neurons",
-        "A dot a neuron, a row a layer.",
-        plots,
-        (counts,),
-        (tidy.positional(stores), tidy.ranges(stores)),
-    )
+def _section(heading: Heading, figures: Sequence[Figure], stores: Sequence[Gathered]) -> Section:
+    """The figures of one heading, over the layers of every store that has their numbers."""
+    plots: list[Plot] = []
+    shown: list[Table] = []
+    tidy: list[Table] = []
+    notes = [heading.compared]
+    for figure in figures:
+        reasons = {store.label: figure.absent(store.figures.layers) for store in stores}
+        having = [store for store in stores if not reasons[store.label]]
+        notes += [f"{label}: {reason}." for label, reason in reasons.items() if reason]
+        title = figure.numbered(figure.value_title or figure.title)
+        if not having:
+            continue
+        if figure.dots:
+            plots += [dot_plot(figure, store, f"{title} of {store.label}") for store in having]
+        elif figure.value:
+            plots.append(_lines(having, figure, title))
+        if figure.value:
+            shown.append(_side_by_side(having, figure, title))
+        if figure.csv:
+            tidy.append(figure.csv.of(having, several=True))
+    return Section(heading.title, " ".join(dict.fromkeys(notes)), tuple(plots), tuple(shown), tuple(tidy))

@@ -1,4 +1,4 @@
-"""What a report is made of: facts, findings in words, and sections of tables and plots, in no format yet."""
+"""What a report is made of: facts, findings in words, and sections of tables and plots, before any output format."""
 
 from __future__ import annotations
 
@@ -10,11 +10,21 @@ Value = str | int | float | bool | tuple[str, ...] | None
 
 @dataclass(frozen=True)
 class Column:
-    """A column: ``style`` is how its values are shown: count, share, frequency, number or text."""
+    """A column. ``style`` is how its values are shown: count, share, frequency, number, layer, text, tokens or right
+    (text that stands on the right)."""
 
     name: str
     meaning: str
     style: str = "count"
+
+
+@dataclass(frozen=True)
+class Category:
+    """One kind of thing that a figure tells apart: its letter in charts of text, its name, and a name of the palette."""
+
+    letter: str
+    name: str
+    style: str
 
 
 @dataclass(frozen=True)
@@ -37,26 +47,31 @@ class LinePlot:
     x_label: str
     style: str
     lettered: bool = False
+    note: str = ""
 
 
 @dataclass(frozen=True)
 class StackPlot:
-    """A stacked bar a row: ``matrix`` holds a row's numbers by ``names``."""
+    """A stacked bar per row: ``matrix`` holds a row's numbers by ``names``. ``style`` as of a column."""
 
     title: str
     labels: tuple[str, ...]
     names: tuple[str, ...]
-    matrix: Sequence[Sequence[int]]
+    matrix: Sequence[Sequence[float]]
+    style: str = "count"
     note: str = ""
 
 
 @dataclass(frozen=True)
 class DotPlot:
-    """A dot a positional neuron: for each row (type, strength, number) in the order to draw."""
+    """A dot per neuron: ``counts`` holds a row's neurons by ``categories``; ``legend`` explains
+    the colours where there are colours."""
 
     title: str
     labels: tuple[str, ...]
-    rows: Sequence[Sequence[tuple[str, str, int]]]
+    categories: tuple[Category, ...]
+    counts: Sequence[Sequence[int]]
+    legend: tuple[Category, ...]
     note: str = ""
 
 
@@ -77,7 +92,7 @@ Plot = LinePlot | StackPlot | DotPlot | RangePlot
 class Section:
     """One or more figures that belong together.
 
-    ``shown`` are tables made for reading; ``tidy`` the same numbers a row an observation, for CSV and JSON.
+    ``shown`` are tables made for reading; ``tidy`` hold the same numbers, one row per observation, for CSV and JSON.
     """
 
     title: str
@@ -89,16 +104,14 @@ class Section:
 
 @dataclass(frozen=True)
 class Finding:
-    """A claim of the paper and what this data says of it. ``verdict`` is one of VERDICTS."""
+    """A claim of the paper and what this data says of it. ``verdict`` is agrees, partly, differs, too little
+    data or shown (there is no threshold to judge it by)."""
 
     key: str
     claim: str  # the paper's, with its section
     verdict: str
     text: str  # with the numbers
     numbers: dict[str, Value] = field(default_factory=dict)
-
-
-VERDICTS = ("agrees", "partly", "differs", "too little data", "shown")
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,15 @@ from ffnscope.store.definitions import FEW_WINDOWS
 from ffnscope.store.figures.intervals import interval, rank_correlation
 from ffnscope.store.figures.layers import FEW, LayerFigures, ModelFigures
 from ffnscope.tui.drawing.numbers import count, freq, percent
+from ffnscope.tui.reports.catalogue.detectors import SUPPRESSING
 from ffnscope.tui.reports.document import Finding, Value
+from ffnscope.tui.reports.figures import interval_text
 from ffnscope.tui.reports.formats.values import layers_text
 
 MIN_DETECTORS = 20
 MIN_LAYERS = 6
 MOSTLY_DEAD = 0.01  # a half with fewer dead neurons is "fully alive"
 SPARSE = 0.05  # a half with more dead neurons holds "a solid proportion"
-SUPPRESSING = 0.8  # the paper: over 80%
 AGREES, PARTLY, DIFFERS, TOO_LITTLE, SHOWN = "agrees", "partly", "differs", "too little data", "shown"
 
 
@@ -168,7 +169,7 @@ def layers_cover_new_tokens(figures: ModelFigures) -> Finding:
     low, high = interval(new, detected)
     text = (
         f"{count(figures.detected())} different tokens are detected. Behind layer {having[0].layer}, the first with any, "
-        f"{count(new)} of {count(detected)} are new ({percent(new / detected, 1)}; {_range(low, high)})."
+        f"{count(new)} of {count(detected)} are new ({percent(new / detected, 1)}; {interval_text(low, high)})."
     )
     if figures.missing or not figures.whole:
         text += " Only layers in the store count as before."
@@ -187,14 +188,10 @@ def suppressed_triggers(figures: ModelFigures) -> Finding:
         text = f"{count(k)} of {count(n)} do; too few detectors ({n}) to say."
         return Finding(key, claim, TOO_LITTLE, text, numbers)
     verdict = AGREES if low > SUPPRESSING else DIFFERS if high < SUPPRESSING else PARTLY
-    text = f"{count(k)} of {count(n)} do: {percent(k / n, 1)} ({_range(low, high)})."
+    text = f"{count(k)} of {count(n)} do: {percent(k / n, 1)} ({interval_text(low, high)})."
     if verdict == PARTLY:
         text += " The interval holds 80%: neither over nor under it."
     return Finding(key, claim, verdict, text, numbers)
-
-
-def _range(low: float, high: float) -> str:
-    return f"95% interval {percent(low, 1)} to {percent(high, 1)}"
 
 
 def positional_types(figures: ModelFigures) -> Finding:

@@ -6,9 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ffnscope.core.statistics.positional import active_ranges
-from ffnscope.store.definitions import POSITION_STRENGTHS, POSITION_TYPES
-from ffnscope.store.errors import DamagedStoreError
+from ffnscope.core.statistics.position_ranges import NeuronRanges, position_ranges, strong_oscillatory
 from ffnscope.store.figures.layers import ModelFigures, model_figures
 from ffnscope.store.query.columns import covered
 from ffnscope.store.reader import Store
@@ -16,15 +14,6 @@ from ffnscope.store.reader import Store
 EXAMPLES = 100  # token detectors listed
 EXAMPLE_TOKENS = 5  # promoted and suppressed tokens of each
 RANGE_ROWS = 40  # neurons of Figure 9 drawn for a layer
-
-
-@dataclass(frozen=True)
-class Ranges:
-    """Position ranges, half-open, of one strong oscillatory neuron (paper Figure 9)."""
-
-    layer: int
-    neuron: int
-    ranges: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -49,7 +38,7 @@ class Gathered:
     store: Store
     state: str  # of its progress, before the figures were read
     figures: ModelFigures
-    ranges: tuple[Ranges, ...] = ()
+    ranges: tuple[NeuronRanges, ...] = ()
     oscillating: dict[int, int] = field(default_factory=dict)  # strong oscillatory neurons of each layer that has any
     examples: tuple[Example, ...] = ()
 
@@ -59,7 +48,7 @@ class Gathered:
         return tuple(each.layer for each in self.figures.layers)
 
     @property
-    def drawn(self) -> tuple[Ranges, ...]:
+    def drawn(self) -> tuple[NeuronRanges, ...]:
         """The ranges that Figure 9 draws: of the layer with most strong oscillatory neurons, the first RANGE_ROWS."""
         most = _most(self.oscillating)
         return tuple(each for each in self.ranges if each.layer == most)[:RANGE_ROWS]
@@ -70,18 +59,14 @@ def gather(store: Store, label: str = "", every_range: bool = False) -> Gathered
     RANGE_ROWS of the layer that has most of them. Raises UserError for a damaged store."""
     state = store.progress().state
     figures = model_figures(store)
-    neurons = {layer.layer: _strong_oscillatory(store, layer.layer) for layer in figures.layers}
-    neurons = {layer: found for layer, found in neurons.items() if len(found)}
-    if every_range:
-        wanted = neurons
-    else:
-        most = _most({layer: len(found) for layer, found in neurons.items()})
-        wanted = {} if most is None else {most: neurons[most][:RANGE_ROWS]}
-    ranges = tuple(
-        Ranges(layer, neuron, _ranges(store, layer, neuron)) for layer in wanted for neuron in wanted[layer].tolist()
-    )
-    counts = {layer: len(found) for layer, found in neurons.items()}
-    return Gathered(label, store, state, figures, ranges, counts, _examples(store, figures))
+    neurons = {layer.layer: strong_oscillatory(store, layer.layer) for layer in figures.layers}
+    counts = {layer: len(numbers) for layer, numbers in neurons.items() if len(numbers)}
+    most = _most(counts)
+    ranges: list[NeuronRanges] = []
+    for layer in counts:
+        if every_range or layer == most:
+            ranges += position_ranges(store, layer, neurons[layer] if every_range else neurons[layer][:RANGE_ROWS])
+    return Gathered(label, store, state, figures, tuple(ranges), counts, _examples(store, figures))
 
 
 def _most(counts: dict[int, int]) -> int | None:
@@ -89,33 +74,16 @@ def _most(counts: dict[int, int]) -> int | None:
     return max(counts, key=lambda layer: (counts[layer], -layer), default=None)
 
 
-def _strong_oscillatory(store: Store, layer: int) -> np.ndarray:
-    oscillatory = store.column(layer, "position_type") == POSITION_TYPES.index("oscillatory")
-    return np.flatnonzero(
-        oscillatory & (store.column(layer, "position_strength") == POSITION_STRENGTHS.index("strong"))
-    )
-
-
-def _ranges(store: Store, layer: int, neuron: int) -> tuple[tuple[int, int], ...]:
-    curve, windows = store.curves(layer, neuron).sum(axis=0), max(store.run.corpus.counted_windows, 1)
-    if curve.max(initial=0) > windows:
-        raise DamagedStoreError(
-            f"{store.path}: damaged, the position curve of L{layer}N{neuron} counts more windows than there are; "
-            "`ffnscope verify` finds what else is wrong"
-        )
-    return tuple(active_ranges(curve, windows))
-
-
 def _examples(store: Store, figures: ModelFigures) -> tuple[Example, ...]:
-    found = []
+    ranked = []
     for layer in figures.layers:
         neurons = np.flatnonzero(store.column(layer.layer, "order") == 1)
         if len(neurons):
             activations = store.column(layer.layer, "activations")[neurons].astype(np.int64)
             shares = covered(store, layer.layer)[neurons]
             most = np.lexsort((neurons, -activations))[:EXAMPLES]
-            found += [(-int(activations[i]), layer.layer, int(neurons[i]), float(shares[i])) for i in most]
-    return tuple(_example(store, layer, neuron, share) for _, layer, neuron, share in sorted(found)[:EXAMPLES])
+            ranked += [(-int(activations[i]), layer.layer, int(neurons[i]), float(shares[i])) for i in most]
+    return tuple(_example(store, layer, neuron, share) for _, layer, neuron, share in sorted(ranked)[:EXAMPLES])
 
 
 def _example(store: Store, layer: int, neuron: int, share: float) -> Example:

@@ -21,14 +21,12 @@ from ffnscope.tui.drawing.glyphs import ASCII, UNICODE
 from ffnscope.tui.drawing.numbers import percent
 from ffnscope.tui.drawing.pane import Pane
 from ffnscope.tui.drawing.text import visible
-from ffnscope.tui.overview.bodies import BINS, TYPES
-from ffnscope.tui.overview.compare import COMPARED, curves, names, says
+from ffnscope.tui.overview.compare import curves, names, says
 from ffnscope.tui.overview.data import Overview, read_ranges
-from ffnscope.tui.overview.figures import FIGURES
+from ffnscope.tui.overview.figures import COMPARED, FIGURES
 from ffnscope.tui.overview.grid import PANEL, Drawer, make_grid
 from ffnscope.tui.overview.layer_axis import (
     LEFT,
-    Category,
     axis_line,
     bar_cells,
     columns,
@@ -36,7 +34,10 @@ from ffnscope.tui.overview.layer_axis import (
     make_axis,
     stack_cells,
 )
-from ffnscope.tui.overview.sentences import new_parts
+from ffnscope.tui.reports.catalogue.detectors import NEW_TOKENS
+from ffnscope.tui.reports.catalogue.positions import POSITIONAL_TYPES
+from ffnscope.tui.reports.catalogue.sparsity import BINS
+from ffnscope.tui.reports.document import Category
 
 SMALL, LARGE = (80, 24), (160, 48)
 GLYPHS = pytest.mark.parametrize("glyphs", [UNICODE, ASCII], ids=["unicode", "ascii"])
@@ -127,9 +128,9 @@ def test_every_layer_has_its_cells_or_the_cursor_is_in_view(count, width, data):
 
 
 def test_a_type_and_a_strength_have_a_letter_of_their_own():
-    assert len({each.letter for each in TYPES}) == len(TYPES) == len(POSITIONAL)
+    assert len({each.letter for each in POSITIONAL_TYPES}) == len(POSITIONAL_TYPES) == len(POSITIONAL)
     assert len({each.letter for each in BINS}) == len(BINS)
-    for category, (_, strength) in zip(TYPES, POSITIONAL, strict=True):
+    for category, (_, strength) in zip(POSITIONAL_TYPES, POSITIONAL, strict=True):
         assert category.letter.isupper() == (strength == "strong")
 
 
@@ -141,7 +142,7 @@ def test_new_tokens_add_up_to_the_detected(opened):
         expected = (len(tokens - seen), len((tokens & seen) - before), len(tokens & before))
         if each.layer == 0:
             expected = (len(tokens), 0, 0)
-        assert new_parts(each) == expected
+        assert NEW_TOKENS.stack.values(each) == expected
         seen, before = seen | tokens, tokens
 
 
@@ -163,7 +164,7 @@ def test_letters_of_figure_8_count_the_positional_neurons(opened):
     overview = overview_of(opened)
     lines = Drawer(overview).figure(6, 0, 158, 45, chosen=False)
     body = "".join(each.text[LEFT:] for each in lines[2:-1])
-    for index, category in enumerate(TYPES):
+    for index, category in enumerate(POSITIONAL_TYPES):
         assert body.count(category.letter) == sum(each.positional[index] for each in overview.known())
     assert sum(each.positional_neurons for each in overview.known()) > 10
 
@@ -265,7 +266,7 @@ def test_all_figures_at_once_where_there_is_room(store):
     shown = walk(store, LARGE, "o")
     text = "\n".join(shown)
     for figure in FIGURES:
-        assert figure.title in text
+        assert figure.name in text
     assert "layer 0 by letter" in text
     assert all(cell_len(each) <= 160 for each in shown)
 
@@ -274,14 +275,14 @@ def test_one_figure_at_a_time_where_there_is_not(store):
     for number, figure in enumerate(FIGURES):
         shown = walk(store, SMALL, "o", *"l" * number)
         assert f"{number + 1}/{len(FIGURES)}" in shown[0]
-        assert figure.title in shown[2]
-        assert sum(f"{other.paper} {other.title}" in "\n".join(shown) for other in FIGURES) == 1
+        assert figure.name in shown[2]
+        assert sum(f"{other.number} {other.name}" in "\n".join(shown) for other in FIGURES) == 1
 
 
 def test_a_figure_at_full_size_and_back(store):
     one, several = ("\n".join(walk(store, LARGE, "o", "l", *keys)) for keys in ("z", "zz"))
-    assert [figure.title for figure in FIGURES if f"{figure.paper} {figure.title}" in one] == [FIGURES[1].title]
-    assert all(figure.title in several for figure in FIGURES)
+    assert [figure.name for figure in FIGURES if f"{figure.number} {figure.name}" in one] == [FIGURES[1].name]
+    assert all(figure.name in several for figure in FIGURES)
 
 
 @pytest.mark.parametrize("size", [SMALL, LARGE])

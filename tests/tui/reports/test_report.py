@@ -18,11 +18,11 @@ from synthetic import make_store
 
 from ffnscope.store.reader import Store
 from ffnscope.tui.drawing.glyphs import ASCII, UNICODE
-from ffnscope.tui.reports.build import report_document
 from ffnscope.tui.reports.formats.html import page
 from ffnscope.tui.reports.formats.terminal import show
 from ffnscope.tui.reports.formats.values import exact, layers_text, shown
 from ffnscope.tui.reports.reading import gather
+from ffnscope.tui.reports.sections import report_document
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 from ffnscope.tui.drawing import bar_charts
 from ffnscope.tui.drawing.glyphs import Glyphs
-from ffnscope.tui.drawing.numbers import freq, percent
 from ffnscope.tui.drawing.text import visible
 from ffnscope.tui.reports.document import Document, DotPlot, Finding, LinePlot, Plot, Section, StackPlot, Table
-from ffnscope.tui.reports.formats.values import shown
+from ffnscope.tui.reports.formats.values import axis_text, shown
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,8 +19,7 @@ WIDEST = 100  # cells of a plot or a paragraph
 PLOT_LINES = 12
 MOST_ROWS = 20  # of a table of examples
 STYLES = ("cyan", "magenta", "green", "yellow", "blue", "red")
-LETTERS = {"oscillatory": "o", "both": "b", "one": "e", "other": "x"}
-DOT_STYLES = {"oscillatory": "magenta", "both": "red", "one": "green", "other": "yellow"}
+CATEGORY_STYLES = {"mark": "magenta", "error": "red", "position": "green", "token": "yellow"}
 
 
 def show(document: Document, console: Console, glyphs: Glyphs) -> None:
@@ -141,7 +139,7 @@ def _curves(plot: LinePlot, width: int, ascii: bool) -> list[bar_charts.Segments
         ascii=ascii,
         y_max=top,
         x_label=plot.x_label,
-        y_format=_formats[plot.style],
+        y_format=lambda value: axis_text(value, plot.style),
         styles=STYLES,
     )
 
@@ -149,20 +147,6 @@ def _curves(plot: LinePlot, width: int, ascii: bool) -> list[bar_charts.Segments
 def _top(values: Sequence[float], wholes: bool) -> float:
     highest = max(values, default=0.0)
     return max(highest, 1.0) if wholes else highest if highest > 0 else 1.0
-
-
-def _count_label(value: float) -> str:
-    from ffnscope.tui.drawing.numbers import count
-
-    return count(int(value), compact=True) if value == int(value) else f"{value:.1f}"
-
-
-_formats = {
-    "share": lambda value: percent(value),
-    "frequency": lambda value: freq(value).strip(),
-    "number": lambda value: f"{value:.2f}",
-    "count": _count_label,
-}
 
 
 def _stacks(plot: StackPlot, width: int, ascii: bool) -> list[bar_charts.Segments]:
@@ -177,12 +161,11 @@ def _stacks(plot: StackPlot, width: int, ascii: bool) -> list[bar_charts.Segment
 
 def _dots(plot: DotPlot, width: int, ascii: bool) -> list[bar_charts.Segments]:
     rows = []
-    for row in plot.rows:
+    for counts in plot.counts:
         dots: list[tuple[str, str]] = []
-        for kind, strength, number in row:
-            strong = strength == "strong"
-            letter = LETTERS[kind].upper() if strong else LETTERS[kind]
-            dots += [(letter, f"{'bold ' if strong else ''}{DOT_STYLES[kind]}")] * number
+        for category, number in zip(plot.categories, counts, strict=True):
+            colour, _, weak = category.style.partition("-")
+            dots += [(category.letter, f"{'' if weak else 'bold '}{CATEGORY_STYLES[colour]}")] * number
         rows.append(dots)
     return bar_charts.dots(rows, width, labels=plot.labels, ascii=ascii) if rows else _plain(["(nothing to draw)"])
 

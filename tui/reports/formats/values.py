@@ -12,7 +12,7 @@ from ffnscope.tui.drawing.text import visible
 from ffnscope.tui.reports.document import Value
 
 _CONTROL = re.compile("[\\x00-\\x1f\\x7f-\\x9f]")
-_FORMULA = ("=", "+", "-", "@")  # what a spreadsheet takes a cell for that begins so
+_FORMULA = ("=", "+", "-", "@")  # a spreadsheet takes a cell that begins with one of these for a formula
 
 
 def shown(value: Value, style: str, glyphs: Glyphs = UNICODE) -> str:
@@ -36,6 +36,19 @@ def shown(value: Value, style: str, glyphs: Glyphs = UNICODE) -> str:
     return count(int(value))
 
 
+def axis_text(value: float | None, unit: str) -> str:
+    """A value as axes and titles have it, short; - for none. ``unit`` is share, frequency, number or count."""
+    if value is None or not math.isfinite(value):
+        return "-"
+    if unit == "share":
+        return percent(value)
+    if unit == "frequency":
+        return freq(value).strip()
+    if unit == "number" or value != int(value):
+        return f"{value:.{2 if unit == 'number' else 1}f}"
+    return count(int(value), compact=True)
+
+
 def exact(value: Value) -> str:
     """A value as a file holds it: floats so that they read back the same, nothing for none; a text so that neither
     terminals nor spreadsheets act on it."""
@@ -44,7 +57,7 @@ def exact(value: Value) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        text = _CONTROL.sub(lambda found: escape(found[0]), value)
+        text = _CONTROL.sub(lambda match: escape(match[0]), value)
         return f"'{text}" if text.startswith(_FORMULA) else text
     return repr(value) if isinstance(value, float) else str(value)
 

@@ -1,0 +1,25 @@
+"""Every figure, once: FIGURES, in the order of the paper.
+
+The overview, `report`, `compare` and the CSV files loop over it; a new figure is one more entry.
+"""
+
+from __future__ import annotations
+
+from ffnscope.tui.reports.catalogue.detectors import (
+    DETECTED,
+    DETECTOR_COUNTS,
+    EXAMPLE_DETECTORS,
+    NEW_TOKENS,
+    SUPPRESSED,
+)
+from ffnscope.tui.reports.catalogue.positions import POSITION_RANGES, POSITIONAL_NEURONS
+from ffnscope.tui.reports.catalogue.sparsity import COVERING, DEAD, FREQUENCY
+from ffnscope.tui.reports.figures import Figure
+
+__all__ = ["COVERING", "FIGURES"]
+
+FIGURES: tuple[Figure, ...] = (
+    *(DEAD, FREQUENCY, *COVERING),
+    *(DETECTOR_COUNTS, DETECTED, NEW_TOKENS, SUPPRESSED, EXAMPLE_DETECTORS),
+    *(POSITIONAL_NEURONS, POSITION_RANGES),
+)
