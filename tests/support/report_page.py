@@ -1,10 +1,18 @@
-"""Running `ffnscope report`, and an HTML page of it as what a browser would show."""
+"""Running `ffnscope report`, its document and text, and an HTML page of it as what a browser would show."""
 
 from __future__ import annotations
 
+import io
 from html.parser import HTMLParser
 
+from rich.console import Console
+
+from ffnscope.store.reader import Store
 from ffnscope.tui.cli import main
+from ffnscope.tui.drawing.glyphs import UNICODE
+from ffnscope.tui.reports.formats.terminal import show
+from ffnscope.tui.reports.reading import gather
+from ffnscope.tui.reports.sections import report_document
 
 VOID = {"meta", "link", "br"}
 
@@ -13,6 +21,17 @@ def run(capsys, *arguments):
     code = main([str(argument) for argument in arguments])
     out, err = capsys.readouterr()
     return code, out, err
+
+
+def document(path):
+    with Store.open(path) as opened:
+        return report_document(gather(opened, every_range=True))
+
+
+def drawn(path, width, glyphs=UNICODE):
+    out = io.StringIO()
+    show(document(path), Console(file=out, width=width, markup=False, emoji=False, highlight=False), glyphs)
+    return out.getvalue()
 
 
 class Page(HTMLParser):

@@ -92,8 +92,8 @@ def _with_letters(
     out: Cells = [*column, *[()] * (max(letters, default=-1) + 1 - len(column))]
     for row, categories in letters.items():
         if row >= len(column):
-            each = max(width // len(categories), 1)
-            out[row] = tuple((letter_of(category, glyphs) * each, category.style) for category in categories)[:width]
+            cells = max(width // len(categories), 1)
+            out[row] = tuple((letter_of(category, glyphs) * cells, category.style) for category in categories)[:width]
     return out
 
 
@@ -158,7 +158,7 @@ def layer_panel(overview: Overview, layer: int, width: int, height: int) -> list
     if figures is None:
         return [BLANK, line((f"  layer {layer} is not collected yet", "dim"))]
     series = [stack for number in COVERING if (stack := FIGURES[number].stack)]
-    bins, parts = series[0].of([figures]), [each.values(figures) for each in series]
+    bins, parts = series[0].of([figures]), [stack.values(figures) for stack in series]
     blocks = 2 if height < len(bins) + 2 and width >= 2 * (PANEL_NAME + 3 * 7) else 1
     room = min(max((width // blocks - PANEL_NAME) // 3, 6), 10)
     rows = -(-len(bins) // blocks)

@@ -46,7 +46,7 @@ def curves(figure: Figure, stores: Stores, width: int, height: int, glyphs: Glyp
         styles=STYLES,
     )
     # The legend stands above all figures, once.
-    return [line(*((text, style or "dim") for text, style in each)) for each in drawn[1:]]
+    return [line(*((text, style or "dim") for text, style in row)) for row in drawn[1:]]
 
 
 def says(figure: Figure, stores: Stores, depth: float) -> Line:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from weakref import WeakKeyDictionary
 
 from ffnscope.core.statistics.position_ranges import NeuronRanges, position_ranges, strong_oscillatory
 from ffnscope.store.figures.layers import LayerFigures, ModelFigures, model_figures
@@ -37,16 +36,14 @@ class Overview:
         return [self.figures[layer] for layer in self.layers if layer in self.figures]
 
 
-_KEPT: WeakKeyDictionary[Session, Overview] = WeakKeyDictionary()
-
-
 def overview_of(session: Session) -> Overview:
     """The session's overview, read or not."""
-    if session not in _KEPT:
+    if Overview not in session.kept:
         run = session.store.run
         layers = tuple(sorted({*run.layers, *session.layers}))
-        _KEPT[session] = Overview(session.glyphs, layers, run.model.neurons, run.corpus.seq_len)
-    return _KEPT[session]
+        session.kept[Overview] = Overview(session.glyphs, layers, run.model.neurons, run.corpus.seq_len)
+    overview: Overview = session.kept[Overview]
+    return overview
 
 
 # Slow: call these in a thread

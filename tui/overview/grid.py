@@ -122,8 +122,10 @@ class Drawer:
         parts: list[Part] = [marked, (figure.number + " " if figure.number else "", "dim"), (name, style)]
         if self.stores:
             return parts
-        each = self.overview.figures.get(layer)
-        return [*parts, ("  " + figure.short(each), "bright")] if each and not figure.absent([each]) else parts
+        figures = self.overview.figures.get(layer)
+        if figures is None or figure.absent([figures]):
+            return parts
+        return [*parts, ("  " + figure.short(figures), "bright")]
 
     def says(self, slot: int, cursor: int) -> Line:
         """The exact numbers of the cursor's layer in a figure."""
@@ -131,14 +133,14 @@ class Drawer:
         if not overview.layers:
             return line((" this store holds no layer yet", "dim"))
         layer = overview.layers[cursor]
-        each = overview.figures.get(layer)
-        if each is None:
+        figures = overview.figures.get(layer)
+        if figures is None:
             what = "not collected yet" if overview.read is not None else overview.glyphs.ellipsis
             return line((f" layer {layer} ", "accent"), (what, "dim"))
         if self.stores:
-            return says(FIGURES[slot], self.stores, each.depth)
+            return says(FIGURES[slot], self.stores, figures.depth)
         figure = FIGURES[min(slot, PANEL - 1)]
-        text = figure.absent([each]) or figure.long(each, overview.known())
+        text = figure.absent([figures]) or figure.long(figures, overview.known())
         return line((f" layer {layer} ", "accent"), (text, "bright"))
 
     def grid(self, grid: Grid, cursor: int, chosen: int, width: int, height: int) -> list[Line]:
@@ -149,23 +151,23 @@ class Drawer:
         for place in grid.places:
             legend = not (panel and place.slot in COVERING)
             drawn = self.figure(place.slot, cursor, place.width, place.height, place.slot == chosen, legend)
-            for y, each in enumerate(drawn, place.y):
-                rows[y] += [(" " * (place.x - ends[y]), "text"), *clip(each.parts, place.width, self.overview.glyphs)]
-                ends[y] = place.x + min(each.width, place.width)
+            for y, row in enumerate(drawn, place.y):
+                rows[y] += [(" " * (place.x - ends[y]), "text"), *clip(row.parts, place.width, self.overview.glyphs)]
+                ends[y] = place.x + min(row.width, place.width)
         return [Line(tuple(parts)) for parts in rows]
 
     def missing(self, places: Sequence[Place]) -> list[Place]:
         """The places whose curves are not drawn yet."""
-        return [each for each in places if (each.slot, each.width, each.height - 1) not in self._bodies]
+        return [place for place in places if (place.slot, place.width, place.height - 1) not in self._bodies]
 
     def draw_curves(self, places: Sequence[Place]) -> dict[tuple[object, ...], list[Line]]:
         """Curves for places, to be given to ``keep``. Slow: call it in a thread."""
         glyphs = self.overview.glyphs
         return {
-            (each.slot, each.width, each.height - 1): curves(
-                FIGURES[each.slot], self.stores, each.width, each.height - 1, glyphs
+            (place.slot, place.width, place.height - 1): curves(
+                FIGURES[place.slot], self.stores, place.width, place.height - 1, glyphs
             )
-            for each in places
+            for place in places
         }
 
     def keep(self, bodies: dict[tuple[object, ...], list[Line]]) -> None:

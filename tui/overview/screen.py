@@ -96,7 +96,7 @@ class Overview(Pager, inherit_bindings=True):
     def _look(self) -> None:
         """Read what is new of this store, and of the others where they are compared."""
         wanted = self._sessions() if self.drawer.stores else [self.session]
-        stale = [each for each in wanted if overview_of(each).read != each.layers]
+        stale = [session for session in wanted if overview_of(session).read != session.layers]
         if stale and not self._reading and not self.failed:
             self._reading = True
             self.read_figures(stale)
@@ -159,7 +159,7 @@ class Overview(Pager, inherit_bindings=True):
         elif self.drawer.stores:
             self.drawer.stores = []
         else:
-            self.drawer.stores = [(each.title, overview_of(each)) for each in sessions]
+            self.drawer.stores = [(session.title, overview_of(session)) for session in sessions]
             self.figure = self.figure if self.figure in COMPARED else COMPARED[0]
         self.drawer.forget()
         self._look()
@@ -173,9 +173,9 @@ class Overview(Pager, inherit_bindings=True):
     def _ask_ranges(self) -> None:
         """Read the curves of the cursor's layer, when the cursor rests."""
         self._settle = None
-        each = self.overview.figures.get(self.at) if self.at is not None else None
-        if each and each.positional[0] and self.at not in self.overview.ranges:
-            self.read_ranges(each.layer)
+        figures = self.overview.figures.get(self.at) if self.at is not None else None
+        if figures and figures.positional[0] and self.at not in self.overview.ranges:
+            self.read_ranges(figures.layer)
 
     # Drawing
 

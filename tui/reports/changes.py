@@ -25,40 +25,40 @@ NOT_POSITIONAL = "not positional"
 def change_section(before: Gathered, after: Gathered) -> Section:
     """Token detectors, kinds and positional types of ``before`` in ``after``. Of equal shape, else UserError."""
     layers = tuple(sorted(set(before.layers) & set(after.layers)))
-    found, checks = changes(before.store, after.store, layers), recheck(before.store, after.store, layers)
+    changed, checks = changes(before.store, after.store, layers), recheck(before.store, after.store, layers)
     a, b = before.label, after.label
-    tables = [_detectors_shown(found, a, b)] if found.detectors else []
+    tables = [_detectors_shown(changed, a, b)] if changed.detectors else []
     shown = (
-        _per_layer(found),
-        _matrix(a, f"kinds: rows in {a}, columns in {b}", KINDS, found.kinds),
+        _per_layer(changed),
+        _matrix(a, f"kinds: rows in {a}, columns in {b}", KINDS, changed.kinds),
         _matrix(
             a,
             f"positional types: rows in {a}, columns in {b}",
             (NOT_POSITIONAL, *POSITION_TYPES[1:]),
-            found.types,
+            changed.types,
         ),
         *tables,
     )
     pair = f"{a}_{b}"
     return Section(
         f"From {a} to {b}: neuron by neuron",
-        f"{_said(found, a, b)} {_rechecked(checks, a, b)}".rstrip(),
+        f"{_summary(changed, a, b)} {_rechecked(checks, a, b)}".rstrip(),
         (),
         shown,
         (
-            _detectors(found, pair),
+            _detectors(changed, pair),
             _rechecks(checks, pair),
-            _kinds(found, pair),
-            _types(found, pair),
-            _positions(found, pair),
+            _kinds(changed, pair),
+            _types(changed, pair),
+            _positions(changed, pair),
         ),
     )
 
 
-def _said(found: Changes, a: str, b: str) -> str:
-    stayed, appeared, vanished = (found.count(change) for change in ("stayed", "appeared", "vanished"))
-    common = sum(each.common > 0 for each in found.detectors)
-    text = f"{count(found.neurons)} neurons in layers {layers_text(found.layers) or 'none'}. "
+def _summary(changed: Changes, a: str, b: str) -> str:
+    stayed, appeared, vanished = (changed.count(change) for change in ("stayed", "appeared", "vanished"))
+    common = sum(detector.common > 0 for detector in changed.detectors)
+    text = f"{count(changed.neurons)} neurons in layers {layers_text(changed.layers) or 'none'}. "
     if stayed + vanished:
         share = percent(stayed / (stayed + vanished), 1)
         text += f"Of {count(stayed + vanished)} token detectors of {a}, {count(stayed)} are token detectors in {b} too "
@@ -66,9 +66,9 @@ def _said(found: Changes, a: str, b: str) -> str:
     else:
         text += f"{a} has no token detectors. "
     text += f"{count(vanished)} vanished, {count(appeared)} appeared. "
-    gained, lost = int(found.types[0, 1:].sum()), int(found.types[1:, 0].sum())
-    kept = int(found.types[1:, 1:].sum())
-    same = int(np.trace(found.types[1:, 1:]))
+    gained, lost = int(changed.types[0, 1:].sum()), int(changed.types[1:, 0].sum())
+    kept = int(changed.types[1:, 1:].sum())
+    same = int(np.trace(changed.types[1:, 1:]))
     return text + (
         f"Positional neurons: {count(kept)} in both ({count(same)} of the same type), {count(lost)} only in {a}, "
         f"{count(gained)} only in {b}."
@@ -76,15 +76,15 @@ def _said(found: Changes, a: str, b: str) -> str:
 
 
 def _rechecked(checks: Sequence[Recheck], a: str, b: str) -> str:
-    said = [each for each in checks if each.holds is not None]
-    if not said:
+    decided = [check for check in checks if check.holds is not None]
+    if not decided:
         return ""
-    held = sum(bool(each.holds) for each in said)
-    low, high = interval(held, len(said))
-    few = f"; too few detectors ({len(said)}) to say more" if len(said) < MIN_DETECTORS else ""
+    holding = sum(bool(check.holds) for check in decided)
+    low, high = interval(holding, len(decided))
+    few = f"; too few detectors ({len(decided)}) to say more" if len(decided) < MIN_DETECTORS else ""
     return (
-        f"Re-checked on the data of {b} (ours): of the {count(len(said))} token detectors of {a} of which enough "
-        f"is known there, {count(held)} hold ({percent(held / len(said), 1)}; 95% interval {percent(low, 1)} to "
+        f"Re-checked on the data of {b} (ours): of the {count(len(decided))} token detectors of {a} of which enough "
+        f"is known there, {count(holding)} hold ({percent(holding / len(decided), 1)}; 95% interval {percent(low, 1)} to "
         f"{percent(high, 1)}{few})."
     )
 
@@ -127,7 +127,7 @@ def _rechecks(checks: Sequence[Recheck], pair: str) -> Table:
     )
 
 
-def _per_layer(found: Changes) -> Table:
+def _per_layer(changed: Changes) -> Table:
     columns = (
         LAYER,
         Column("stayed", "token detectors in both"),
@@ -137,17 +137,17 @@ def _per_layer(found: Changes) -> Table:
         Column("positional lost", "positional only in the first"),
         Column("type changed", "positional in both, of another type"),
     )
-    counts = Counter((each.layer, each.change) for each in found.detectors)
-    counts.update((each.layer, _position_change(each)) for each in found.positions)
+    counts = Counter((x.layer, x.change) for x in changed.detectors)
+    counts.update((x.layer, _position_change(x)) for x in changed.positions)
     kinds = ("stayed", "vanished", "appeared", "gained", "lost", "changed")
-    rows = [(layer, *(counts[layer, kind] for kind in kinds)) for layer in found.layers]
+    rows = [(layer, *(counts[layer, kind] for kind in kinds)) for layer in changed.layers]
     return Table("", "token detectors and positional neurons", columns, rows)
 
 
-def _position_change(each: PositionChange) -> str:
-    if not each.before[0]:
+def _position_change(neuron: PositionChange) -> str:
+    if not neuron.before[0]:
         return "gained"
-    return "lost" if not each.after[0] else "changed" if each.before[0] != each.after[0] else "strength"
+    return "lost" if not neuron.after[0] else "changed" if neuron.before[0] != neuron.after[0] else "strength"
 
 
 def _matrix(label: str, title: str, words: Sequence[str], counts: np.ndarray) -> Table:
@@ -158,7 +158,7 @@ def _matrix(label: str, title: str, words: Sequence[str], counts: np.ndarray) ->
     return Table("", title, columns, [(word, *row) for word, row in zip(words, counts.tolist(), strict=True)])
 
 
-def _detectors_shown(found: Changes, a: str, b: str) -> Table:
+def _detectors_shown(changed: Changes, a: str, b: str) -> Table:
     order = ("vanished", "appeared", "stayed")
     columns = (
         Column("neuron", "layer and neuron", "text"),
@@ -168,7 +168,7 @@ def _detectors_shown(found: Changes, a: str, b: str) -> Table:
         Column(f"detects in {a}", "detected tokens in the first", "tokens"),
         Column(f"detects in {b}", "detected tokens in the second", "tokens"),
     )
-    ranked = sorted(found.detectors, key=lambda each: (order.index(each.change), each.layer, each.neuron))
+    ranked = sorted(changed.detectors, key=lambda x: (order.index(x.change), x.layer, x.neuron))
     rows: list[tuple[Value, ...]] = [
         (f"L{x.layer}N{x.neuron}", x.change, x.kind_before, x.kind_after, x.tokens_before, x.tokens_after)
         for x in ranked[:MOST_SHOWN]
@@ -177,7 +177,7 @@ def _detectors_shown(found: Changes, a: str, b: str) -> Table:
     return Table("", f"token detectors: vanished, appeared, stayed{more}", columns, rows)
 
 
-def _detectors(found: Changes, pair: str) -> Table:
+def _detectors(changed: Changes, pair: str) -> Table:
     columns = (
         LAYER,
         NEURON,
@@ -193,30 +193,32 @@ def _detectors(found: Changes, pair: str) -> Table:
         texts = (json_list(x.tokens_before), json_list(x.tokens_after))
         return (x.layer, x.neuron, x.change, x.kind_before, x.kind_after, x.common, *texts)
 
-    return Table(f"changes_{pair}_detectors", "Token detectors", columns, [row(x) for x in found.detectors])
+    return Table(f"changes_{pair}_detectors", "Token detectors", columns, [row(x) for x in changed.detectors])
 
 
-def _kinds(found: Changes, pair: str) -> Table:
+def _kinds(changed: Changes, pair: str) -> Table:
     columns = (
         Column("kind_before", "kind in the first store", "text"),
         Column("kind_after", "kind in the second store", "text"),
         Column("neurons", "neurons of both kinds"),
     )
-    rows = [(x, y, int(found.kinds[i, j])) for i, x in enumerate(KINDS) for j, y in enumerate(KINDS)]
+    rows = [(x, y, int(changed.kinds[i, j])) for i, x in enumerate(KINDS) for j, y in enumerate(KINDS)]
     return Table(f"changes_{pair}_kinds", "Kinds", columns, rows)
 
 
-def _types(found: Changes, pair: str) -> Table:
+def _types(changed: Changes, pair: str) -> Table:
     columns = (
         Column("type_before", "positional type in the first store, empty for none", "text"),
         Column("type_after", "positional type in the second store, empty for none", "text"),
         Column("neurons", "neurons of both"),
     )
-    rows = [(x, y, int(found.types[i, j])) for i, x in enumerate(POSITION_TYPES) for j, y in enumerate(POSITION_TYPES)]
+    rows = [
+        (x, y, int(changed.types[i, j])) for i, x in enumerate(POSITION_TYPES) for j, y in enumerate(POSITION_TYPES)
+    ]
     return Table(f"changes_{pair}_types", "Positional types", columns, rows)
 
 
-def _positions(found: Changes, pair: str) -> Table:
+def _positions(changed: Changes, pair: str) -> Table:
     columns = (
         LAYER,
         NEURON,
@@ -225,5 +227,5 @@ def _positions(found: Changes, pair: str) -> Table:
         Column("type_after", "positional type in the second store, empty for none", "text"),
         Column("strength_after", "its strength", "text"),
     )
-    rows = [(x.layer, x.neuron, *x.before, *x.after) for x in found.positions]
+    rows = [(x.layer, x.neuron, *x.before, *x.after) for x in changed.positions]
     return Table(f"changes_{pair}_positions", "Neurons whose positional type or strength differs", columns, rows)

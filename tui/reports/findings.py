@@ -37,7 +37,7 @@ def findings(figures: ModelFigures) -> tuple[Finding, ...]:
         positional_types(figures),
         like_350m(figures),
     )
-    return tuple(_judged(each, figures) for each in made)
+    return tuple(_judged(finding, figures) for finding in made)
 
 
 def _judged(finding: Finding, figures: ModelFigures) -> Finding:

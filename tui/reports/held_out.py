@@ -32,7 +32,7 @@ NOTE = (
 
 
 def split_section(store: Store, layers: Sequence[int]) -> Section:
-    """Detectors found on one half of the windows, confirmed on the other; a row a layer and order that has any."""
+    """Detectors found on one half of the windows, confirmed on the other; a row per layer and order that has any."""
     rows: list[tuple[Value, ...]] = []
     whole = np.zeros((len(DETECTORS), 3), np.int64)
     for layer in layers:
@@ -51,13 +51,13 @@ def split_section(store: Store, layers: Sequence[int]) -> Section:
 
 def _row(numbers: np.ndarray) -> tuple[Value, ...]:
     held, failed = int(numbers[SPLIT_HOLDS]), int(numbers[SPLIT_FAILS])
-    said = held + failed
-    ends = interval(held, said) if said else (None, None)
+    decided = held + failed
+    ends = interval(held, decided) if decided else (None, None)
     return (
         held + failed + int(numbers[SPLIT_TOO_RARE]),
         held,
         failed,
         int(numbers[SPLIT_TOO_RARE]),
-        held / said if said else None,
+        held / decided if decided else None,
         *ends,
     )

@@ -45,13 +45,13 @@ class Gathered:
     @property
     def layers(self) -> tuple[int, ...]:
         """The layers that were read: a store that is still written may have more by now."""
-        return tuple(each.layer for each in self.figures.layers)
+        return tuple(x.layer for x in self.figures.layers)
 
     @property
     def drawn(self) -> tuple[NeuronRanges, ...]:
         """The ranges that Figure 9 draws: of the layer with most strong oscillatory neurons, the first RANGE_ROWS."""
         most = _most(self.oscillating)
-        return tuple(each for each in self.ranges if each.layer == most)[:RANGE_ROWS]
+        return tuple(neuron for neuron in self.ranges if neuron.layer == most)[:RANGE_ROWS]
 
 
 def gather(store: Store, label: str = "", every_range: bool = False) -> Gathered:

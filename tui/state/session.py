@@ -46,6 +46,7 @@ class Session:
         self.progress: Progress = self.store.progress()
         self.layers: tuple[int, ...] = self.store.layers()
         self.figures: dict[int, LayerFigures] = {}
+        self.kept: dict[type, Any] = {}  # what screens keep as long as the session, by its class
         self.index: TokenIndex | None = None
         self._indexing = Lock()
         self.projections = {name: PushedIndex(self.store, name) for name in ("promoted", "suppressed")}

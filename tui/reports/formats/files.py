@@ -20,12 +20,12 @@ FINDINGS = "findings"
 
 
 def csv_files(document: Document) -> dict[str, str]:
-    """File name -> CSV (header first, RFC 4180, lines end in ``\\n``): a tidy table each, ``about.csv`` and, where
-    there are findings, ``findings.csv``."""
+    """File name -> CSV (header first, RFC 4180, lines end in ``\\n``): each tidy table, ``about.csv`` and, with findings,
+    ``findings.csv``."""
     about: list[tuple[Value, ...]] = [*document.about, *(("warning", text) for text in document.warnings)]
     files = {f"{ABOUT}.csv": _csv(("name", "value"), about)}
     if document.findings:
-        rows = [(each.key, each.claim, each.verdict, each.text) for each in document.findings]
+        rows = [(x.key, x.claim, x.verdict, x.text) for x in document.findings]
         files[f"{FINDINGS}.csv"] = _csv(("finding", "claim", "verdict", "text"), rows)
     for table in document.tables:
         files[f"{table.key}.csv"] = _csv(tuple(column.name for column in table.columns), table.rows)
@@ -72,8 +72,8 @@ def _plain(value: Value) -> Any:
 
 
 def write_folder(folder: Path, files: Mapping[str, str], overwrite: bool = False) -> None:
-    """Write files into a folder, made where it is not there. Each appears whole or not at all, none before all are
-    written. Raises UserError where one is there already (unless ``overwrite``) or the folder cannot be written to."""
+    """Write files into a folder, made where it is missing. Each appears whole or not at all, none before all are
+    written. Raises UserError where one exists (unless ``overwrite``) or the folder cannot be written to."""
     try:
         if folder.exists() and not folder.is_dir():
             raise UserError(f"{folder}: is a file; give a folder to write")
