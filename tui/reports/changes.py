@@ -107,21 +107,7 @@ def _rechecks(checks: Sequence[Recheck], pair: str) -> Table:
             "whether every token that occurs often enough has 95% and all tokens cover 95%; empty where too little is known",
         ),
     )
-    rows = [
-        (
-            x.layer,
-            x.neuron,
-            x.tokens,
-            x.checked,
-            x.occurrences,
-            x.on_them,
-            x.probability,
-            x.activations,
-            x.covered,
-            x.holds,
-        )
-        for x in checks
-    ]
+    rows = [tuple(getattr(check, column.name) for column in columns) for check in checks]
     return Table(
         f"changes_{pair}_recheck", "Token detectors of the first store on the data of the second", columns, rows
     )

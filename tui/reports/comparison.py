@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby, pairwise
 
+from ffnscope.store.definitions import POSITION_TYPES
 from ffnscope.store.figures.changes import equal_shape
-from ffnscope.store.figures.layers import DETECTORS, POSITIONAL, LayerFigures
+from ffnscope.store.figures.layers import DETECTORS, LayerFigures
 from ffnscope.tui.reports.about import about, model_text, warnings
 from ffnscope.tui.reports.catalogue import FIGURES
 from ffnscope.tui.reports.changes import change_section
@@ -54,28 +55,48 @@ def _differences(stores: Sequence[Gathered], pairs: bool) -> list[str]:
     return texts
 
 
+def _dead_share(layers: Sequence[LayerFigures]) -> float | None:
+    neurons = sum(x.neurons for x in layers)
+    return sum(x.dead for x in layers) / neurons if neurons else None
+
+
+def _facts(store: Gathered) -> list[tuple[Column, Value]]:
+    """What stores are told apart by, each with its column."""
+    figures, run = store.figures, store.store.run
+    suppressing = figures.suppressing() / figures.detectors() if figures.detectors() else None
+    layers = layers_text(tuple(x.layer for x in figures.layers)) or "none"
+    types = figures.positional()
+    return [
+        (Column("store", "letter of the store", "text"), store.label),
+        (Column("folder", "folder of the store", "text"), store.store.path.resolve().name),
+        (Column("model", "name of the model", "text"), run.model.name),
+        (Column("layers", "layers of the model", "layer"), run.model.layers),
+        (Column("read", "layers in the store", "text"), layers),
+        (Column("neurons", "neurons in the layers read"), sum(x.neurons for x in figures.layers)),
+        (Column("positions", "positions that were run"), figures.positions),
+        (Column("windows", "windows that n-grams and position curves are counted over"), figures.windows),
+        (Column("dead_share", "dead neurons / neurons", "share"), _dead_share(figures.layers)),
+        (Column("first_half", "dead share of the first half of the layers", "share"), _dead_share(figures.first_half)),
+        (Column("second_half", "dead share of the second half", "share"), _dead_share(figures.second_half)),
+        *((Column(f"{x}_detectors", f"{x} detectors"), figures.detectors(n)) for n, x in enumerate(DETECTORS, 1)),
+        (Column("detected_tokens", "different detected tokens"), figures.detected()),
+        (
+            Column("suppressing_share", "share of the token detectors that suppress their triggers", "share"),
+            suppressing,
+        ),
+        *(
+            (Column(kind, f"{kind} positional neurons"), types[kind, "strong"] + types[kind, "weak"])
+            for kind in POSITION_TYPES[1:]
+        ),
+    ]
+
+
 def overall(stores: Sequence[Gathered]) -> Section:
-    """A row per store."""
-    columns = (
-        Column("store", "letter of the store", "text"),
-        Column("folder", "folder of the store", "text"),
-        Column("model", "name of the model", "text"),
-        Column("layers", "layers of the model", "layer"),
-        Column("read", "layers in the store", "text"),
-        Column("neurons", "neurons in the layers read"),
-        Column("positions", "positions that were run"),
-        Column("windows", "windows that n-grams and position curves are counted over"),
-        Column("dead_share", "dead neurons / neurons", "share"),
-        Column("first_half", "dead share of the first half of the layers", "share"),
-        Column("second_half", "dead share of the second half", "share"),
-        *(Column(f"{name}_detectors", f"{name} detectors") for name in DETECTORS),
-        Column("detected_tokens", "different detected tokens"),
-        Column("suppressing_share", "share of the token detectors that suppress their triggers", "share"),
-        *(Column(kind, f"{kind} positional neurons") for kind in dict.fromkeys(kind for kind, _ in POSITIONAL)),
-    )
-    rows = [_overall(store) for store in stores]
+    """A row per store in the CSV, a column per store for reading."""
+    facts = [_facts(store) for store in stores]
+    columns = tuple(column for column, _ in facts[0])
+    rows = [tuple(value for _, value in row) for row in facts]
     table = Table("stores", "The stores", columns, rows)
-    # For reading, a column per store.
     turned = [
         (column.name.replace("_", " "), *(shown(row[i], column.style) for row in rows))
         for i, column in enumerate(columns)
@@ -84,36 +105,6 @@ def overall(stores: Sequence[Gathered]) -> Section:
     letters = (Column(store.label, f"store {store.label}", "right") for store in stores)
     reading = Table("", "", (Column("store", "what of each store", "text"), *letters), turned)
     return Section("The stores", "A letter stands for each store.", (), (reading,), (table,))
-
-
-def _overall(store: Gathered) -> tuple[Value, ...]:
-    figures, run = store.figures, store.store.run
-    detectors = figures.detectors()
-
-    def share(layers: Sequence[LayerFigures]) -> float | None:
-        neurons = sum(x.neurons for x in layers)
-        return sum(x.dead for x in layers) / neurons if neurons else None
-
-    by_type: dict[str, int] = {}
-    for (kind, _), number in figures.positional().items():
-        by_type[kind] = by_type.get(kind, 0) + number
-    return (
-        store.label,
-        store.store.path.resolve().name,
-        run.model.name,
-        run.model.layers,
-        layers_text(tuple(x.layer for x in figures.layers)) or "none",
-        sum(x.neurons for x in figures.layers),
-        figures.positions,
-        figures.windows,
-        share(figures.layers),
-        share(figures.first_half),
-        share(figures.second_half),
-        *(figures.detectors(n) for n in (1, 2, 3)),
-        figures.detected(),
-        figures.suppressing() / detectors if detectors else None,
-        *by_type.values(),
-    )
 
 
 def _side_by_side(stores: Sequence[Gathered], figure: Figure, title: str) -> Table:

@@ -18,7 +18,7 @@ from ffnscope.tui.reports.document import DotPlot, LinePlot, Plot, RangePlot, St
 from ffnscope.tui.reports.formats.values import shown
 
 WIDTH = 720
-_LEFT, _RIGHT, _TOP = 64, 16, 28
+_LEFT, _RIGHT = 64, 16
 _ROW = 18
 _DOT_ROOM = 11  # a dot and the gap behind it
 _CURVE_COLOURS, _PART_COLOURS = 8, 11  # classes s0 .. and b0 .. of report.css
