@@ -6,5 +6,12 @@ activations/  windows through the model -> activation bits on disk
 statistics/   bits -> every number of a neuron
 run/          what surrounds a run: request, identity, store, progress, signals
 
-collect.py is the whole run from top to bottom; demo/ is the bundled model and corpus.
+A run, from the request to the store:
+1. run/request.py holds and checks what was asked for.
+2. run/prepare.py makes one Prepared of it: source, tokenizer, corpus, model, identity, tables, plan.
+3. collect.py opens the store (run/store.py) and takes one group of layers after another:
+4. activations/forward.py runs the group over all windows and leaves each layer's bits on disk;
+5. statistics/counts.py counts a layer's bits, statistics/arrays.py makes its arrays, and the store's writer commits them.
+
+demo/ is the bundled model and corpus; prompt.py runs a store's model on the user's own text.
 """

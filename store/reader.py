@@ -199,7 +199,7 @@ class Store:
             raise self._damaged(f"position curve of L{layer}N{neuron}: {error}") from error
 
     def position_frequency(self, layer: int, neuron: int) -> np.ndarray:
-        """[T] float64: f(p) of definitions.md over the counted domains."""
+        """[T] float64: f(p) of core/DEFINITIONS.md over the counted domains."""
         return self.curves(layer, neuron).sum(axis=0) / max(self.run.corpus.counted_windows, 1)
 
     # The corpus

@@ -74,6 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit code. Says in one line on stderr what a user can mend."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     _open_streams()
+    if not sys.stderr.isatty():
+        # The progress bars of Hugging Face's libraries, read by tqdm when it is imported.
+        os.environ.setdefault("TQDM_DISABLE", "1")
     code, said = _run(given)
     # Of processes that a launcher started together, the first speaks; only collect is started so.
     if said and (given[:1] != ["collect"] or leads()):

@@ -146,7 +146,9 @@ class Recorder:
 
 
 @compiled
-def _insert(neurons, values, places, best, best_places):
+def _insert(
+    neurons: np.ndarray, values: np.ndarray, places: np.ndarray, best: np.ndarray, best_places: np.ndarray
+) -> None:
     """Insert candidates (ascending windows; strongest first within one) into the lists of the strongest."""
     size = best.shape[1]
     for row in range(len(neurons)):

@@ -10,7 +10,18 @@ COLUMNS = 256  # neurons looked at together: eight of their positions stay in a 
 
 
 @compiled
-def record(before, after, counted, first_window, columns, bits, sums, maxima, values, places):
+def record(
+    before: np.ndarray,
+    after: np.ndarray,
+    counted: int,
+    first_window: int,
+    columns: tuple[int, int],
+    bits: np.ndarray,
+    sums: np.ndarray,
+    maxima: np.ndarray,
+    values: np.ndarray,
+    places: np.ndarray,
+) -> None:
     """Record windows ``before`` and ``after`` [B, T, F] float32, the activation function's input and output, for the
     neurons ``columns[0]`` .. ``columns[1] - 1``.
 
@@ -58,13 +69,13 @@ def record(before, after, counted, first_window, columns, bits, sums, maxima, va
 
 
 @compiled
-def _open(x, y):
+def _open(x: np.float32, y: np.float32) -> np.float32:
     """The output where the neuron is activated, or its input is no number; else 0."""
     return y if x > 0 or x != x else np.float32(0)
 
 
 @compiled
-def _eight(x, y, packed, total, peak, number):
+def _eight(x: np.ndarray, y: np.ndarray, packed: np.ndarray, total: np.ndarray, peak: np.ndarray, number: int) -> None:
     """Eight positions of ``number`` neurons: their bits, their sum added to ``total``, the largest output."""
     for column in range(number):
         byte = np.uint8(0)
@@ -81,7 +92,7 @@ def _eight(x, y, packed, total, peak, number):
 
 
 @compiled
-def _fewer(x, y, packed, total, peak, number):
+def _fewer(x: np.ndarray, y: np.ndarray, packed: np.ndarray, total: np.ndarray, peak: np.ndarray, number: int) -> None:
     """The same for the positions that a window's last byte holds."""
     for column in range(number):
         byte = np.int64(0)
@@ -98,7 +109,7 @@ def _fewer(x, y, packed, total, peak, number):
 
 
 @compiled
-def _keep(x, y, place, values, places):
+def _keep(x: np.ndarray, y: np.ndarray, place: int, values: np.ndarray, places: np.ndarray) -> None:
     """Put one neuron's outputs at consecutive places among its strongest: positions ascend, so that a later equal never
     displaces an earlier."""
     for row in range(len(x)):

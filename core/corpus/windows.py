@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -55,16 +54,6 @@ class Corpus:
         """S, windows of all domains."""
         return self.tokens.shape[0]
 
-    @property
-    def n_tokens(self) -> int:
-        """S*T, positions of all domains."""
-        return self.tokens.size
-
-    @property
-    def window_domain(self) -> np.ndarray:
-        """The index in `domains` of every window's domain, `[S]` int64."""
-        return np.repeat(np.arange(len(self.domains)), [domain.windows for domain in self.domains])
-
     @cached_property
     def fingerprint(self) -> str:
         """sha256, hex, of the domains (name, windows, count_only), their ids and the BOS id."""
@@ -73,7 +62,7 @@ class Corpus:
 
 
 class WindowCutter:
-    """Joins documents and cuts windows as they come (definitions.md, Data), holding ids as int32.
+    """Joins documents and cuts windows as they come (core/DEFINITIONS.md, "Data"), holding ids as int32.
 
     With a BOS id: BOS between documents, pieces of T-1 tokens, each prefixed with BOS. Without: pieces of T tokens.
     A document without tokens is passed over. Raises UserError where T or max_tokens leave no room for a token.
@@ -148,22 +137,6 @@ class WindowCutter:
         self._cut += count
         self._pending = [joined[count * self._piece :].copy()]
         self._waiting = len(self._pending[0])
-
-
-def cut_windows(
-    document_ids: Iterable[Sequence[int]], seq_len: int, bos_id: int | None, max_tokens: int | None = None
-) -> tuple[np.ndarray, int]:
-    """(windows `[S, T]` int32, dropped tokens) of documents given as ids; reads no further than max_tokens needs.
-
-    At most max_tokens // T windows. `dropped` counts the joined documents' tokens (BOS between them included) that
-    fill no window at the end, and is 0 where max_tokens ended the reading. Raises UserError as `WindowCutter`.
-    """
-    cutter = WindowCutter(seq_len, bos_id, max_tokens)
-    for ids in document_ids:
-        cutter.add(np.asarray(ids, dtype=np.int64))
-        if cutter.full:
-            break
-    return cutter.finish()
 
 
 @dataclass(frozen=True)

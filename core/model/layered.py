@@ -1,4 +1,4 @@
-"""A causal LM run layer by layer with Hugging Face's own modules (design.md, "The sweep")."""
+"""A causal LM run layer by layer with Hugging Face's own modules; only the layers that run need their weights."""
 
 from __future__ import annotations
 

@@ -44,7 +44,16 @@ def words(bits: np.ndarray) -> np.ndarray:
 
 
 @compiled
-def scan(bits, bos, seq_len, edges, counted, positions, curves, domains):
+def scan(
+    bits: np.ndarray,
+    bos: np.ndarray,
+    seq_len: int,
+    edges: np.ndarray,
+    counted: int,
+    positions: np.ndarray,
+    curves: np.ndarray,
+    domains: np.ndarray,
+) -> tuple[int, int, np.int64]:
     """Everything that one neuron's ``bits`` [S, W] uint64 say without the corpus's n-grams.
 
     Domain d is the windows edges[d] .. edges[d + 1] - 1. Of the first ``counted`` domains the activated positions
@@ -81,7 +90,7 @@ def scan(bits, bos, seq_len, edges, counted, positions, curves, domains):
 
 
 @compiled
-def _mixed(state):
+def _mixed(state: np.uint64) -> np.uint64:
     """A random-looking uint64 from another (splitmix64's finisher)."""
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -89,7 +98,7 @@ def _mixed(state):
 
 
 @compiled
-def draw(positions, seed, out):
+def draw(positions: np.ndarray, seed: int, out: np.ndarray) -> int:
     """A uniform sample without replacement of ``positions`` into ``out`` (Floyd's algorithm), the same for the same
     seed. Returns how many were drawn: all of them where there are no more than ``out`` holds."""
     count, size = len(positions), len(out)

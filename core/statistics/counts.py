@@ -1,4 +1,4 @@
-"""From a layer's activation bits to every number of its neurons (definitions.md), a block of neurons at a time."""
+"""From a layer's activation bits to every number of its neurons (core/DEFINITIONS.md), a block of neurons at a time."""
 
 from __future__ import annotations
 

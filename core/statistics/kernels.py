@@ -22,8 +22,6 @@ from ffnscope.store.definitions import (
     WHOLE_PERCENT,
 )
 
-# Compiled code is kept until this very file changes, so it must change with what it calls: a test says to what.
-CALLED = "5a5c900ea77b6c03"  # sha256 of bits.py and of the definitions' numbers
 FEW = np.array(MOST_COVERING)  # rule 1 of a detector
 
 
@@ -76,7 +74,7 @@ class Counted(NamedTuple):
 
 
 @compiled
-def tally(positions, ngrams, space):
+def tally(positions: np.ndarray, ngrams: Ngrams, space: Space) -> tuple[int, np.int64, np.int64, np.int64]:
     """Count the n-grams at ``positions``.
 
     Leaves in the space the slots met (``touched``), their counts (``kept``) and how many n-grams have each count
@@ -110,7 +108,7 @@ def tally(positions, ngrams, space):
 
 
 @compiled
-def forget(distinct, space):
+def forget(distinct: int, space: Space) -> None:
     """Make the histogram zero again after a ``tally``."""
     space.histogram[1] = 0
     for index in range(distinct):
@@ -118,7 +116,7 @@ def forget(distinct, space):
 
 
 @compiled
-def coverage(histogram, largest, total):
+def coverage(histogram: np.ndarray, largest: np.int64, total: np.int64) -> np.int64:
     """The smallest m such that the m most frequent n-grams cover at least 95% of ``total``.
 
     No sort: ``histogram`` says how many n-grams have each count, and they are taken from the ``largest`` down.
@@ -138,7 +136,7 @@ def coverage(histogram, largest, total):
 
 
 @compiled
-def of_the_largest(histogram, largest, number):
+def of_the_largest(histogram: np.ndarray, largest: np.int64, number: np.int64) -> np.int64:
     """What the ``number`` most frequent n-grams count together."""
     part = np.int64(0)
     count = largest
@@ -151,7 +149,7 @@ def of_the_largest(histogram, largest, number):
 
 
 @compiled
-def _insert(ngram, count, ids, counts, size):
+def _insert(ngram: int, count: int, ids: np.ndarray, counts: np.ndarray, size: int) -> int:
     """Put an n-gram among the most frequent, ties by lower id; returns how many there are."""
     if size == len(ids):
         if count < counts[size - 1] or (count == counts[size - 1] and ngram > ids[size - 1]):
@@ -166,7 +164,14 @@ def _insert(ngram, count, ids, counts, size):
 
 
 @compiled
-def most_frequent(positions, ngrams, space, met, ids, counts):
+def most_frequent(
+    positions: np.ndarray,
+    ngrams: Ngrams,
+    space: Space,
+    met: tuple[int, np.int64, np.int64, np.int64],
+    ids: np.ndarray,
+    counts: np.ndarray,
+) -> int:
     """The most frequent n-grams of a tally that returned ``met`` into ``ids`` and ``counts`` [G] int64, ties by lower
     id. Returns how many."""
     distinct, once, _, largest = met
@@ -187,8 +192,16 @@ def most_frequent(positions, ngrams, space, met, ids, counts):
 
 
 @compiled
-def detect(positions, ngrams, totals, space, met, total, min_occurrences):
-    """Rules 2 and 3 of a detector (definitions.md): the ids g with P(active | g) >= 0.95 and N(g) >= min_occurrences,
+def detect(
+    positions: np.ndarray,
+    ngrams: Ngrams,
+    totals: np.ndarray,
+    space: Space,
+    met: tuple[int, np.int64, np.int64, np.int64],
+    total: np.int64,
+    min_occurrences: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rules 2 and 3 of a detector (core/DEFINITIONS.md): the ids g with P(active | g) >= 0.95 and N(g) >= min_occurrences,
     N being ``totals``, and their counts; none unless they account for at least 95% of ``total``.
 
     An n-gram met that occurs once in the corpus has P = 1.
@@ -222,7 +235,14 @@ def detect(positions, ngrams, totals, space, met, total, min_occurrences):
 
 
 @compiled
-def split(positions, seq_len, orders, possible, min_occurrences, space):
+def split(
+    positions: np.ndarray,
+    seq_len: int,
+    orders: tuple[Ngrams, ...],
+    possible: np.ndarray,
+    min_occurrences: int,
+    space: Space,
+) -> tuple[int, int]:
     """The detector found on the even windows, and what the odd windows say of it.
 
     Only orders that are ``possible`` [3] are looked at. Returns (its order, a code of SPLIT); order 0 for none.
@@ -254,7 +274,7 @@ def split(positions, seq_len, orders, possible, min_occurrences, space):
 
 
 @compiled
-def holds(detected, odd, ngrams, min_occurrences, space):
+def holds(detected: np.ndarray, odd: np.ndarray, ngrams: Ngrams, min_occurrences: int, space: Space) -> int:
     """What the odd windows, activated at ``odd``, say of a detector's n-grams, ``detected`` ids: a code of SPLIT.
 
     SPLIT_HOLDS where each of them that occurs often enough there activates the neuron at least 95% of the time, and all of
@@ -285,7 +305,18 @@ def holds(detected, odd, ngrams, min_occurrences, space):
 
 
 @compiled
-def count_block(bits, bos, seed, seq_len, edges, counted, orders, min_occurrences, space, out):
+def count_block(
+    bits: np.ndarray,
+    bos: np.ndarray,
+    seed: int,
+    seq_len: int,
+    edges: np.ndarray,
+    counted: int,
+    orders: tuple[Ngrams, ...],
+    min_occurrences: int,
+    space: Space,
+    out: Counted,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Count everything about the neurons whose ``bits`` [N, S, W] uint64 are given, as ``scan`` takes them, into
     ``out`` (rows 0 .. N-1, zero, or -1 for ``drawn`` and ``top``). ``orders`` are the Ngrams of n = 1, 2, 3.
 

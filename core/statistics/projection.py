@@ -1,4 +1,4 @@
-"""The vocabulary projection of a neuron's output (definitions.md, "Vocabulary projection"; paper 4.4)."""
+"""The vocabulary projection of a neuron's output (core/DEFINITIONS.md, "Vocabulary projection"; paper 4.4)."""
 
 from __future__ import annotations
 

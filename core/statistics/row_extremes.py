@@ -36,7 +36,9 @@ def extremes(values: torch.Tensor, kept: int) -> tuple[np.ndarray, np.ndarray, n
 
 
 @compiled
-def _by_rows(values, largest, largest_at, smallest, smallest_at):
+def _by_rows(
+    values: np.ndarray, largest: np.ndarray, largest_at: np.ndarray, smallest: np.ndarray, smallest_at: np.ndarray
+) -> None:
     """``extremes`` of rows; the lists come filled with NaN and -1."""
     rows, columns = values.shape
     kept = largest.shape[1]
@@ -54,7 +56,7 @@ def _by_rows(values, largest, largest_at, smallest, smallest_at):
 
 
 @compiled
-def _range(values):
+def _range(values: np.ndarray) -> tuple[np.float32, np.float32]:
     """The largest and the smallest of ``values``, NaN passed over."""
     high, low = np.float32(-np.inf), np.float32(np.inf)
     for column in range(len(values)):
@@ -65,7 +67,7 @@ def _range(values):
 
 
 @compiled
-def _list(value, column, best, at, size, sign):
+def _list(value: np.float32, column: int, best: np.ndarray, at: np.ndarray, size: int, sign: int) -> int:
     """Put a value among the ``size`` listed, unless it is not extreme enough or NaN; columns come ascending, so that a
     later equal stands behind. Returns how many are listed."""
     if value != value:

@@ -60,10 +60,10 @@ def _complete(path: Path) -> bool:
 
     if not is_store(path):
         return False
-    from ffnscope.tui.reports.about import is_demo
+    from ffnscope.core.demo import is_demo
 
     with open_store(path) as opened:
-        if opened.complete and not is_demo(opened):
+        if opened.complete and not is_demo(opened.run.model):
             raise UserError(
                 f"{path}: holds a run of {opened.run.model.name}, not the demo; give another --store, or "
                 "`ffnscope view` it"

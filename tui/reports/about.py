@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
+from ffnscope.core.demo import is_demo
 from ffnscope.store.definitions import FEW_WINDOWS
 from ffnscope.store.figures.layers import ModelFigures
 from ffnscope.store.reader import Store
@@ -14,7 +14,6 @@ from ffnscope.tui.reports.formats.values import layers_text
 
 FEWEST_PAPER_LAYERS = 12  # of OPT-125m, the paper's smallest model
 PAPER_POSITIONS = 5_000_000
-_DEMO = ("core", "demo", "model")
 
 
 def about(store: Store) -> tuple[tuple[str, str], ...]:
@@ -45,11 +44,6 @@ def model_text(model: ModelInfo) -> str:
     return f"{model.name} ({model.architecture}, {model.layers} layers x {count(model.neurons)} neurons)"
 
 
-def is_demo(store: Store) -> bool:
-    """Whether a store is of the bundled demo model."""
-    return Path(str(store.run.settings.get("model_path", ""))).parts[-3:] == _DEMO
-
-
 def warnings(store: Store, figures: ModelFigures, state: str) -> tuple[str, ...]:
     """Sentences that stand before every figure. ``state`` is that of the run when the figures were read."""
     texts, run = [], store.run
@@ -66,7 +60,7 @@ def warnings(store: Store, figures: ModelFigures, state: str) -> tuple[str, ...]
             f"Too few windows ({figures.windows}; {FEW_WINDOWS} are wanted): types of positional neurons and rare events "
             "are unsure."
         )
-    if is_demo(store):
+    if is_demo(run.model):
         texts.append(
             "The bundled demo model: small, and trained with a sparsity penalty to show what the paper finds in large "
             "models. It illustrates; it is no evidence for the paper's claims."

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,10 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import coverage_95
 
-from ffnscope.core.statistics import bits, kernels
+from ffnscope.core.statistics import kernels
 from ffnscope.core.statistics.bits import draw, scan, words
 from ffnscope.core.statistics.ngrams import NONE, NgramTable
-from ffnscope.store import definitions
 
 active = st.integers(0, 2**32 - 1).map(np.random.default_rng)
 
@@ -177,9 +174,3 @@ def test_draws_are_uniform() -> None:
         times[out] += 1
     expected = neurons * 8 / 40
     assert ((times - expected) ** 2 / expected).sum() < 80, "chi-square with 39 degrees of freedom, p = 0.0001"
-
-
-def test_compiled_code_is_renewed_with_what_it_calls() -> None:
-    numbers = {n: v for n, v in vars(definitions).items() if n.isupper() and n in vars(kernels)}
-    called = Path(bits.__file__).read_bytes() + repr(sorted(numbers.items())).encode()
-    assert hashlib.sha256(called).hexdigest()[:16] == kernels.CALLED, "numba would keep the old code: write this there"
