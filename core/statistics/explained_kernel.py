@@ -13,8 +13,6 @@ import numpy as np
 from ffnscope.core.jit import compiled
 from ffnscope.core.statistics.bits import WORD, set_bits, trailing_zeros
 
-# Compiled code is kept until this very file changes, so it must change with what it calls: a test says to what.
-CALLED = "433189fb4bc0b948"  # sha256 of bits.py
 ROOT = 0  # the node of positions whose token no even window has
 TINY = 1e-200  # a product of probabilities is turned into its logarithm before it is smaller
 
