@@ -78,7 +78,7 @@ def _move(unfinished: Path, path: Path, overwrite: bool) -> None:
 
 
 def _there(path: Path) -> UserError:
-    return UserError(f"{path}: is there already; give another place, or --overwrite")
+    return UserError(f"{path}: exists already; give another path, or --overwrite")
 
 
 def _cannot(path: Path, error: OSError) -> UserError:

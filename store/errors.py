@@ -1,4 +1,4 @@
-"""The one exception that means: the user can mend this, and here is how."""
+"""The exceptions whose message tells users what is wrong and what to do."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ class UserError(Exception):
 
 
 def device_full(device: str, error: BaseException) -> str:
-    """What to say where a device has no memory left: ``device`` names it, ``error`` is what was raised."""
-    why = " ".join(str(error).split())[:120]
+    """The message for a device that is out of memory: ``device`` names it, ``error`` is what was raised."""
+    reason = " ".join(str(error).split())[:120]
     return (
-        f"{device} is out of memory ({why}); what was finished is kept: give a smaller --batch-size or --offload, then "
+        f"{device} is out of memory ({reason}); finished layers are kept: give a smaller --batch-size or --offload, and "
         "--resume"
     )
 
 
 class DamagedStoreError(UserError):
-    """A store does not hold what was written, or holds what no run writes: ``ffnscope verify`` says more."""
+    """A store does not hold what was written, or holds what no run writes; ``ffnscope verify`` lists what is wrong."""

@@ -53,7 +53,7 @@ class Store:
             store = cls(folder, environment)
             if not locked and not store.complete:
                 raise UserError(
-                    f"{folder}: is being written and its folder cannot be written to by you; "
+                    f"{folder}: is still being written, and you have no permission to write in its folder; "
                     "open it when it is complete, or copy it"
                 )
         except BaseException:
@@ -110,13 +110,13 @@ class Store:
         """Raise DamagedValueError where the store does not hold as many tokens and windows as the run entry says."""
         corpus, tokens = run.corpus, run.model.vocabulary
         if self._shape("meta", b"unigram_totals") != (tokens,):
-            raise DamagedValueError(f"its token counts are not those of {tokens:,} tokens")
+            raise DamagedValueError(f"its token counts are not of {tokens:,} tokens")
         for index in {0, corpus.counted_windows - 1} if corpus.counted_windows else ():
             if self._shape("windows", INDEX_KEY.pack(index)) != (corpus.seq_len,):
-                raise DamagedValueError(f"window {index} is no window of {corpus.seq_len:,} tokens")
+                raise DamagedValueError(f"window {index} does not have {corpus.seq_len:,} tokens")
 
     def progress(self) -> Progress:
-        """How far the run is, as last said by the collector."""
+        """How far the run is, as the collector last wrote."""
         value = self._json("progress")
         try:
             return Progress.from_json(value) if value is not None else Progress("collecting")
@@ -125,7 +125,7 @@ class Store:
 
     @property
     def complete(self) -> bool:
-        """Whether the run has finished."""
+        """Whether the run is complete."""
         return self.progress().state == "complete"
 
     def layers(self) -> tuple[int, ...]:
@@ -143,7 +143,7 @@ class Store:
         if value is None:
             raise UserError(self._no_layer(layer))
         if not isinstance(value, dict):
-            raise self._damaged(f"layer:{layer:05d}: is no record")
+            raise self._damaged(f"layer:{layer:05d}: is not a JSON object")
         return value
 
     def size_on_disk(self) -> int:
@@ -163,7 +163,7 @@ class Store:
             sizes = np.array([d.windows * self.run.corpus.seq_len for d in self.run.corpus.domains])
             return (self.column(layer, "domain_activations") / np.maximum(sizes, 1)).astype(np.float32)
         if name not in schema.LAYER_ARRAYS:
-            raise UserError(f"no array {name!r} in a store; there are {', '.join(schema.LAYER_ARRAYS)}")
+            raise UserError(f"no array {name!r} in a store; the arrays are {', '.join(schema.LAYER_ARRAYS)}")
         if not self.has(name):
             return schema.absent(name, self.neurons(layer))
         try:
@@ -185,7 +185,7 @@ class Store:
         if shape is None:
             raise UserError(self._no_layer(layer))
         if shape != (self.run.model.neurons,):
-            raise self._damaged(f"kind of layer {layer}: is not of {self.run.model.neurons:,} neurons")
+            raise self._damaged(f"kind of layer {layer}: does not have {self.run.model.neurons:,} neurons")
         return shape[0]
 
     def curves(self, layer: int, neuron: int) -> np.ndarray:
@@ -207,15 +207,15 @@ class Store:
     def window(self, index: int) -> np.ndarray:
         """[T] token ids of a window of the counted domains."""
         if not 0 <= index < self.run.corpus.counted_windows:
-            raise UserError(f"{self.path}: no window {index} in it")
+            raise UserError(f"{self.path}: has no window {index}")
         try:
             window = self._value("windows", INDEX_KEY.pack(index), neuron_record.copied)
             if window is not None and (window.shape != (self.run.corpus.seq_len,) or window.dtype.kind != "u"):
-                raise DamagedValueError(f"is no window of {self.run.corpus.seq_len} token ids")
+                raise DamagedValueError(f"does not have {self.run.corpus.seq_len} token ids")
         except DamagedValueError as error:
             raise self._damaged(f"window {index}: {error}") from error
         if window is None:
-            raise UserError(f"{self.path}: no window {index} in it")
+            raise UserError(f"{self.path}: has no window {index}")
         return window
 
     def unigram_totals(self) -> np.ndarray:
@@ -284,11 +284,7 @@ class Store:
                 position_bias=float(row("position_bias")),
                 position_type=POSITION_TYPES[int(row("position_type"))],
                 position_strength=POSITION_STRENGTHS[int(row("position_strength"))],
-                top_ngrams=(
-                    neuron_record.top(row, "top_unigrams"),
-                    neuron_record.top(row, "top_bigrams"),
-                    neuron_record.top(row, "top_trigrams"),
-                ),
+                top_ngrams=neuron_record.top_ngrams(row),
                 promoted=neuron_record.pairs(row("promoted"), row("promoted_projection")),
                 suppressed=neuron_record.pairs(row("suppressed"), row("suppressed_projection")),
                 similar=neuron_record.others(row("similar"), row("similar_cosine")),
@@ -310,16 +306,16 @@ class Store:
         if value is None:
             return np.zeros(shape, np.int64)
         # A deflated array may claim any size: the shape is compared before it is made.
-        said = array_header(value)
-        if said[2] != shape or said[1].kind != "u":
-            raise DamagedValueError(f"is {said[1]}{list(said[2])}, not one of {list(shape)}")
+        _, dtype, stored_shape, _ = array_header(value)
+        if stored_shape != shape or dtype.kind != "u":
+            raise DamagedValueError(f"is {dtype}{list(stored_shape)}, not unsigned integers of shape {list(shape)}")
         return decode_array(value).astype(np.int64)
 
     # LMDB
 
     @contextmanager
     def pinned(self) -> Iterator[int]:
-        """Keep the pages of the store as it is now from being written anew; the number of its last transaction."""
+        """Keep the store's pages as they are now from being overwritten; gives the number of its last transaction."""
         with self._environment.begin() as transaction:
             yield int(transaction.id())
 
@@ -335,10 +331,10 @@ class Store:
     def _database(self, name: str) -> Any:
         if not self._databases:
             try:
-                self._databases = {each: self._environment.open_db(each.encode(), create=False) for each in DATABASES}
+                self._databases = {key: self._environment.open_db(key.encode(), create=False) for key in DATABASES}
             except lmdb.Error as error:
                 if (self.path / LOCK_NAME).is_file():
-                    raise self._damaged("its databases are not there") from error
+                    raise self._damaged("its databases are missing") from error
                 raise UserError(f"{self.path}: not an ffnscope store (an LMDB folder of something else)") from error
         return self._databases[name]
 
@@ -379,12 +375,12 @@ class Store:
                 raise DamagedValueError("are missing")
             check_chunk(ends, whole, joined, tokens)
         except DamagedValueError as error:
-            raise self._damaged(f"tokens from {index * CHUNK} on: {error}") from error
+            raise self._damaged(f"texts of the tokens from {index * CHUNK} on: {error}") from error
         return ends, whole, joined.tobytes()
 
     def _absent(self, layer: int, name: str) -> UserError:
-        there = layer in self.layers()
-        return self._damaged(f"{name} of layer {layer} is missing") if there else UserError(self._no_layer(layer))
+        finished = layer in self.layers()
+        return self._damaged(f"{name} of layer {layer} is missing") if finished else UserError(self._no_layer(layer))
 
     def _key(self, layer: int) -> bytes:
         if not 0 <= layer <= MOST_LAYERS:
@@ -395,8 +391,8 @@ class Store:
         return UserError(f"no neuron {neuron} in layer {layer}; it has 0 to {self.run.model.neurons - 1}")
 
     def _no_layer(self, layer: int) -> str:
-        there = self.layers()
-        return f"{self.path}: no layer {layer} in it; there are {', '.join(map(str, there)) or 'none yet'}"
+        layers = ", ".join(map(str, self.layers()))
+        return f"{self.path}: has no layer {layer}; it has {f'layers {layers}' if layers else 'none yet'}"
 
     def _damaged(self, what: str) -> UserError:
         return DamagedStoreError(f"{self.path}: damaged ({what}); `ffnscope verify {self.path}` lists what is wrong")

@@ -52,7 +52,7 @@ class StoreWriter:
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"{path}: cannot be made ({error.strerror}); choose another --store") from error
+            raise UserError(f"{path}: cannot be created ({error.strerror}); choose another --store") from error
         lock = _take_lock(path)
         environment = None
         try:
@@ -89,7 +89,7 @@ class StoreWriter:
             with self._environment.begin() as transaction:
                 return finished_layers(transaction, self._databases["meta"])
         except DamagedValueError as error:
-            raise UserError(f"{self.path}: damaged ({error}); collect it anew with --overwrite") from error
+            raise UserError(f"{self.path}: damaged ({error}); collect it again with --overwrite") from error
 
     def begin(
         self,
@@ -131,7 +131,7 @@ class StoreWriter:
         try:
             return frozenset(decode_json(value).get("arrays", []) if value is not None else ())
         except (DamagedValueError, AttributeError, TypeError) as error:
-            raise UserError(f"{self.path}: damaged (its format entry); collect it anew with --overwrite") from error
+            raise UserError(f"{self.path}: damaged (its format entry); collect it again with --overwrite") from error
 
     def write_layer(
         self, layer: int, arrays: dict[str, np.ndarray], curves: Iterable[tuple[int, np.ndarray]], info: dict[str, Any]
@@ -225,7 +225,7 @@ def is_begun(path: Path) -> bool:
 
 
 def _damaged(path: Path, why: str) -> DamagedStoreError:
-    return DamagedStoreError(f"{path}: damaged ({why}); copy it again, or start anew with --overwrite")
+    return DamagedStoreError(f"{path}: damaged ({why}); copy it again, or start over with --overwrite")
 
 
 def remove_store(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Numbers and texts as JSON text: float32 in its shortest form that reads back exactly, texts without raw controls."""
+"""Numbers as JSON text: float32 in its shortest form that reads back exactly."""
 
 from __future__ import annotations
 

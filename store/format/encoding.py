@@ -50,7 +50,7 @@ def array_header(value: bytes | memoryview) -> tuple[int, np.dtype, tuple[int, .
     _, codec, ndim, code = _HEAD.unpack_from(value)
     name = code.decode("ascii", "replace")
     if codec not in (RAW, DEFLATED) or ndim > MAX_DIMENSIONS or name not in DTYPES:
-        raise DamagedValueError("no known header")
+        raise DamagedValueError("an unknown header")
     offset = _HEAD.size + 8 * ndim
     if len(value) < offset:
         raise DamagedValueError("shorter than its shape")
@@ -85,7 +85,7 @@ def decode_array(value: bytes | memoryview) -> np.ndarray:
     try:
         payload = inflate.decompress(view[offset:], size + 1)
     except zlib.error as error:
-        raise DamagedValueError("cannot be inflated") from error
+        raise DamagedValueError("cannot be decompressed") from error
     if len(payload) != size:
         raise DamagedValueError("its length does not fit its shape")
     return np.frombuffer(payload, dtype).reshape(shape)
@@ -115,7 +115,7 @@ def encode_json(value: Any) -> bytes:
 def decode_json(value: bytes | memoryview) -> Any:
     """What ``encode_json`` wrote. Raises DamagedValueError."""
     if not 4 <= len(value) <= MAX_JSON_BYTES:
-        raise DamagedValueError("no JSON value has this length")
+        raise DamagedValueError("its length is out of range")
     payload = bytes(value[4:])
     if zlib.crc32(payload) != struct.unpack_from("<I", value)[0]:
         raise DamagedValueError("checksum differs")

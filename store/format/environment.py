@@ -27,7 +27,7 @@ REMOTE = (
     "9p",
     "wekafs",
 )
-LOCK_NAME = "collector.lock"  # held by the process that writes a store; there ever after
+LOCK_NAME = "collector.lock"  # locked while a store is written; never deleted
 DATABASES = ("meta", "columns", "curves", "windows", "vocabulary")
 
 
@@ -37,7 +37,7 @@ def is_store(path: Path) -> bool:
 
 
 def require_store(path: Path) -> None:
-    """Raise UserError where the folder is not there, cannot be, or holds no LMDB environment."""
+    """Raise UserError where the folder does not exist or holds no LMDB environment."""
     try:
         there = path.exists()
     except OSError as error:
@@ -59,7 +59,7 @@ def open_environment(path: Path, *, write: bool, locked: bool = True, databases:
             check_length(data)
     except DamagedFileError as error:
         raise DamagedStoreError(
-            f"{path}: cannot be opened as a store (data.mdb: {error}); copy it again, or delete it and collect anew"
+            f"{path}: cannot be opened as a store (data.mdb: {error}); copy it again, or delete it and collect again"
         ) from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
@@ -103,9 +103,9 @@ def is_disk_error(error: lmdb.Error) -> bool:
 
 
 def disk_error(path: Path, error: Exception) -> UserError:
-    """What to say of a store that could not be written."""
+    """The error for a store that could not be written."""
     return UserError(
-        f"{path}: cannot be written ({_reason(error)}); what was finished is kept: "
+        f"{path}: cannot be written ({_reason(error)}); finished layers are kept: "
         "free some space and run the same command with --resume"
     )
 

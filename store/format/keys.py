@@ -1,4 +1,4 @@
-"""Which layers a store holds, by their entries."""
+"""The keys of the databases, and which layers a store holds by them."""
 
 from __future__ import annotations
 
@@ -25,6 +25,6 @@ def finished_layers(transaction: lmdb.Transaction, meta: Any) -> tuple[int, ...]
                     break
                 number = key[6:]
                 if len(number) != 5 or not number.isdigit() or (found and int(number) <= found[-1]):
-                    raise DamagedValueError(f"an entry {key[:40]!r} that names no layer")
+                    raise DamagedValueError(f"its entry {key[:40]!r} is not that of a layer")
                 found.append(int(number))
     return tuple(found)

@@ -18,7 +18,7 @@ _CODES = {"kind": KINDS, "order": ORDERS, "position_type": POSITION_TYPES, "posi
 
 
 def check_run(run: RunInfo) -> None:
-    """Raise DamagedValueError where no run can be as the entry says."""
+    """Raise DamagedValueError for a run entry with a value that no run has."""
     model, corpus, settings = run.model, run.corpus, run.settings
     layers: Any = settings.get("layers")
     numbers = isinstance(layers, list) and all(type(layer) is int for layer in layers)
@@ -55,29 +55,29 @@ def check_column(name: str, array: np.ndarray, run: RunInfo, owners: tuple[int, 
     if array.dtype != np.dtype(spec.dtype) or array.shape != shape:
         raise DamagedValueError(f"is {array.dtype}{list(array.shape)}, not {np.dtype(spec.dtype)}{list(shape)}")
     if name in _CODES and array.max(initial=0) >= len(_CODES[name]):
-        raise DamagedValueError("holds codes that stand for nothing")
+        raise DamagedValueError("has codes that are out of range")
     if name == "detected_tokens":
         known = array < run.model.vocabulary
         if not (known | (array == ABSENT)).all() or not known[:, :1].all():
-            raise DamagedValueError("names tokens that are none")
+            raise DamagedValueError("has token ids that are out of range")
     if name == "token_set" and not ((array < run.model.vocabulary) | (array == ABSENT)).all():
-        raise DamagedValueError("names tokens that are none")
+        raise DamagedValueError("has token ids that are out of range")
     if name == "detected_neuron" and len(array) and (array[-1] >= sizes["F"] or (array[1:] < array[:-1]).any()):
-        raise DamagedValueError("names neurons that are none, or out of order")
+        raise DamagedValueError("has neurons that are out of range or not in ascending order")
 
 
 def check_chunk(ends: np.ndarray, whole: np.ndarray, joined: np.ndarray, tokens: int) -> None:
-    """Raise DamagedValueError where the three arrays are no texts of so many tokens."""
+    """Raise DamagedValueError where the three arrays are not the texts of ``tokens`` tokens."""
     types = [array.dtype.str for array in (ends, whole, joined)]
     if types != ["<u4", "|u1", "|u1"] or ends.shape != (tokens,) or whole.shape != (tokens,) or joined.ndim != 1:
-        raise DamagedValueError("are no texts")
+        raise DamagedValueError("have the wrong types or shapes")
     if (ends[1:] < ends[:-1]).any() or (ends[-1] if len(ends) else 0) != len(joined):
-        raise DamagedValueError("have ends that are out of order")
+        raise DamagedValueError("have ends that are not in ascending order")
     try:
         # Each by itself is decoded when it is asked for: a cut within a character must show here.
         joined.tobytes().decode("utf-8", "surrogatepass")
     except UnicodeDecodeError as error:
-        raise DamagedValueError("are no UTF-8") from error
+        raise DamagedValueError("are not UTF-8") from error
     starts = joined[ends[(ends < len(joined))]]
     if ((starts & 0xC0) == 0x80).any():
         raise DamagedValueError("are cut within a character")
@@ -85,4 +85,4 @@ def check_chunk(ends: np.ndarray, whole: np.ndarray, joined: np.ndarray, tokens:
 
 def _need(holds: object, what: str) -> None:
     if not holds:
-        raise DamagedValueError(f"its run entry's {what} cannot be right")
+        raise DamagedValueError(f"its run entry has an impossible value: {what}")

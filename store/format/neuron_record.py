@@ -28,8 +28,12 @@ def others(neurons: np.ndarray, cosines: np.ndarray) -> tuple[tuple[int, float],
     return pairs(neurons[kept], cosines[kept])
 
 
-def top(row: Any, name: str) -> tuple[Ngram, ...]:
-    """The n-grams of ``top_unigrams`` and the like; ``row(name)`` gives the neuron's row of an array."""
+def top_ngrams(row: Any) -> tuple[tuple[Ngram, ...], tuple[Ngram, ...], tuple[Ngram, ...]]:
+    """The most frequent unigrams, bigrams, trigrams; ``row(name)`` gives the neuron's row of an array."""
+    return _top(row, "top_unigrams"), _top(row, "top_bigrams"), _top(row, "top_trigrams")
+
+
+def _top(row: Any, name: str) -> tuple[Ngram, ...]:
     tokens, counts, totals = row(name).tolist(), row(f"{name}_count").tolist(), row(f"{name}_total").tolist()
     return tuple(
         Ngram(tuple(ngram), count, total) for ngram, count, total in zip(tokens, counts, totals, strict=True) if count

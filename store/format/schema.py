@@ -31,7 +31,7 @@ class ArraySpec:
 
 
 LAYER_ARRAYS: dict[str, ArraySpec] = {
-    "kind": ArraySpec("|u1", "F", "code of words.KINDS"),
+    "kind": ArraySpec("|u1", "F", "code of definitions.KINDS"),
     "order": ArraySpec("|u1", "F", "order of the detector, 0 where the neuron is none"),
     "split_order": ArraySpec("|u1", "F", "order of the detector found on the even windows alone, 0 for none"),
     "split_held": ArraySpec("|u1", "F", "what the odd windows say of it: 0 too rare there, 1 it fails, 2 it holds"),
@@ -48,8 +48,8 @@ LAYER_ARRAYS: dict[str, ArraySpec] = {
     "trigger_projection": ArraySpec("<f4", "F", "mean projection over the detected tokens; NaN for no detector"),
     "position_mi": ArraySpec("<f4", "F", "mutual information with position, nats"),
     "position_bias": ArraySpec("<f4", "F", "Miller-Madow bias of position_mi, nats"),
-    "position_type": ArraySpec("|u1", "F", "code of words.POSITION_TYPES"),
-    "position_strength": ArraySpec("|u1", "F", "code of words.POSITION_STRENGTHS"),
+    "position_type": ArraySpec("|u1", "F", "code of definitions.POSITION_TYPES"),
+    "position_strength": ArraySpec("|u1", "F", "code of definitions.POSITION_STRENGTHS"),
     "promoted": ArraySpec("<u4", "FK", "tokens with the largest projection"),
     "promoted_projection": ArraySpec("<f4", "FK", "their projections"),
     "suppressed": ArraySpec("<u4", "FK", "tokens with the smallest projection"),

@@ -57,22 +57,22 @@ class Filter:
         """[F] bool: the neurons of one layer that every term holds for. ``marks`` and ``notes``: (layer, neuron)
         of the marked and the noted. Raises UserError where the layer is not in the store."""
         scope = Scope(store, layer, marks, notes)
-        held = np.ones(store.neurons(layer), np.bool_)
+        mask = np.ones(store.neurons(layer), np.bool_)
         for term in self.terms:
-            held &= term.mask(scope)
-            if not held.any():
+            mask &= term.mask(scope)
+            if not mask.any():
                 break
-        return held
+        return mask
 
     def layers(self, layers: Sequence[int]) -> tuple[int, ...]:
-        """Those of ``layers`` that the terms on layers leave over."""
+        """Those of ``layers`` in which the filter can hold for a neuron."""
         numbers = np.asarray(layers, np.int64)
-        held = np.ones(len(numbers), np.bool_)
+        mask = np.ones(len(numbers), np.bool_)
         for term in self.terms:
             part = term.layers(numbers)
             if part is not None:
-                held &= part
-        return tuple(numbers[held].tolist())
+                mask &= part
+        return tuple(numbers[mask].tolist())
 
 
 def parse_filter(text: str, domains: Sequence[str] = ()) -> Filter:
@@ -110,7 +110,7 @@ def split(text: str) -> list[Word]:
             quoted = char != '"'
             plain += "\0"
         elif quoted:
-            raise FilterError(text[start:], start + 1, 'the quote " has no end')
+            raise FilterError(text[start:], start + 1, 'the quote " is not closed')
         elif char.isspace():
             if plain:
                 words.append(Word(text[start:at], start + 1, plain))
@@ -125,7 +125,7 @@ def split(text: str) -> list[Word]:
 def _term(word: Word, domains: Sequence[str]) -> Term:
     if word.plain.startswith("-"):
         if len(word.text) == 1 or word.text[1] == "-":
-            raise word.bad("- negates the term right behind it")
+            raise word.bad("- negates the term that follows it without a space")
         return Not(_positive(Word(word.text[1:], word.position, word.plain[1:]), word, domains))
     return _positive(word, word, domains)
 
@@ -153,7 +153,7 @@ def _positive(word: Word, whole: Word, domains: Sequence[str]) -> Term:
         if column is not None:
             example = columns.words(column)[-1:] or ("5" if columns.is_whole(column) else "0.05",)
             mark = ":" if columns.words(column) else "<"
-            raise whole.bad(f"{column} wants a value with no space before it, as in {key}{mark}{example[0]}")
+            raise whole.bad(f"{column} needs a value, without a space before it, as in {key}{mark}{example[0]}")
         raise whole.bad(f"known are {_known(domains)}")
     name = _value(word, 0, sign.start())
     column = columns.find(name, domains)
@@ -161,7 +161,7 @@ def _positive(word: Word, whole: Word, domains: Sequence[str]) -> Term:
         raise whole.bad(f"no column {name!r}; known are {columns.known(domains)}")
     if columns.words(column):
         if sign[0] not in ("=", "!="):
-            raise whole.bad(f"{column} is a word: {column}:{columns.words(column)[-1]}")
+            raise whole.bad(f"{column} is compared with a word, as in {column}:{columns.words(column)[-1]}")
         term = _column(column, word, sign.end(), whole)
         return Not(term) if sign[0] == "!=" else term
     parts = [_value(word, *span) for span in _alternatives(word, sign.end())]
@@ -172,7 +172,7 @@ def _column(column: str, word: Word, value: int, whole: Word) -> Term:
     words = columns.words(column)
     if words:
         groups = GROUPS if column == "kind" else {}
-        known = (*(each for each in words if each), *groups)
+        known = (*(name for name in words if name), *groups)
         named = _words(word, value, whole, known, f"values of {column}")
         codes = {words.index(each) for name in named for each in groups.get(name, (name,))}
         return OneOf(column, tuple(sorted(codes)))
@@ -226,7 +226,7 @@ def _number(text: str, column: str, sign: str, whole: Word) -> float | int:
     unit = lower[-1:] if lower[-1:] in ("k", "m", "%") else ""
     digits = lower[: len(lower) - len(unit)]
     if not _NUMBER.fullmatch(digits) or not digits.isascii():
-        raise whole.bad(f"{text!r} is no number, as in {column}{sign}{5 if columns.is_whole(column) else 0.05}")
+        raise whole.bad(f"{text!r} is not a number, as in {column}{sign}{5 if columns.is_whole(column) else 0.05}")
     if unit != "%" and digits.lstrip("+-").replace("_", "").isdigit():
         exact = int(digits) * int(_UNITS[unit])
         if abs(exact) <= _LARGEST:
@@ -241,7 +241,7 @@ def _range(text: str, column: str, whole: Word) -> tuple[int, int]:
     _check_length(text, whole)
     match = re.fullmatch(r"(\d*)(-?)(\d*)", text, re.ASCII)
     if not match or not (match[1] or match[3]):
-        raise whole.bad(f"{text!r} is no range of {column}, as in {column}:0-5,8")
+        raise whole.bad(f"{text!r} is not a range of {column}, as in {column}:0-5,8")
     low = int(match[1]) if match[1] else 0
     high = (int(match[3]) if match[3] else _LARGEST) if match[2] else low
     if low > high:

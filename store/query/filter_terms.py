@@ -55,8 +55,8 @@ class Not(Term):
         return ~self.term.mask(scope)
 
     def layers(self, layers: np.ndarray) -> np.ndarray | None:
-        held = self.term.layers(layers)
-        return None if held is None else ~held
+        mask = self.term.layers(layers)
+        return None if mask is None else ~mask
 
 
 def _is_float32(number: float) -> bool:
@@ -77,9 +77,9 @@ class Compare(Term):
         """[N] bool over any values."""
         if values.dtype == np.float32 and not all(map(_is_float32, self.numbers)):
             values = values.astype(np.float64)
-        each = [COMPARE[self.sign](values, number) for number in self.numbers]
-        held = np.logical_and.reduce(each) if self.sign == "!=" else np.logical_or.reduce(each)
-        return held & ~np.isnan(values) if values.dtype.kind == "f" else held
+        masks = [COMPARE[self.sign](values, number) for number in self.numbers]
+        mask = np.logical_and.reduce(masks) if self.sign == "!=" else np.logical_or.reduce(masks)
+        return mask & ~np.isnan(values) if values.dtype.kind == "f" else mask
 
     def mask(self, scope: Scope) -> np.ndarray:
         columns.require(scope.store, self.column)
@@ -128,15 +128,15 @@ class Position(Term):
     def mask(self, scope: Scope) -> np.ndarray:
         types = columns.values(scope.store, scope.layer, "position_type")
         strengths = columns.values(scope.store, scope.layer, "position_strength")
-        held = np.zeros(len(types), np.bool_)
+        mask = np.zeros(len(types), np.bool_)
         for name in self.names:
             if name in ("any", "none"):
-                held |= (types > 0) == (name == "any")
+                mask |= (types > 0) == (name == "any")
             elif name in POSITION_TYPES:
-                held |= types == POSITION_TYPES.index(name)
+                mask |= types == POSITION_TYPES.index(name)
             else:
-                held |= strengths == POSITION_STRENGTHS.index(name)
-        return held
+                mask |= strengths == POSITION_STRENGTHS.index(name)
+        return mask
 
 
 @dataclass(frozen=True)
@@ -150,9 +150,9 @@ class Detects(Term):
         found = np.zeros(len(ngrams), np.bool_)
         for pattern in self.patterns:
             found |= matching_ngrams(scope.store.vocabulary, pattern, ngrams)
-        held = np.zeros(scope.store.neurons(scope.layer), np.bool_)
-        held[scope.store.column(scope.layer, "detected_neuron")[found]] = True
-        return held
+        mask = np.zeros(scope.store.neurons(scope.layer), np.bool_)
+        mask[scope.store.column(scope.layer, "detected_neuron")[found]] = True
+        return mask
 
 
 @dataclass(frozen=True)
@@ -178,8 +178,8 @@ class Own(Term):
     noted: bool
 
     def mask(self, scope: Scope) -> np.ndarray:
-        held = np.zeros(scope.store.neurons(scope.layer), np.bool_)
+        mask = np.zeros(scope.store.neurons(scope.layer), np.bool_)
         for layer, neuron in scope.notes if self.noted else scope.marks:
-            if layer == scope.layer and 0 <= neuron < len(held):
-                held[neuron] = True
-        return held
+            if layer == scope.layer and 0 <= neuron < len(mask):
+                mask[neuron] = True
+        return mask

@@ -80,7 +80,7 @@ class PushedIndex:
         return _Layer(entries.astype(np.uint32), values[entries], places, starts, listed, kinds)
 
     def search(self, text: str, limit: int) -> list[PushedHit]:
-        """The neurons with a token that a text fits (see ``search.parse_search``) among their TOP, those with the
+        """The neurons with a token that a text fits (see ``detector_index.parse_search``) among their TOP, those with the
         strongest projection of it first, ties by layer and neuron; of the layers that have been read. At most ``limit``.
         """
         pattern = parse_search(text)

@@ -21,19 +21,19 @@ def select(
     """[N, 2] int64 (layer, neuron) of the neurons that a filter holds for.
 
     By layer, then neuron; with ``sort`` by that column, descending with a ``-`` before its name, neurons without a
-    number last, ties by layer and neuron; words in the order of words.py. Raises UserError for an unknown column.
+    number last, ties by layer and neuron; words in the order of their codes. Raises UserError for an unknown column.
     """
     name = None if sort is None else registry.resolve(sort.removeprefix("-"), registry.domain_names(store))
     layers = store.layers()
     parts, keys = [np.zeros((0, 2), np.int64)], [np.zeros(0)]
     for layer in layers if where is None else where.layers(layers):
-        held = where.mask(store, layer, marks, notes) if where else np.ones(store.neurons(layer), np.bool_)
-        neurons = np.flatnonzero(held)
+        mask = where.mask(store, layer, marks, notes) if where else np.ones(store.neurons(layer), np.bool_)
+        neurons = np.flatnonzero(mask)
         parts.append(np.stack([np.full(len(neurons), layer), neurons], axis=1))
         if name is not None:
             keys.append(registry.values(store, layer, name)[neurons].astype(np.float64))
-    found = np.concatenate(parts)
+    selected = np.concatenate(parts)
     if name is None or sort is None:
-        return found
+        return selected
     key = np.concatenate(keys)
-    return found[np.argsort(-key if sort.startswith("-") else key, kind="stable")]
+    return selected[np.argsort(-key if sort.startswith("-") else key, kind="stable")]

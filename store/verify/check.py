@@ -90,9 +90,9 @@ def _missing(store: Store, layers: tuple[int, ...]) -> Iterator[str]:
     if problem:
         yield problem
     if complete and (absent := set(store.run.layers).difference(layers)):
-        yield f"said to be complete, but layers {', '.join(map(str, sorted(absent)))} are missing"
+        yield f"marked complete, but layers {', '.join(map(str, sorted(absent)))} are missing"
     if odd := set(layers).difference(store.run.layers):
-        yield f"layers {', '.join(map(str, sorted(odd)))} are no part of the run"
+        yield f"layers {', '.join(map(str, sorted(odd)))} are not part of the run"
 
 
 def _corpus(store: Store) -> Iterator[str]:
@@ -113,13 +113,13 @@ def _corpus(store: Store) -> Iterator[str]:
             yield problem
         elif window.max(initial=0) >= run.model.vocabulary:
             whole = False
-            yield f"window {index} is no window of {run.corpus.seq_len} token ids"
+            yield f"window {index} holds token ids that are out of range"
         else:
             seen += np.bincount(window, minlength=len(seen))
     if run.corpus.bos_id is not None and run.corpus.bos_id < len(seen):
         seen[run.corpus.bos_id] = 0
     if whole and totals is not None and not np.array_equal(totals, seen[:-1]):
-        yield "the token counts are not those of the windows"
+        yield "the token counts do not match the windows"
 
 
 def _layer(store: Store, layer: int) -> Iterator[str]:

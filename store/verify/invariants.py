@@ -202,7 +202,7 @@ def _token_set(a: Arrays, run: RunInfo) -> np.ndarray:
 
 
 CHECKS: tuple[tuple[str, Check], ...] = (
-    ("codes that stand for nothing", _codes),
+    ("codes that are out of range", _codes),
     ("activations are not the sum of the domains' or exceed their positions", _domains),
     ("position curves do not sum to the activations", _curves),
     ("more activations at BOS than activations", _bos),
@@ -212,10 +212,10 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("n-gram activations do not agree with the activations", _ngrams),
     ("most frequent n-grams do not agree with the counts", _top),
     ("number of n-grams that cover 95% is wrong", _coverage),
-    ("detected n-grams do not make the detector that is named", _detectors),
+    ("detected n-grams do not make the detector that is recorded", _detectors),
     ("projections are out of order or do not agree", _projection),
-    ("similar output rows are no others of the layer, or out of order", _similar),
-    ("contexts are no positions of the corpus", _contexts),
+    ("similar output rows are not other neurons of the layer, or out of order", _similar),
+    ("contexts are not positions of the corpus", _contexts),
     ("shares explained do not agree with each other or with the layer's sums", _explained),
-    ("token set is no set of tokens that the neuron is activated on", _token_set),
+    ("token set is not a set of tokens that the neuron is activated on", _token_set),
 )

@@ -39,12 +39,12 @@ def verify_apart(path: Path, progress: Callable[[str, float], None] = lambda wha
         except BaseException:
             child.kill()
             raise
-        said = child.stderr.read()
+        errors = child.stderr.read()
     if child.returncode < 0:
         name = signal.Signals(-child.returncode).name
         yield f"data.mdb: its pages are damaged: reading {doing} ended the process ({name})"
     elif child.returncode:
-        raise RuntimeError(said)
+        raise RuntimeError(errors)
 
 
 def _main() -> None:

@@ -105,7 +105,7 @@ class _Pages:
     def _tree(self, number: int, depth: int, counts: list[int], whole: bool) -> Iterator[tuple[bytes, bytes]]:
         page, nodes, kind = self._nodes(number)
         if kind != (_LEAF if depth == 1 else _BRANCH) or not 1 <= depth <= _DEEPEST:
-            raise DamagedFileError(f"page {number} is not at its depth")
+            raise DamagedFileError(f"page {number} is at the wrong depth")
         counts[0 if kind == _BRANCH else 1] += 1
         for at in nodes:
             low, high, flags, length = _NODE.unpack_from(page, at)
@@ -146,7 +146,7 @@ class _Pages:
 
     def _nodes(self, number: int) -> tuple[bytes, list[int], int]:
         if not 2 <= number <= self._last:
-            raise DamagedFileError(f"a page {number} that is none")
+            raise DamagedFileError(f"page {number} is out of range")
         if self.used[number]:
             raise DamagedFileError(f"page {number} is used twice")
         self.used[number] = True

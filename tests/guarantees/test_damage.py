@@ -198,9 +198,9 @@ JUNK = encode_json("x")
         ("vocabulary", {}, (INDEX_KEY.pack(0) + b"whole",), "tokens from 0 on: are missing"),
         ("vocabulary", {INDEX_KEY.pack(9) + b"ends": JUNK}, (), "in database vocabulary 1 unknown"),
         ("meta", {}, (b"layer:00001",), "layers 1 are missing"),
-        ("meta", {b"layer:00005": JUNK}, (), "layers 5 are no part of the run"),
+        ("meta", {b"layer:00005": JUNK}, (), "layers 5 are not part of the run"),
         ("meta", {b"layer:00005": JUNK}, (), "kind of layer 5 is missing"),
-        ("meta", {b"layer:x\x1b[2J": JUNK}, (), "names no layer"),
+        ("meta", {b"layer:x\x1b[2J": JUNK}, (), "is not that of a layer"),
         ("stranger", {b"a": b"b"}, (), "among the databases 1 unknown: 'stranger'"),
     ],
 )

@@ -152,7 +152,7 @@ def test_a_full_disk_of_notes_is_a_line(noted: Path) -> None:
 
 def test_a_store_below_a_file_and_a_lock_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(UserError, match=r"cannot be made .*choose another --store"):
+    with pytest.raises(UserError, match=r"cannot be created .*choose another --store"):
         StoreWriter.open(tmp_path / "file" / "s.ffn")
     (tmp_path / "s.ffn" / "collector.lock").mkdir(parents=True)
     with pytest.raises(UserError, match=r"cannot be written to .*choose another --store"):
@@ -223,7 +223,7 @@ def test_a_folder_that_cannot_be_written_to(path: Path, monkeypatch: pytest.Monk
     monkeypatch.undo()
     put(path, "meta", b"progress", encode_json({"state": "collecting"}))
     monkeypatch.setattr(os, "access", lambda *_: False)
-    with pytest.raises(UserError, match="is being written and its folder cannot be written to by you"):
+    with pytest.raises(UserError, match="is still being written, and you have no permission to write in its folder"):
         Store.open(path)
 
 
@@ -237,11 +237,16 @@ def problems_of(store: Store) -> list[str]:
 @pytest.mark.parametrize(
     ("database", "key", "value", "says"),
     [
-        ("meta", b"layer:00000", encode_json([1]), "layer:00000: is no record"),
+        ("meta", b"layer:00000", encode_json([1]), "layer:00000: is not a JSON object"),
         ("meta", b"layer:00001", b"junk", "layer:00001"),
-        ("meta", b"unigram_totals", encode_array(np.zeros(300, np.uint32)), "not those of the windows"),
-        ("windows", struct.pack(">I", 3), encode_array(np.full(16, 299, np.uint16)), "not those of the windows"),
-        ("windows", struct.pack(">I", 3), encode_array(np.full(16, 300, np.uint16)), "window 3 is no window of 16"),
+        ("meta", b"unigram_totals", encode_array(np.zeros(300, np.uint32)), "do not match the windows"),
+        ("windows", struct.pack(">I", 3), encode_array(np.full(16, 299, np.uint16)), "do not match the windows"),
+        (
+            "windows",
+            struct.pack(">I", 3),
+            encode_array(np.full(16, 300, np.uint16)),
+            "window 3 holds token ids that",
+        ),
         ("columns", b"\0\0promoted", encode_array(np.zeros((16, 7), np.uint32)), "promoted of layer 0"),
         ("meta", b"progress", b"", "progress"),
     ],

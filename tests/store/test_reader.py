@@ -142,7 +142,7 @@ def test_a_neuron_is_its_row_of_every_column(path):
 @pytest.mark.parametrize(
     ("ask", "says"),
     [
-        (lambda s: s.column(5, "kind"), "no layer 5 in it; there are 0, 1"),
+        (lambda s: s.column(5, "kind"), "no layer 5; it has layers 0, 1"),
         (lambda s: s.neuron(5, 0), "no layer 5"),
         (lambda s: s.neurons(70_000 % 65_536), "no layer 4464"),
         (lambda s: s.neuron(0, 40), "no neuron 40 in layer 0; it has 0 to 39"),

@@ -235,7 +235,7 @@ def test_a_file_appears_whole_and_is_never_replaced_unasked(store, tmp_path):
     assert export.write_file(path, store, columns=["layer"]) == 240
     assert path.read_bytes() == exported(store, columns=["layer"]).encode()
     assert path.stat().st_mode & 0o777 == 0o666 & ~_umask()
-    with pytest.raises(UserError, match=r"out\.csv: is there already"):
+    with pytest.raises(UserError, match=r"out\.csv: exists already"):
         export.write_file(path, store, columns=["neuron"])
     assert export.write_file(path, store, columns=["neuron"], overwrite=True) == 240
     assert path.read_text().startswith("neuron\n") and [each.name for each in tmp_path.iterdir()] == ["out.csv"]
