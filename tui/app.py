@@ -12,10 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from rich.console import RenderableType
 from textual import events, work
-from textual._compositor import CompositorUpdate
-from textual.app import App, SystemCommand
+from textual.app import SystemCommand
 from textual.binding import Binding
 from textual.css.query import NoMatches
 from textual.dom import DOMNode
@@ -34,11 +32,12 @@ from ffnscope.tui.screens.help import Help
 from ffnscope.tui.state.remembered import Place, read_places, state_path, write_places
 from ffnscope.tui.state.session import Session
 from ffnscope.tui.terminal.screen_diff import Wire
+from ffnscope.tui.terminal.textual_private import CompositorUpdate, TerminalApp, forward_key
 
 LOOK = 2.0  # seconds between looks at a store that is being written
 
 
-class FfnscopeApp(App[None], inherit_bindings=False):
+class FfnscopeApp(TerminalApp, inherit_bindings=False):
     """Holds a browser for each store; the first is shown."""
 
     CSS_PATH = "app.tcss"
@@ -53,7 +52,7 @@ class FfnscopeApp(App[None], inherit_bindings=False):
     ]
 
     class Looked(Message):
-        """What the store says of itself now."""
+        """How far the collector of a store is."""
 
         def __init__(self, session: Session, progress: Progress, layers: tuple[int, ...]):
             super().__init__()
@@ -62,7 +61,7 @@ class FfnscopeApp(App[None], inherit_bindings=False):
     def __init__(
         self, stores: Sequence[Path], glyphs: Glyphs, theme: str = "ffnscope", places: dict[str, Place] | None = None
     ):
-        """`places` by run id are where to begin, and are brought up to date by `close`."""
+        """`places` by run id are where each store is opened; `close` updates them."""
         super().__init__()
         self._places = {} if places is None else places
         self.animation_level = "none"
@@ -78,29 +77,27 @@ class FfnscopeApp(App[None], inherit_bindings=False):
         except BaseException:
             self.close()
             raise
-        for each in palette.THEMES:
-            self.register_theme(each)
+        for known_theme in palette.THEMES:
+            self.register_theme(known_theme)
         self.theme = theme
         self.set_class(glyphs is ASCII, "-ascii")
-        self._at = 0
+        self._shown = 0  # the index of the store that is shown
         self._browsers: list[Browser] = []
 
-    def _display(self, screen: Screen, renderable: RenderableType | None) -> None:
-        """Textual's way to the terminal: send the difference only."""
-        if isinstance(renderable, CompositorUpdate) and not self.is_inline:
-            renderable = self._wire.wrap(renderable, self.size.width, self.size.height)
-        super()._display(screen, renderable)
+    def outgoing(self, update: CompositorUpdate) -> CompositorUpdate:
+        """Send only what differs from what the terminal shows."""
+        return self._wire.wrap(update, self.size.width, self.size.height)
 
     def action_help(self) -> None:
         """The keys of the screen in front first, then those of all others."""
         self.push_screen(Help(self.screen, keymap.screens()))
 
     async def run_action(self, action: Any, *arguments: Any, **named: Any) -> bool:
-        """As Textual does; what is damaged in a store is said, and ends nothing."""
+        """As Textual does; damage in a store is shown as a message and ends nothing."""
         try:
             return await super().run_action(action, *arguments, **named)
         except UserError as error:
-            self._browsers[self._at].say(str(error), "error")
+            self._browsers[self._shown].say(str(error), "error")
             return True
 
     async def on_event(self, event: events.Event) -> None:
@@ -117,10 +114,10 @@ class FfnscopeApp(App[None], inherit_bindings=False):
         event.prevent_default()  # App's own handler would look for a binding of the screen in front
         again = events.Key(event.key, event.character)
         self._sent.append((again, self.screen))
-        self.screen._forward_event(again)
+        forward_key(self.screen, again)
 
     def on_resize(self) -> None:
-        """Terminals rearrange what they show."""
+        """A terminal rearranges what it shows when its size changes."""
         self._wire.forget()
 
     def action_redraw(self) -> None:
@@ -129,7 +126,7 @@ class FfnscopeApp(App[None], inherit_bindings=False):
         self.refresh(layout=True)
 
     def close(self) -> list[str]:
-        """Give the stores back; what of the notes could not be written, in sentences."""
+        """Close the stores; returns a sentence for each mark or note that could not be written."""
         failures: list[str] = []
         for session in self.sessions:
             if session.neurons.layer >= 0:
@@ -139,23 +136,23 @@ class FfnscopeApp(App[None], inherit_bindings=False):
         return failures
 
     def on_mount(self) -> None:
-        """Show the first store, and look for news of all of them."""
+        """Show the first store, and follow those that are being collected."""
         # A dropped SSH connection or a kill must leave the terminal as it was found.
-        for each in (signal.SIGTERM, signal.SIGHUP):
-            asyncio.get_running_loop().add_signal_handler(each, self.exit)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, self.exit)
         self.app_resume_signal.subscribe(self, lambda _: self.action_redraw())
-        for number, session in enumerate(self.sessions):
+        for index, session in enumerate(self.sessions):
             browser = Browser(session, self.sessions)
             self._browsers.append(browser)
             # An installed screen stays as it is while another store is shown.
-            self.install_screen(browser, f"store-{number}")
+            self.install_screen(browser, f"store-{index}")
         self.push_screen("store-0")
         if any(session.progress.state != "complete" for session in self.sessions):
             self.set_interval(LOOK, self.look)
 
     @work(thread=True, exclusive=True, group="look")
     def look(self) -> None:
-        """Ask the stores how far they are."""
+        """Read how far the collectors of the stores are."""
         for session in self.sessions:
             if session.progress.state != "complete":
                 try:
@@ -180,19 +177,19 @@ class FfnscopeApp(App[None], inherit_bindings=False):
 
     def action_next_store(self) -> None:
         """Show the next store, the same neuron in it where it has it."""
-        browser = self._browsers[self._at]
+        browser = self._browsers[self._shown]
         browser.settle_layer()
         if len(self._browsers) < 2:
             browser.say("one store is open; `ffnscope view A B` opens two", "dim")
             return
         key = browser.session.neurons.key
-        self._at = (self._at + 1) % len(self._browsers)
-        other = self._browsers[self._at]
+        self._shown = (self._shown + 1) % len(self._browsers)
+        other = self._browsers[self._shown]
         if key is not None and key[0] in other.session.layers:
             with suppress(UserError):
                 other.session.neurons.select(*key)
         other.arrive(browser.state.pane)
-        self.switch_screen(f"store-{self._at}")
+        self.switch_screen(f"store-{self._shown}")
 
     def get_system_commands(self, screen: Screen) -> Iterable[SystemCommand]:
         """Every action of the screen by its name, then the themes."""
@@ -216,7 +213,7 @@ def choose_theme(name: str | None, environ: dict[str, str] | os._Environ[str] = 
         name = palette.ALIASES.get(name, name)
         known = [*(theme.name for theme in palette.THEMES), *BUILTIN_THEMES]
         if name not in known:
-            raise UserError(f"no theme {name!r}; there are dark, light, ansi and {', '.join(known)}")
+            raise UserError(f"unknown theme {name!r}; available are dark, light, ansi, {', '.join(known)}")
         return name
     term = environ.get("TERM", "")
     many = environ.get("COLORTERM") or any(
@@ -232,12 +229,12 @@ def run(stores: Sequence[Path], *, mouse: bool | None = None, ascii: bool = Fals
     on, and for a store that cannot be opened.
     """
     term = os.environ.get("TERM", "")
-    there = "`ffnscope search`, `ffnscope export` and `ffnscope info` work there"
+    others = "`ffnscope search`, `ffnscope export` and `ffnscope info` work without one"
     if term == "dumb":
-        raise UserError(f"TERM=dumb: this terminal cannot show the browser; {there}")
+        raise UserError(f"TERM=dumb: the browser needs a terminal that can place the cursor; {others}")
     stderr = sys.__stderr__
     if not (sys.stdin and sys.stdin.isatty() and stderr and stderr.isatty()):
-        raise UserError(f"the browser needs a terminal on standard input and standard error; {there}")
+        raise UserError(f"the browser needs a terminal on standard input and standard error; {others}")
     config = keymap.user_config(FfnscopeApp)
     if mouse is None:
         mouse = config.mouse if config.mouse is not None else not os.environ.get("SSH_CONNECTION")

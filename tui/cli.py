@@ -19,7 +19,7 @@ from ffnscope.tui.commands.export import export
 from ffnscope.tui.commands.info import info
 from ffnscope.tui.commands.report import report
 from ffnscope.tui.commands.search import search
-from ffnscope.tui.commands.shared import leads
+from ffnscope.tui.commands.shared import is_main_process
 from ffnscope.tui.commands.verify import verify
 from ffnscope.tui.commands.view import view
 from ffnscope.tui.state.background import leave
@@ -27,7 +27,7 @@ from ffnscope.tui.state.background import leave
 BAD_INPUT = 2
 INTERRUPTED = 130
 BROKEN_PIPE = 141
-# How libraries say, in exceptions of no kind of their own, that memory, address space or threads ran out.
+# What libraries write in generic exceptions when memory, address space or threads run out.
 _NO_MEMORY = (
     "failed to map segment",
     "annot allocate memory",
@@ -59,33 +59,33 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version and stop.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """See what the FFN neurons of a language model do: exact statistics in a store, and a terminal browser on it."""
 
 
 def program() -> int:
-    """The program ``ffnscope``: ``main``, and an end that does not wait for a prompt that still runs."""
+    """The program ``ffnscope``: ``main``, then an exit that does not wait for a prompt that is still running."""
     return leave(main())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; its exit code. Says in one line on stderr what a user can mend."""
+    """Run one command; returns its exit code. What a user can correct is one line on stderr."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     _open_streams()
     if not sys.stderr.isatty():
         # The progress bars of Hugging Face's libraries, read by tqdm when it is imported.
         os.environ.setdefault("TQDM_DISABLE", "1")
-    code, said = _run(given)
+    code, message = _run(given)
     # Of processes that a launcher started together, the first speaks; only collect is started so.
-    if said and (given[:1] != ["collect"] or leads()):
-        _say(said)
+    if message and (given[:1] != ["collect"] or is_main_process()):
+        _say(message)
     return code
 
 
 def _run(arguments: list[str]) -> tuple[int, str]:
-    """The exit code of a command, and what to say of its failing."""
+    """The exit code of a command, and the message if it failed."""
     try:
         code = app(arguments, prog_name="ffnscope", standalone_mode=False)
         sys.stdout.flush()
@@ -122,14 +122,14 @@ def _run(arguments: list[str]) -> tuple[int, str]:
 
 
 def _open_streams() -> None:
-    """A closed standard stream is None in Python: put one there that refuses results, and one that takes any message."""
+    """A closed standard stream is None: open /dev/null instead, to read for stdout, so that results fail, to write for stderr."""
     for name, how in (("stdout", os.O_RDONLY), ("stderr", os.O_WRONLY)):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, how), "w"))
 
 
 def _discard_stdout() -> None:
-    """What is left in the buffers has no reader."""
+    """Drop what is left in the buffers: nobody reads it."""
     from ffnscope.tui.commands.progress import discard
 
     discard(1)
@@ -144,7 +144,7 @@ def _usage(error: Any) -> str:
     if type(error).__name__ == "NoArgsIsHelpError":
         with redirect_stderr(None):  # where typer puts an empty line
             error.show()
-        return "no command given; `ffnscope demo` shows what there is to see"
+        return "no command given; try `ffnscope demo`, or `ffnscope --help`"
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "ffnscope"
     return f"{error.format_message().rstrip('.')}; see `{path} --help`"

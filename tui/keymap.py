@@ -7,15 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from textual.keys import Keys, _character_to_key, key_to_character
+from textual.keys import Keys, key_to_character
 
 from ffnscope.store.errors import UserError
+from ffnscope.tui.screens.bindings import Row, bindings_of, key_name, listed
 from ffnscope.tui.state.config import Config, config_path, read_config
+from ffnscope.tui.terminal.textual_private import character_to_key, class_bindings
 
 if TYPE_CHECKING:
     from textual.app import App
     from textual.dom import DOMNode
-from ffnscope.tui.screens.bindings import Row, bindings_of, key_name, listed
 
 _MODIFIERS = ("ctrl+", "alt+", "shift+", "super+")
 
@@ -71,7 +72,7 @@ def user_config(app: type[App[None]]) -> Config:
     keymap = {action: _keys_of(action, keys, path) for action, keys in config.keys.items()}
     for name, screen in {"everywhere": app, **screens()}.items():
         holders: dict[str, str] = {}
-        for binding in (*app._merge_bindings(), *screen._merge_bindings()):
+        for binding in (*class_bindings(app), *class_bindings(screen)):
             action = binding[1].id or binding[1].action
             for key in keymap.get(action, [binding[0]]):
                 if holders.setdefault(key, action) == action:
@@ -81,11 +82,11 @@ def user_config(app: type[App[None]]) -> Config:
                 raise UserError(
                     f"{path}: [keys] {taker} takes the key {key_name(key)} of {loser}{where}; give {loser} another one"
                 )
-    for binding in app._merge_bindings():
+    for binding in class_bindings(app):
         for key in keymap.get(binding[1].id or "", []):
             if binding[1].priority and key_to_character(key):
                 raise UserError(
-                    f"{path}: [keys] {binding[1].id} = {key!r}: no text could hold it; give it ctrl+ a letter"
+                    f"{path}: [keys] {binding[1].id} = {key!r}: no text could hold this key then; use ctrl+ and a letter"
                 )
     return config
 
@@ -93,22 +94,24 @@ def user_config(app: type[App[None]]) -> Config:
 def _keys_of(action: str, keys: str, path: Path) -> list[str]:
     out = []
     for key in keys.split(","):
-        if not (spelled := _spelled(key.strip())):
+        if not (name := _textual_name(key.strip())):
             raise UserError(
-                f"{path}: [keys] {action}: no key {key.strip()!r}; a key is a character, or a name such as space, enter, "
-                "f5 or ctrl+t; commas part several"
+                f"{path}: [keys] {action}: unknown key {key.strip()!r}; a key is a character, or a name such as space, enter, "
+                "f5 or ctrl+t; separate several keys with commas"
             )
-        out.append(spelled)
+        out.append(name)
     return out
 
 
-def _spelled(key: str) -> str:
-    """The key as Textual spells it; empty for one that no terminal sends."""
+def _textual_name(key: str) -> str:
+    """Textual's name of a key; empty for a key that no terminal sends."""
     rest = key
-    while found := next((each for each in _MODIFIERS if rest.startswith(each) and rest != each), None):
+    while found := next((prefix for prefix in _MODIFIERS if rest.startswith(prefix) and rest != prefix), None):
         rest = rest.removeprefix(found)
     before = key.removesuffix(rest)
     if len(rest) == 1:
-        return before + _character_to_key(rest)
-    known = {each.value for each in Keys} | {_character_to_key(char) for char in string.printable if char.isprintable()}
+        return before + character_to_key(rest)
+    known = {named.value for named in Keys} | {
+        character_to_key(char) for char in string.printable if char.isprintable()
+    }
     return key if rest in known or key in known else ""

@@ -173,13 +173,13 @@ def _config(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('zoom = "i"', "no action 'zoom' under [keys], perhaps zoom-in; `ffnscope doctor --keys` lists them"),
+        ('zoom = "i"', "unknown action 'zoom' under [keys], perhaps zoom-in; `ffnscope doctor --keys` lists them"),
         ('filter = "F"', "[keys] filter takes the key F of saved-filters; give saved-filters another one"),
         ('zoom-in = "d"', "[keys] zoom-in takes the key d of domain (in the position plot); give domain another one"),
         ('overview = "ctrl+l"', "takes the key ctrl+l of redraw"),
-        ('overview = "spacebar"', "[keys] overview: no key 'spacebar'"),
-        ('overview = "w,,"', "[keys] overview: no key ''"),
-        ('palette = "P"', "no text could hold it"),
+        ('overview = "spacebar"', "[keys] overview: unknown key 'spacebar'"),
+        ('overview = "w,,"', "[keys] overview: unknown key ''"),
+        ('palette = "P"', "no text could hold this key then"),
     ],
 )
 def test_what_is_wrong_with_keys_is_said_in_one_line(text: str, said: str) -> None:

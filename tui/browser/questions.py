@@ -60,7 +60,7 @@ def filter_name_input(session: Session, taken: Collection[str]) -> InputLine:
     def accept(name: str) -> str | None:
         if name.strip() in taken and name.strip() not in warned:
             warned.append(name.strip())
-            return f"{name.strip()} is there already; enter again to replace it"
+            return f"{name.strip()} already exists; enter again to replace it"
         return None
 
     return InputLine(
@@ -124,7 +124,7 @@ def export_input(session: Session, how_many: int, what: str) -> InputLine:
             return f"{path.parent}: no such folder"
         if path.is_file() and path not in warned:
             warned.append(path)
-            return f"{path} is there already; enter again to replace it"
+            return f"{path} already exists; enter again to replace it"
         return None
 
     stem = re.sub(r"[^\w.-]", "_", session.store.path.stem) or "ffnscope"

@@ -10,7 +10,7 @@ import typer
 
 from ffnscope.store.definitions import MIN_OCCURRENCES, TOP_K
 from ffnscope.store.errors import UserError
-from ffnscope.tui.commands.shared import leads, safe
+from ffnscope.tui.commands.shared import is_main_process, safe
 
 LEAST_ADDRESS_SPACE = 2 << 30
 DTYPES = ("auto", "float32", "float16", "bfloat16")
@@ -23,7 +23,7 @@ def collect(
     data: Annotated[
         list[str],
         typer.Option(
-            "--data", metavar="NAME=PATH", help="A domain and its file or folder; give one each.", show_default=False
+            "--data", metavar="NAME=PATH", help="A domain and its file or folder; repeat for more.", show_default=False
         ),
     ],
     store: Annotated[
@@ -34,40 +34,38 @@ def collect(
         typer.Option("--count-only", metavar="NAME=PATH", help="A domain for frequencies and dead neurons only."),
     ] = None,
     seq_len: Annotated[
-        int | None, typer.Option("--seq-len", metavar="T", min=2, help="Positions of a window; default the model's.")
+        int | None, typer.Option("--seq-len", metavar="T", min=2, help="Positions per window; default: the model's.")
     ] = None,
     max_tokens: Annotated[
-        int | None, typer.Option("--max-tokens", metavar="N", min=1, help="At most so many a domain.")
+        int | None, typer.Option("--max-tokens", metavar="N", min=1, help="At most N tokens per domain.")
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option("--batch-size", metavar="N", min=1, help="Windows run at once; default chosen.")
+        int | None, typer.Option("--batch-size", metavar="N", min=1, help="Windows run together; default: chosen.")
     ] = None,
     layers: Annotated[str, typer.Option("--layers", metavar="0-5,8", help="Layers to collect.")] = "all",
     device: Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda|mps", help="Where to run.")] = "auto",
-    dtype: Annotated[str, typer.Option("--dtype", metavar="|".join(DTYPES), help="In which type.")] = "auto",
+    dtype: Annotated[str, typer.Option("--dtype", metavar="|".join(DTYPES), help="Type of the weights.")] = "auto",
     min_occurrences: Annotated[
-        int, typer.Option("--min-occurrences", metavar="N", min=1, help="A detected n-gram occurs so often.")
+        int, typer.Option("--min-occurrences", metavar="N", min=1, help="Least occurrences of a detected n-gram.")
     ] = MIN_OCCURRENCES,
     top_k: Annotated[
         int, typer.Option("--top-k", metavar="K", min=1, help="Length of the promoted and suppressed lists.")
     ] = TOP_K,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the store.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the store.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in the store.")] = False,
-    offload: Annotated[bool, typer.Option("--offload", help="Only one group of layers on the device.")] = False,
+    offload: Annotated[bool, typer.Option("--offload", help="Keep one group of layers on the device.")] = False,
     scratch: Annotated[
         Path | None, typer.Option("--scratch", metavar="DIR", help="Folder for temporary files.", show_default=False)
     ] = None,
     scratch_gb: Annotated[
-        float | None, typer.Option("--scratch-gb", metavar="N", min=0.0, help="At most so many GB of them.")
+        float | None, typer.Option("--scratch-gb", metavar="N", min=0.0, help="At most N GB of temporary files.")
     ] = None,
     group_layers: Annotated[
         int | None,
-        typer.Option(
-            "--group-layers", metavar="N", min=1, help="Layers run together; default as many as scratch allows."
-        ),
+        typer.Option("--group-layers", metavar="N", min=1, help="Layers per group; default: as many as fit."),
     ] = None,
     bos_id: Annotated[
-        int | None, typer.Option("--bos-id", metavar="ID", min=0, help="The token that begins a window.")
+        int | None, typer.Option("--bos-id", metavar="ID", min=0, help="The token that begins each window.")
     ] = None,
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")
@@ -81,7 +79,7 @@ def collect(
     sources = parse_sources(data, count_only or ())
     name = safe(str(store), sys.stderr)
     try:
-        # Inside, because the imports alone take seconds in which someone may press Ctrl-C.
+        # In the try block: the imports alone take seconds, in which a user may press Ctrl-C.
         from ffnscope.core.collect import collect as run
         from ffnscope.core.run.request import CollectRequest
         from ffnscope.tui.commands.progress import Reporter, unheard
@@ -109,27 +107,27 @@ def collect(
         )
         with Reporter() as report:
             run(request, report)
-        if leads():
+        if is_main_process():
             with unheard():
                 print(f"{name}: complete; ffnscope view {name} opens it", file=sys.stderr)
     except KeyboardInterrupt:
-        if leads():
-            print(f"ffnscope: stopped; the same command with --resume goes on ({name})", file=sys.stderr)
+        if is_main_process():
+            print(f"ffnscope: stopped; the same command with --resume continues ({name})", file=sys.stderr)
         raise
 
 
 def check_address_space() -> None:
-    """Raise UserError below what PyTorch and numba need: they abort or hang where they cannot map memory."""
+    """Raise UserError for less address space than PyTorch and numba need: they abort or hang without it."""
     import resource
 
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     if limit != resource.RLIM_INFINITY and limit < LEAST_ADDRESS_SPACE:
         raise UserError(
-            f"collecting needs {LEAST_ADDRESS_SPACE >> 30} GiB of address space and the model's own, "
-            f"`ulimit -v` leaves {limit / (1 << 30):.1f}; raise it"
+            f"collecting needs {LEAST_ADDRESS_SPACE >> 30} GiB of address space more than the model, but "
+            f"`ulimit -v` allows {limit / (1 << 30):.1f} GiB; raise it"
         )
 
 
 def _check(option: str, given: str, known: tuple[str, ...]) -> None:
     if given not in known:
-        raise UserError(f"{option} {given!r}: known are {', '.join(known)}")
+        raise UserError(f"{option} {given!r}: must be one of {', '.join(known)}")

@@ -1,4 +1,4 @@
-"""``ffnscope doctor``: what is installed, what the terminal can show, what the browser would choose, whether a store is well."""
+"""``ffnscope doctor``: versions, what the terminal can show, what the browser would choose, whether a store can be used."""
 
 from __future__ import annotations
 
@@ -73,11 +73,11 @@ def versions() -> Iterator[Finding]:
 
 
 def terminal() -> Iterator[Finding]:
-    """What the terminal says of itself."""
+    """What the terminal can show."""
     streams = (("stdin", sys.stdin), ("stdout", sys.stdout), ("stderr", sys.stderr))
-    apart = [name for name, stream in streams if not (stream and stream.isatty())]
-    lead = f"{', '.join(apart)} {'is' if len(apart) == 1 else 'are'} no terminal" if apart else "a terminal"
-    yield Finding("streams", lead, "`ffnscope view` needs all three to be a terminal" if apart else "")
+    missing = [name for name, stream in streams if not (stream and stream.isatty())]
+    lead = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not a terminal" if missing else "a terminal"
+    yield Finding("streams", lead, "`ffnscope view` needs all three to be a terminal" if missing else "")
     term = os.environ.get("TERM", "")
     unfit = "" if term and term != "dumb" else "set TERM to what your terminal is, such as xterm-256color"
     yield Finding("TERM", term or "not set", unfit)
@@ -89,12 +89,12 @@ def terminal() -> Iterator[Finding]:
     plain = "utf" not in encoding.lower()
     remedy = "UTF-8 is off, so everything is drawn in ASCII: set LANG to a UTF-8 locale, or PYTHONUTF8=1"
     yield Finding("encoding", f"{encoding} (locale {_locale()})", remedy if plain else "")
-    around = [
+    hosts = [
         name
         for name, variable in (("tmux", "TMUX"), ("screen", "STY"), ("SSH", "SSH_CONNECTION"))
         if os.environ.get(variable)
     ]
-    yield Finding("inside", ", ".join(around) or "neither tmux, screen nor SSH")
+    yield Finding("inside", ", ".join(hosts) or "neither tmux, screen nor SSH")
 
 
 def colours(term: str, colorterm: str, none: bool = False) -> str:
@@ -133,16 +133,18 @@ def browser() -> Iterator[Finding]:
     except UserError as error:
         wrong = f"{error}; `ffnscope view` does not start until then"
     keys = f", {len(config.keys)} keys of your own" if config.keys else ""
-    said = "cannot be used" if wrong else f"read{keys}" if path.exists() else "not there, nothing is changed"
-    yield Finding("config", f"{path}: {said}", wrong)
+    status = "cannot be used" if wrong else f"read{keys}" if path.exists() else "no such file, defaults apply"
+    yield Finding("config", f"{path}: {status}", wrong)
     state = state_path()
-    kept = _may_write(state)
-    told = "" if kept else f"nothing is remembered between runs: make {state.parent} writable, or set XDG_STATE_HOME"
-    yield Finding("state", f"{state}: {'kept' if kept else 'cannot be written'}", told)
+    writable = _may_write(state)
+    remedy = (
+        "" if writable else f"nothing is remembered between runs: make {state.parent} writable, or set XDG_STATE_HOME"
+    )
+    yield Finding("state", f"{state}: {'kept' if writable else 'cannot be written'}", remedy)
     try:
         yield Finding("theme", f"{choose_theme(config.theme)} ({'config' if config.theme else 'by the terminal'})")
     except UserError as error:
-        yield Finding("theme", f"{config.theme}", f"{error}; mend `theme` in {path}")
+        yield Finding("theme", f"{config.theme}", f"{error}; correct `theme` in {path}")
     ascii = choose_glyphs(getattr(sys.__stderr__, "encoding", None), config.ascii) is ASCII
     yield Finding("drawn in", "ASCII" if ascii else "Unicode")
     mouse = config.mouse if config.mouse is not None else not os.environ.get("SSH_CONNECTION")
@@ -207,6 +209,6 @@ def _unfinished(state: str, layers: int) -> str:
 
 
 def _may_write(path: Path) -> bool:
-    """Whether a file can be made there, its folders with it."""
-    there = path if path.exists() else next(folder for folder in path.parents if folder.exists())
-    return os.access(there, os.W_OK)
+    """Whether a file can be written at a path, its missing folders included."""
+    nearest = path if path.exists() else next(folder for folder in path.parents if folder.exists())
+    return os.access(nearest, os.W_OK)

@@ -15,10 +15,10 @@ from ffnscope.tui.commands.shared import StorePath, open_store, prepare_stdout, 
 def export(
     store: StorePath,
     where: Annotated[
-        str, typer.Option("--where", metavar="FILTER", help="Only neurons that fit, e.g. 'kind:token freq<0.01'.")
+        str, typer.Option("--where", metavar="FILTER", help="Only neurons that match, e.g. 'kind:token freq<0.01'.")
     ] = "",
     sort: Annotated[
-        str | None, typer.Option("--sort", metavar="COL", help="By this column; descending with - before it.")
+        str | None, typer.Option("--sort", metavar="COL", help="Sort by this column; - before it: descending.")
     ] = None,
     columns: Annotated[str | None, typer.Option("--columns", metavar="A,B", help="Only these columns.")] = None,
     output: Annotated[
@@ -26,7 +26,7 @@ def export(
     ] = None,
     format: Annotated[str, typer.Option("--format", metavar="csv|jsonl", help="How to write it.")] = "csv",
     token_ids: Annotated[bool, typer.Option("--token-ids", help="Token ids instead of their texts.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE where it is there already.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE if it exists.")] = False,
 ) -> None:
     """Write neurons as CSV or JSON lines."""
     from ffnscope.store.export import write as writing
@@ -50,7 +50,7 @@ def export(
 
 
 def _own(path: Path, where: str) -> tuple[Any, Any]:
-    """The reader's marks and notes, where the filter asks for them."""
+    """The user's marks and notes, if the filter needs them."""
     if "marked" not in where.lower() and "noted" not in where.lower():
         return (), ()
     from ffnscope.store.notes import Notes

@@ -99,9 +99,9 @@ def describe_progress(progress: Any, layers: int) -> str:
         if progress.seconds_left is not None:
             line += f", {duration(progress.seconds_left)} left"
         if progress.process and not _runs(progress):
-            line += "; its process is gone: the same collect command with --resume goes on"
+            line += "; its process is gone: the same collect command with --resume continues"
     elif progress.state == "interrupted":
-        line += "; the same collect command with --resume goes on"
+        line += "; the same collect command with --resume continues"
     return line
 
 

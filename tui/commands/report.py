@@ -14,10 +14,12 @@ from ffnscope.tui.commands.shared import StorePath, open_store, safe
 if TYPE_CHECKING:
     from ffnscope.tui.reports.document import Document
 
-CsvFolder = Annotated[Path | None, typer.Option("--csv", metavar="DIR", help="A CSV file a figure, into a folder.")]
+CsvFolder = Annotated[
+    Path | None, typer.Option("--csv", metavar="DIR", help="One CSV file per figure, in this folder.")
+]
 HtmlFile = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="One page with plots, for a browser.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Everything as JSON, to stdout.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that are there already.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
 
 
 def report(
@@ -68,5 +70,5 @@ def deliver(document: Document, csv: Path | None, html: Path | None, as_json: bo
         try:
             show(document, console(), choose_glyphs(getattr(sys.stdout, "encoding", None)))
         except SystemExit as stop:
-            # How rich ends a process whose output nobody reads any more.
+            # How rich ends a process whose output is read no more.
             raise BrokenPipeError from stop

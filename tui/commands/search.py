@@ -19,7 +19,7 @@ def search(
             metavar="TEXT", help="Part of a token, case ignored; in double quotes the whole token, '\" the\"'."
         ),
     ],
-    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="At most so many.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="At most N neurons.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Neurons that detect the token(s) matching TEXT, strongest first."""

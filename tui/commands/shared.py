@@ -18,8 +18,8 @@ WIDTH = 120  # of tables where there is no terminal
 StorePath = Annotated[Path, typer.Argument(metavar="STORE", help="Folder of the store.", show_default=False)]
 
 
-def leads() -> bool:
-    """Whether this process is the one that speaks, of those that a launcher started together."""
+def is_main_process() -> bool:
+    """Whether this process is the first of those that a launcher started together: only that one prints."""
     return os.environ.get("RANK", "0") == "0"
 
 

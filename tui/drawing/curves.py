@@ -1,4 +1,4 @@
-"""Curves as lines of plain text; the only module that knows plotext. Charts of whole cells are in `blocks`.
+"""Curves as lines of plain text; the only module that knows plotext. Charts of whole cells are in `bar_charts`.
 
 plotext draws the canvas (dots and lines); axes and tick labels are set here, because its automatic ticks
 read 3.4e2 and move the canvas with their width. It is imported on the first plot: the import costs 0.3 s.

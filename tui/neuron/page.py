@@ -8,8 +8,8 @@ from collections.abc import Callable
 from ffnscope.tui.drawing.lines import BLANK, Line, Part, Writer, clip, line, rule, wrap
 from ffnscope.tui.drawing.numbers import freq
 from ffnscope.tui.neuron import sections
-from ffnscope.tui.neuron import sentences as facts
 from ffnscope.tui.neuron.data import PageData
+from ffnscope.tui.neuron.sentences import page_sentences
 
 Plot = Callable[..., list[str]]
 
@@ -25,7 +25,7 @@ def scale(highest: float) -> float:
 def page_lines(page: PageData, width: int, height: int, plot: Plot | None) -> list[Line]:
     """The whole page: the first `height` lines are the dashboard, all lists in full follow.
 
-    `plot` draws a curve as plots.curve does; None while it is being loaded.
+    `plot` draws a curve as curves.curve does; None while it is being loaded.
     """
     inner = width - 1
     sizes = _sizes(inner, height)
@@ -42,23 +42,23 @@ def page_lines(page: PageData, width: int, height: int, plot: Plot | None) -> li
 
 def _sizes(width: int, height: int) -> tuple[int, int, int, int, int]:
     """Lines of facts, triggers, projections, plot and contexts (the rules not counted) that fill `height`."""
-    told = 5 if width >= 72 and height < 30 else 8 if height >= 36 else 6
-    room = height - told - 3
+    facts = 5 if width >= 72 and height < 30 else 8 if height >= 36 else 6
+    room = height - facts - 3
     if room < 9:
-        return told, max(room // 2, 1), max(room - room // 2, 1), 0, 0
+        return facts, max(room // 2, 1), max(room - room // 2, 1), 0, 0
     if height < 30:
         plot = max(room * 3 // 10, 4)
         triggers = (room - plot + 1) // 2
-        return told, triggers, room - plot - triggers, plot, 0
+        return facts, triggers, room - plot - triggers, plot, 0
     room -= 1
     contexts = max(room // 6, 3)
     triggers = min((room - contexts) // 3, 20)
     plot = min(room - contexts - 2 * triggers, 12)
-    return told, triggers, triggers, plot, room - 2 * triggers - plot
+    return facts, triggers, triggers, plot, room - 2 * triggers - plot
 
 
 def _facts(page: PageData, width: int, rows: int) -> list[Line]:
-    said = facts.facts(page)
+    said = page_sentences(page)
     while len(said) > rows and len(said) > 2:
         # A low and wide pane has room for two short sentences in a line, and none for another line.
         said = [*said[:-2], [*said[-2], (f" {page.glyphs.dot} ", "text"), *said[-1]]]
@@ -76,7 +76,7 @@ def _facts(page: PageData, width: int, rows: int) -> list[Line]:
 
 def _facts_in_full(page: PageData, width: int, rows: int) -> list[Line]:
     """The facts again, where the dashboard had no room for all of them."""
-    said = [wrapped for parts in facts.facts(page) for wrapped in wrap(parts, width - 2)]
+    said = [wrapped for parts in page_sentences(page) for wrapped in wrap(parts, width - 2)]
     if len(said) <= rows:
         return []
     return [rule([("facts", "dim")], width, page.glyphs), *(Line(((" ", "text"), *parts)) for parts in said)]
@@ -126,7 +126,7 @@ def title(page: PageData) -> list[Part]:
 
 def peek_lines(page: PageData, width: int, height: int, plot: Plot | None) -> list[Line]:
     """The neuron under the cursor in a few lines below the list, where there is no room for its page."""
-    said = facts.facts(page)
+    said = page_sentences(page)
     out = [rule(title(page), width, page.glyphs)]
     out += [Line(clip(((" ", "text"), *parts), width, page.glyphs)) for parts in said[:2]]
     pushed: list[Part] = [(" promotes ", "dim")]

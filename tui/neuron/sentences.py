@@ -1,4 +1,4 @@
-"""What is to be said of a neuron in sentences, most important first, and the records its page is drawn from."""
+"""The sentences of a neuron's page, most important first."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def headline(page: PageData) -> list[Part]:
     return [("neither detector nor positional", "bright")]
 
 
-def facts(page: PageData) -> list[list[Part]]:
+def page_sentences(page: PageData) -> list[list[Part]]:
     """The page's sentences, most important first, each the parts of one line."""
     neuron = page.neuron
     dot = f" {page.glyphs.dot} "

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from textual.binding import Binding
 
+from ffnscope.tui.terminal.textual_private import binding_chain, class_bindings, modal_binding_chain
+
 if TYPE_CHECKING:
     from textual.dom import DOMNode
     from textual.screen import Screen
@@ -57,9 +59,9 @@ def live(screen: Screen) -> list[tuple[DOMNode, Binding]]:
     """
     found: dict[str, tuple[DOMNode, Binding]] = {}
     always = {
-        key for node, bindings in screen._binding_chain if node is screen.app for key, each in bindings if each.priority
+        key for node, bindings in binding_chain(screen) if node is screen.app for key, each in bindings if each.priority
     }
-    for node, bindings in (*screen._modal_binding_chain, *screen._binding_chain[-1:]):
+    for node, bindings in (*modal_binding_chain(screen), *binding_chain(screen)[-1:]):
         for key, binding in bindings:
             ours = node in (screen, screen.app)
             if ours or not (key in always or binding.action.startswith(("scroll_", "page_")) or "shift+" in key):
@@ -69,6 +71,6 @@ def live(screen: Screen) -> list[tuple[DOMNode, Binding]]:
 
 def bindings_of(screen: type[DOMNode], keymap: Mapping[str, str] | None = None) -> list[Binding]:
     """All bindings of a class of screens under a keymap (key names as Textual spells them)."""
-    made = screen._merge_bindings()
+    made = class_bindings(screen)
     made.apply_keymap(dict(keymap or {}))
     return [binding for _, binding in made]

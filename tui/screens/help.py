@@ -12,6 +12,7 @@ from ffnscope.tui.drawing.glyphs import UNICODE
 from ffnscope.tui.drawing.lines import BLANK, Line, Part, Writer, clip, rule, wrap
 from ffnscope.tui.screens import bindings
 from ffnscope.tui.screens.pager import Pager
+from ffnscope.tui.terminal.textual_private import user_keymap
 
 IDS = 19  # cells of the ids
 _FILTERS = (
@@ -37,12 +38,12 @@ class Help(Pager, inherit_bindings=True):
         self.glyphs = getattr(screen, "glyphs", UNICODE)
         acting = bindings.live(screen)
         here = bindings.listed(binding for node, binding in acting if node is screen or node is screen.app)
-        shared = bindings.listed(bindings.bindings_of(Pager, screen.app._keymap)) if isinstance(screen, Pager) else []
+        self._keymap = user_keymap(screen.app)
+        shared = bindings.listed(bindings.bindings_of(Pager, self._keymap)) if isinstance(screen, Pager) else []
         self._here = sorted(here, key=shared.__contains__)  # what only this screen has comes first
         line_of_text = [binding for node, binding in acting if node is not screen and node is not screen.app]
         self._typing = bindings.listed(line_of_text)
         self._asked_from = type(screen)
-        self._keymap = screen.app._keymap
 
     def title_parts(self) -> list[Part]:
         """What this is."""

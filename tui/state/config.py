@@ -35,22 +35,25 @@ def read_config(actions: Iterable[str], path: Path | None = None) -> Config:
     except FileNotFoundError:
         return Config()
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: no TOML ({error}); mend it or move it away") from error
+        raise UserError(f"{path}: not valid TOML ({error}); correct it or move it away") from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-    kinds: dict[str, type] = {"theme": str, "mouse": bool, "ascii": bool, "keys": dict}
+    kinds = {"theme": "a string", "mouse": "true or false", "ascii": "true or false", "keys": "a table"}
+    types = {"theme": str, "mouse": bool, "ascii": bool, "keys": dict}
     for name, value in values.items():
         if name not in kinds:
-            raise UserError(f"{path}: no setting {name!r}; there are {', '.join(kinds)}")
-        if not isinstance(value, kinds[name]):
-            raise UserError(f"{path}: {name} is to be a {kinds[name].__name__}, not {value!r}")
+            raise UserError(f"{path}: unknown setting {name!r}; known are {', '.join(kinds)}")
+        if not isinstance(value, types[name]):
+            raise UserError(f"{path}: {name} must be {kinds[name]}, not {value!r}")
     keys = values.get("keys", {})
-    # Asked for only here: whoever names them may have to load every screen.
+    # Only now, because naming the actions loads every screen.
     known = sorted(set(actions)) if keys else []
     for action, key in keys.items():
         if action not in known:
             near = "".join(f", perhaps {name}" for name in get_close_matches(action, known, 1))
-            raise UserError(f"{path}: no action {action!r} under [keys]{near}; `ffnscope doctor --keys` lists them")
+            raise UserError(
+                f"{path}: unknown action {action!r} under [keys]{near}; `ffnscope doctor --keys` lists them"
+            )
         if not isinstance(key, str) or not key:
-            raise UserError(f'{path}: [keys] {action} is to be a key, as in {action} = "x", not {key!r}')
+            raise UserError(f'{path}: [keys] {action} must be a key, as in {action} = "x", not {key!r}')
     return Config(**values)

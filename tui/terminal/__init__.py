@@ -1,1 +1,1 @@
-"""What goes to the terminal: only what changed on the screen. The only place that knows the insides of Textual."""
+"""What goes to the terminal: only what changed on the screen. The only place that knows Textual's insides."""

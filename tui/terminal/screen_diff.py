@@ -1,4 +1,4 @@
-"""What goes over the wire: only the cells that differ from what the terminal shows, in as few escape sequences as do.
+"""What is sent to the terminal: only the cells that differ from what it shows, in as few escape sequences as possible.
 
 Textual sends whole runs of every widget it repaints, each with its full style. Over SSH that is most of the bytes. Here
 the screen that was sent is remembered cell by cell, and an update is turned into the moves, style changes and characters
@@ -15,11 +15,17 @@ from rich.color import ColorSystem
 from rich.console import Console
 from rich.segment import Segment
 from rich.style import Style
-from textual._compositor import ChopsUpdate, CompositorUpdate, LayoutUpdate
 from textual.strip import SGR_STYLES, Strip
 
 from ffnscope.store.escaping import CONTROL
 from ffnscope.tui.terminal.scroll_diff import Cell, Look, find_shift
+from ffnscope.tui.terminal.textual_private import (
+    ChopsUpdate,
+    CompositorUpdate,
+    LayoutUpdate,
+    color_system,
+    style_attributes,
+)
 
 # Equal cells further apart than this are never sent again; nearer ones where that is shorter than a move.
 GAP = 8
@@ -157,7 +163,7 @@ class _Difference(CompositorUpdate):
         yield Segment(self.render_segments(console))
 
     def render_segments(self, console: Console) -> str:
-        return self._wire.difference(self._update, self._size, console._color_system or ColorSystem.TRUECOLOR)
+        return self._wire.difference(self._update, self._size, color_system(console))
 
 
 def _pieces(update: CompositorUpdate) -> Iterator[tuple[int, int, int, list[Strip]]]:
@@ -180,7 +186,7 @@ def _cells(strip: Strip, system: ColorSystem) -> list[Cell]:
             continue
         look = PLAIN if style is None else _look(style, system)
         bare = _on_space(look)
-        # The last hand before the terminal: whatever a screen forgot to make visible acts on nothing.
+        # The last hand before the terminal: a control character that a screen left in must not act on it.
         text = CONTROL.sub("?", text)
         if text.isascii():
             cells += [(char, bare if char == " " else look) for char in text]
@@ -198,7 +204,7 @@ def _cells(strip: Strip, system: ColorSystem) -> list[Cell]:
 
 @lru_cache(maxsize=4096)
 def _look(style: Style, system: ColorSystem) -> Look:
-    attributes = style._attributes & style._set_attributes
+    attributes = style_attributes(style)
     codes = tuple(code for bit, code in enumerate(SGR_STYLES) if attributes & (1 << bit))
     color = style.color.downgrade(system).get_ansi_codes() if style.color else ()
     bgcolor = style.bgcolor.downgrade(system).get_ansi_codes(False) if style.bgcolor else ()

@@ -14,7 +14,7 @@ from ffnscope.store.records import Progress
 from ffnscope.tui.browser.neuron_table import _real, _signed, _whole, number_columns, sort_choices
 from ffnscope.tui.browser.panes import progress_text
 from ffnscope.tui.drawing.glyphs import UNICODE
-from ffnscope.tui.neuron.sentences import facts
+from ffnscope.tui.neuron.sentences import page_sentences
 from ffnscope.tui.state.session import Session
 
 UNITS = {"k": 3, "M": 6, "G": 9, "T": 12, "P": 15}
@@ -149,7 +149,7 @@ def test_shares_say_what_they_are_of(path: Path, kind: str, order: int) -> None:
         ngrams = [0, 0, 0]
         ngrams[order - 1] = whole
         neuron = replace(page.neuron, activations=activations, ngram_activations=tuple(ngrams))
-        return "\n".join("".join(text for text, _ in parts) for parts in facts(replace(page, neuron=neuron)))
+        return "\n".join("".join(text for text, _ in parts) for parts in page_sentences(replace(page, neuron=neuron)))
 
     assert "% of 1,234 activations" in said(1234, 1300) and "of its activations" not in said(1234, 1300)
     assert "% of its activations" in said(1300, 1300)

@@ -104,7 +104,7 @@ async def test_filters_are_saved_recalled_replaced_and_forgotten(app: FfnscopeAp
         await keys(pilot, "j", "enter")
         assert model.filter_text == "kind:token" and {model.kind(int(row)) for row in model.rows} == {"token"}
         await keys(pilot, "W", "text:gone", "enter")
-        assert isinstance(app.screen, InputLine) and "is there already" in shown(app)
+        assert isinstance(app.screen, InputLine) and "already exists" in shown(app)
         await keys(pilot, "enter")
         assert read_filters(filters_path())["gone"] == "kind:token"
         await keys(pilot, "F", "d", "d", "q")

@@ -208,7 +208,7 @@ async def test_export_asks_before_it_replaces_and_says_where_and_how_many(app: F
         await keys(pilot, "f", "text:kind:token", "enter")
         listed = app.sessions[0].neurons.rows.tolist()
         await keys(pilot, "e", "ctrl+u", f"text:{path}", "enter")
-        assert path.read_text() == "mine" and "is there already" in shown(app)
+        assert path.read_text() == "mine" and "already exists" in shown(app)
         await keys(pilot, "enter")
         await app.workers.wait_for_complete()
         await pilot.pause(0.2)

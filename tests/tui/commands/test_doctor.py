@@ -37,7 +37,7 @@ def test_versions_terminal_and_choices(tmp_path: Path) -> None:
     assert (
         "tmux, SSH" in out and "off (over SSH)" in out and "256 (by TERM" in out and "  theme         ffnscope " in out
     )
-    assert "stdin, stdout, stderr are no terminal" in out and "drawn in      Unicode" in out
+    assert "stdin, stdout, stderr are not a terminal" in out and "drawn in      Unicode" in out
     assert "store\n" not in out and out.endswith("1 problem found\n")
 
 
@@ -47,20 +47,23 @@ def test_a_terminal_that_cannot(tmp_path: Path) -> None:
     assert "mouse         on" in out and out.endswith("3 problems found\n")
 
 
-@pytest.mark.parametrize("text", ["theme = [", "[keys]\nnothing = 'x'", "colour = 1"])
-def test_a_bad_config_is_named(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [("theme = [", "not valid TOML"), ("[keys]\nnothing = 'x'", "unknown action"), ("colour = 1", "unknown setting")],
+)
+def test_a_bad_config_is_named(tmp_path: Path, text: str, problem: str) -> None:
     (tmp_path / "ffnscope").mkdir()
     path = tmp_path / "ffnscope" / "config.toml"
     path.write_text(text)
     out, _ = doctor(tmp_path)
-    assert f"{path}: cannot be used" in out and f"problem: {path}: no " in out
+    assert f"{path}: cannot be used" in out and f"problem: {path}: {problem}" in out
 
 
 def test_a_theme_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "ffnscope").mkdir()
     (tmp_path / "ffnscope" / "config.toml").write_text("theme = 'pink\\u001b'".replace("'", '"'))
     out, _ = doctor(tmp_path)
-    assert "problem: no theme" in out and "\x1b" not in out
+    assert "problem: unknown theme" in out and "\x1b" not in out
 
 
 def test_stores(tmp_path: Path) -> None:

@@ -26,12 +26,12 @@ def test_a_config_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("theme = ", "no TOML"),
-        ("colour = 1", "no setting 'colour'"),
-        ("mouse = 1", "mouse is to be a bool"),
-        ('[keys]\nserach = "x"', "no action 'serach'"),
-        ("[keys]\nsearch = 3", "is to be a key"),
-        ("\xff", "no TOML"),
+        ("theme = ", "not valid TOML"),
+        ("colour = 1", "unknown setting 'colour'"),
+        ("mouse = 1", "mouse must be true or false, not 1"),
+        ('[keys]\nserach = "x"', "unknown action 'serach'"),
+        ("[keys]\nsearch = 3", "must be a key"),
+        ("\xff", "not valid TOML"),
     ],
 )
 def test_a_bad_config_names_the_file_and_the_mistake(tmp_path: Path, text: str, said: str) -> None:
@@ -64,5 +64,5 @@ def test_the_theme_follows_the_terminal(term: str, theme: str) -> None:
 
 
 def test_an_unknown_theme_is_named() -> None:
-    with pytest.raises(UserError, match="no theme 'pink'"):
+    with pytest.raises(UserError, match="unknown theme 'pink'"):
         choose_theme("pink", {})
