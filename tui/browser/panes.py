@@ -179,7 +179,7 @@ class Panes:
         if neurons.layer < 0:
             if self.session.progress.state == "collecting":
                 return "No layer is finished yet; this screen fills by itself."
-            return "This store holds no finished layer; `ffnscope collect ... --resume` goes on."
+            return "This store holds no finished layer; `ffnscope collect ... --resume` continues it."
         text = neurons.filter_text
         names = {
             "kind:token": "token detectors",

@@ -1,4 +1,4 @@
-"""What a long command says on stderr while it runs: a bar on a terminal, a line now and then elsewhere."""
+"""What a long command prints on stderr while it runs: a bar on a terminal, else a line every half minute."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Reporter:
 
 @contextmanager
 def unheard() -> Iterator[None]:
-    """Where the terminal or the reader of a pipe is gone, what is still said goes nowhere: the run is worth more."""
+    """Drop messages that can no longer be written because the terminal or the reader of a pipe is gone: the run matters more."""
     try:
         yield
     except OSError:

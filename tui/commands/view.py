@@ -27,7 +27,7 @@ def view(
     """The terminal browser."""
     check_terminal()
     for path in stores:
-        # Before the screen is taken over: what is wrong with a store is said in a line.
+        # Before the browser takes the screen, so that an error is one line.
         from ffnscope.tui.commands.shared import open_store
 
         open_store(path).close()

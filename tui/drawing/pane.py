@@ -70,8 +70,8 @@ class Pane(Widget):
         try:
             lines = list(self.source(width, height))[:height]
         except UserError as error:  # what it draws is damaged in the store
-            said = Writer(getattr(self.app, "glyphs", UNICODE)).prose(str(error), "error")
-            lines = [Line(tuple(row)) for row in wrap(said.parts, width)][:height]
+            message = Writer(getattr(self.app, "glyphs", UNICODE)).prose(str(error), "error")
+            lines = [Line(tuple(row)) for row in wrap(message.parts, width)][:height]
         lines += [BLANK] * (height - len(lines))
         table = styles(self.app.current_theme)
         regions = []

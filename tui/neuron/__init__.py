@@ -1,1 +1,1 @@
-"""The page of one neuron: its data, what is said of it, its sections."""
+"""The page of one neuron: its data, its sentences, its sections."""

@@ -58,28 +58,28 @@ def _sizes(width: int, height: int) -> tuple[int, int, int, int, int]:
 
 
 def _facts(page: PageData, width: int, rows: int) -> list[Line]:
-    said = page_sentences(page)
-    while len(said) > rows and len(said) > 2:
+    sentences = page_sentences(page)
+    while len(sentences) > rows and len(sentences) > 2:
         # A low and wide pane has room for two short sentences in a line, and none for another line.
-        said = [*said[:-2], [*said[-2], (f" {page.glyphs.dot} ", "text"), *said[-1]]]
+        sentences = [*sentences[:-2], [*sentences[-2], (f" {page.glyphs.dot} ", "text"), *sentences[-1]]]
     out: list[Line] = []
-    spare = rows - len(said)
-    for parts in said:
+    spare = rows - len(sentences)
+    for parts in sentences:
         lines = wrap(parts, width - 2)
-        kept = lines[: 1 + spare]
-        spare -= len(kept) - 1
-        if len(kept) < len(lines):
-            kept[-1] = tuple(part for each in lines[len(kept) - 1 :] for part in each)
-        out += [Line(clip(((" ", "text"), *each), width, page.glyphs)) for each in kept]
+        shown = lines[: 1 + spare]
+        spare -= len(shown) - 1
+        if len(shown) < len(lines):
+            shown[-1] = tuple(part for each in lines[len(shown) - 1 :] for part in each)
+        out += [Line(clip(((" ", "text"), *each), width, page.glyphs)) for each in shown]
     return [*out, *[BLANK] * (rows - len(out))][:rows]
 
 
 def _facts_in_full(page: PageData, width: int, rows: int) -> list[Line]:
     """The facts again, where the dashboard had no room for all of them."""
-    said = [wrapped for parts in page_sentences(page) for wrapped in wrap(parts, width - 2)]
-    if len(said) <= rows:
+    lines = [wrapped for parts in page_sentences(page) for wrapped in wrap(parts, width - 2)]
+    if len(lines) <= rows:
         return []
-    return [rule([("facts", "dim")], width, page.glyphs), *(Line(((" ", "text"), *parts)) for parts in said)]
+    return [rule([("facts", "dim")], width, page.glyphs), *(Line(((" ", "text"), *parts)) for parts in lines)]
 
 
 def position(page: PageData, width: int, rows: int, plot: Plot | None, cursor: int | None = None) -> list[Line]:
@@ -93,10 +93,10 @@ def position(page: PageData, width: int, rows: int, plot: Plot | None, cursor: i
         out.append(line((" never activated", "dim")))
     elif plot is not None:
         values = page.frequencies
-        drawn = plot(
+        plot_lines = plot(
             values, width, rows, ascii=page.glyphs.ascii, y_max=scale(float(values.max(initial=0.0))), cursor=cursor
         )
-        out += [line((text, "position" if neuron.position_type else "text")) for text in drawn]
+        out += [line((text, "position" if neuron.position_type else "text")) for text in plot_lines]
     return [*out, *[BLANK] * (rows + 1 - len(out))][: rows + 1]
 
 
@@ -105,8 +105,8 @@ def _appendix(page: PageData, width: int) -> list[Line]:
     out: list[Line] = []
     if page.note:
         out.append(rule([("note", "dim")], width, page.glyphs))
-        said = Writer(page.glyphs).prose(page.note).parts
-        out += [Line(((" ", "text"), *parts)) for parts in wrap(said, width - 1)]
+        note = Writer(page.glyphs).prose(page.note).parts
+        out += [Line(((" ", "text"), *parts)) for parts in wrap(note, width - 1)]
     most = max(len(page.neuron.promoted), len(page.neuron.suppressed))
     out += sections.triggers(page, width, max(len(page.neuron.top_ngrams[page.order - 1]), 1))
     out += sections.projections(page, width, most)
@@ -126,17 +126,17 @@ def title(page: PageData) -> list[Part]:
 
 def peek_lines(page: PageData, width: int, height: int, plot: Plot | None) -> list[Line]:
     """The neuron under the cursor in a few lines below the list, where there is no room for its page."""
-    said = page_sentences(page)
+    sentences = page_sentences(page)
     out = [rule(title(page), width, page.glyphs)]
-    out += [Line(clip(((" ", "text"), *parts), width, page.glyphs)) for parts in said[:2]]
+    out += [Line(clip(((" ", "text"), *parts), width, page.glyphs)) for parts in sentences[:2]]
     pushed: list[Part] = [(" promotes ", "dim")]
     own = {ngram.tokens[-1] for ngram in page.neuron.detected}
     half = width // 2
-    for word, listed in (("", page.neuron.promoted), ("suppresses ", page.neuron.suppressed)):
+    for word, projections in (("", page.neuron.promoted), ("suppresses ", page.neuron.suppressed)):
         if word:
             used = Line(clip(pushed, half - 2, page.glyphs))
             pushed = [*used.parts, (" " * (half - used.width), "text"), (word, "dim")]
-        for token, _ in listed[:8]:
+        for token, _ in projections[:8]:
             pushed += page.ngram((token,), "trigger" if token in own else "text").parts
             pushed.append((" ", "text"))
     out.append(Line(clip(pushed, width, page.glyphs)))
@@ -144,6 +144,6 @@ def peek_lines(page: PageData, width: int, height: int, plot: Plot | None) -> li
     if rest >= 2 and plot is not None and page.neuron.activations:
         values = page.frequencies
         top = scale(float(values.max(initial=0.0)))
-        drawn = plot(values, width - 1, rest, ascii=page.glyphs.ascii, y_max=top)
-        out += [line((" " + text, "position" if page.neuron.position_type else "text")) for text in drawn]
+        plot_lines = plot(values, width - 1, rest, ascii=page.glyphs.ascii, y_max=top)
+        out += [line((" " + text, "position" if page.neuron.position_type else "text")) for text in plot_lines]
     return [*out, *[BLANK] * (height - len(out))][:height]

@@ -63,16 +63,16 @@ def projections(page: PageData, width: int, rows: int) -> list[Line]:
     lists = (page.neuron.promoted, page.neuron.suppressed)
     most = max((abs(value) for each in lists for _, value in each if math.isfinite(value)), default=0.0) or 1.0
     for row in range(min(rows, max(map(len, lists)))):
-        made = Writer(page.glyphs)
-        for side, listed in enumerate(lists):
-            if row < len(listed):
-                token, value = listed[row]
+        drawn_row = Writer(page.glyphs)
+        for side, tokens in enumerate(lists):
+            if row < len(tokens):
+                token, value = tokens[row]
                 _projection(
-                    made, page, token, value, abs(value) / most, half if not side else width - half, token in own
+                    drawn_row, page, token, value, abs(value) / most, half if not side else width - half, token in own
                 )
             if not side:
-                made.to(half)
-        out.append(made.line())
+                drawn_row.to(half)
+        out.append(drawn_row.line())
     return _filled(out, rows + 1)
 
 

@@ -1,4 +1,4 @@
-"""What a prompt's screen shows: the detectors and positional neurons that fire at a token, and one neuron along the text."""
+"""What the prompt screen shows: the neurons that fire at a token, and one neuron along the text."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ffnscope.tui.state.neuron_list import Key
 if TYPE_CHECKING:
     from ffnscope.core.prompt import PromptResult
 
-OTHERS = 3  # neurons that are neither, of a layer
+OTHERS = 3  # neurons per layer that are neither detector nor positional
 MOSTLY = 6
 _COLUMNS = (
     *("order", "position_type", "position_strength", "detected_neuron", "detected_tokens", "detected_count"),
@@ -53,7 +53,7 @@ class Firing:
 
 
 class Labels:
-    """What a store says of its neurons, a layer read when first asked for."""
+    """What the store says about its neurons; a layer is read when it is first needed."""
 
     def __init__(self, store: Store):
         self._store = store
@@ -127,12 +127,12 @@ class PromptView:
         """The text wrapped, its token ``at`` in view and bright; ``marked`` tokens are those that a detector fires at."""
         parts: list[Part] = []
         for number, token in enumerate(self.result.tokens.tolist()):
-            made = Writer(self.glyphs)
+            out = Writer(self.glyphs)
             if number == at:
-                made.token(self.text(token), "here")
-                parts += [(part, "here") for part, _ in made.parts]
+                out.token(self.text(token), "here")
+                parts += [(part, "here") for part, _ in out.parts]
             else:
-                parts += made.prose(self.text(token), "token" if marked[number] else "text").parts
+                parts += out.prose(self.text(token), "token" if marked[number] else "text").parts
         # The last part keeps the bright ground of a token at the end from filling the line.
         lines = [Line(((" ", "text"), *row, (" ", "text"))) for row in wrap(parts, width - 2)]
         here = next((i for i, each in enumerate(lines) if any(style == "here" for _, style in each.parts)), 0)
@@ -179,24 +179,24 @@ class PromptView:
         out = []
         for number in range(top, min(top + height, len(values))):
             here = number == at
-            made = Writer(self.glyphs).add(self.glyphs.cursor if here else " ", "accent")
+            row = Writer(self.glyphs).add(self.glyphs.cursor if here else " ", "accent")
             token = int(self.result.tokens[number])
-            made.token(self.text(token), "bright" if here else "text", names).add(" ")
-            room = max(width - made.width - VALUE - 2, 0)
+            row.token(self.text(token), "bright" if here else "text", names).add(" ")
+            room = max(width - row.width - VALUE - 2, 0)
             if active[number]:
-                made.add(bar(abs(float(values[number])) / most, room, self.glyphs), "bar")
-                made.add(f"{float(values[number]):>{VALUE}.3g}", "bright" if here else "text")
+                row.add(bar(abs(float(values[number])) / most, room, self.glyphs), "bar")
+                row.add(f"{float(values[number]):>{VALUE}.3g}", "bright" if here else "text")
             else:
-                made.add(" " * room + "-".rjust(VALUE), "faint")
-            out.append(made.line("cursor" if here else ""))
+                row.add(" " * room + "-".rjust(VALUE), "faint")
+            out.append(row.line("cursor" if here else ""))
         return out
 
     def count_line(self, at: int, firings: Sequence[Firing]) -> Line:
-        """How many fire at a token."""
+        """How many neurons fire at a token."""
         total = sum(int(np.count_nonzero(each[at])) for each in self.result.active.values())
         size = sum(each.shape[1] for each in self.result.active.values())
         token = int(self.result.tokens[at])
-        made = (
+        out = (
             Writer(self.glyphs)
             .add(f" token {at} ", "accent")
             .token(self.text(token), "bright")
@@ -204,12 +204,12 @@ class PromptView:
         )
         detectors = sum(1 for each in firings if each.order and not each.pinned)
         positional = sum(1 for each in firings if each.position and not each.pinned)
-        said = f" {_several(detectors, 'detector')} and {_several(positional, 'positional neuron')} fire"
-        return made.add(said, "text").add(f"; {count(total)} of {count(size)} neurons are activated", "dim").line()
+        text = f" {_several(detectors, 'detector')} and {_several(positional, 'positional neuron')} fire"
+        return out.add(text, "text").add(f"; {count(total)} of {count(size)} neurons are activated", "dim").line()
 
 
-def _several(number: int, what: str) -> str:
-    return f"{count(number)} {what}{'' if number == 1 else 's'}"
+def _several(number: int, noun: str) -> str:
+    return f"{count(number)} {noun}{'' if number == 1 else 's'}"
 
 
 def each_name(each: Firing) -> str:

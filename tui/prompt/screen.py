@@ -213,8 +213,8 @@ class PromptScreen(Pager, inherit_bindings=True):
             parts.append((f" {self.glyphs.dot} float32 here, {dtype} in the store", "dim"))
         if result.left_out:
             window = count(run.corpus.seq_len)
-            said = f"the last {count(result.left_out)} of the text left out: the window has {window}"
-            parts.append((f" {self.glyphs.dot} {said}", "error"))
+            message = f"the last {count(result.left_out)} of the text left out: the window has {window}"
+            parts.append((f" {self.glyphs.dot} {message}", "error"))
         return parts
 
     def hints(self) -> str:
@@ -239,23 +239,23 @@ class PromptScreen(Pager, inherit_bindings=True):
             return []
         rows: list[tuple[int, Line]] = []  # (index of the neuron, -1 for a head)
         layer = -1
-        for index, each in enumerate(self.firings):
-            if each.pinned:
+        for index, firing in enumerate(self.firings):
+            if firing.pinned:
                 rows.append((-1, line((" the browser's neuron", "dim"))))
-            elif each.layer != layer:
-                layer = each.layer
+            elif firing.layer != layer:
+                layer = firing.layer
                 active = int(self.view.result.active[layer][self.at].sum())
                 rows.append((-1, line((f" layer {layer}", "dim"), (f"  {count(active)} activated", "faint"))))
-            rows.append((index, self.view.firing(each, width, index == self.cursor)))
+            rows.append((index, self.view.firing(firing, width, index == self.cursor)))
         if not self.firings or self.firings[-1].pinned:
-            none = "no neuron is activated at this token" if self._layers else "no layer is finished yet"
-            rows.append((-1, line((f" {none}", "dim"))))
+            reason = "no neuron is activated at this token" if self._layers else "no layer is finished yet"
+            rows.append((-1, line((f" {reason}", "dim"))))
         room = max(height - 1, 1)
         here = next((i for i, (index, _) in enumerate(rows) if index == self.cursor), 0)
         if not self._first + 1 <= here < self._first + room:
             self._first = here - room // 2
         self._first = max(0, min(self._first, len(rows) - room))
-        shown = [each for _, each in rows[self._first : self._first + room]]
+        shown = [firing for _, firing in rows[self._first : self._first + room]]
         more = len(rows) - self._first - room
         return [rule([("fires here", "accent")], width, self.glyphs, f"{more} more" if more > 0 else ""), *shown]
 
@@ -264,9 +264,9 @@ class PromptScreen(Pager, inherit_bindings=True):
             return []
         if not self.firings:
             return [rule([("along the text", "accent")], width, self.glyphs)]
-        each = self.firings[self.cursor]
-        title: list[Part] = [(f"{each_name(each)} ", "accent"), ("along the text", "text")]
-        body = self.view.along(each.key, self.at, width - 1, height - 1)
+        firing = self.firings[self.cursor]
+        title: list[Part] = [(f"{each_name(firing)} ", "accent"), ("along the text", "text")]
+        body = self.view.along(firing.key, self.at, width - 1, height - 1)
         return framed(title, body, width, self.glyphs, wall=self._beside)
 
     # Keys and the mouse

@@ -57,20 +57,24 @@ def live(screen: Screen) -> list[tuple[DOMNode, Binding]]:
     Textual's own list leaves out the app's keys on modal screens, though those with priority act there, and names
     scrolling keys of every widget, though none of ours scrolls by them.
     """
-    found: dict[str, tuple[DOMNode, Binding]] = {}
+    actions: dict[str, tuple[DOMNode, Binding]] = {}
     always = {
-        key for node, bindings in binding_chain(screen) if node is screen.app for key, each in bindings if each.priority
+        key
+        for node, bindings in binding_chain(screen)
+        if node is screen.app
+        for key, binding in bindings
+        if binding.priority
     }
     for node, bindings in (*modal_binding_chain(screen), *binding_chain(screen)[-1:]):
         for key, binding in bindings:
-            ours = node in (screen, screen.app)
-            if ours or not (key in always or binding.action.startswith(("scroll_", "page_")) or "shift+" in key):
-                found.setdefault(key, (node, binding))
-    return list(found.values())
+            own = node in (screen, screen.app)
+            if own or not (key in always or binding.action.startswith(("scroll_", "page_")) or "shift+" in key):
+                actions.setdefault(key, (node, binding))
+    return list(actions.values())
 
 
 def bindings_of(screen: type[DOMNode], keymap: Mapping[str, str] | None = None) -> list[Binding]:
     """All bindings of a class of screens under a keymap (key names as Textual spells them)."""
-    made = class_bindings(screen)
-    made.apply_keymap(dict(keymap or {}))
-    return [binding for _, binding in made]
+    bindings = class_bindings(screen)
+    bindings.apply_keymap(dict(keymap or {}))
+    return [binding for _, binding in bindings]

@@ -69,21 +69,21 @@ class Contexts(Pager, inherit_bindings=True):
         contexts = self.page.contexts
         self.top = 0
         if not contexts:
-            said = "This neuron is dead: it was never activated."
+            reason = "This neuron is dead: it was never activated."
             if self.page.neuron.activations:
-                said = "Activated in count-only domains only, of which no contexts are kept."
-            return [BLANK, line((f"  {said}", "dim"))]
-        listed = min(len(contexts) + 1, max(height // 2, 4)) if not self.reading else 0
-        first = max(0, min(self.cursor - listed // 2, len(contexts) + 1 - listed))
-        self._seen = range(first, min(first + listed, len(contexts)))
+                reason = "Activated in count-only domains only, of which no contexts are kept."
+            return [BLANK, line((f"  {reason}", "dim"))]
+        rows = min(len(contexts) + 1, max(height // 2, 4)) if not self.reading else 0
+        first = max(0, min(self.cursor - rows // 2, len(contexts) + 1 - rows))
+        self._seen = range(first, min(first + rows, len(contexts)))
         out: list[Line] = []
         for index in self._seen:
             context = contexts[index]
             ground = "cursor" if index == self.cursor else ""
-            made = context_line(context, width - 2, self.glyphs, ground)
-            out.append(Line((((self.glyphs.cursor if ground else " ") + " ", "accent"), *made.parts), ground))
-        out = [*out, *[BLANK] * (listed - len(out))]
-        return out + self._reader(contexts[self.cursor], width, height - listed)
+            row = context_line(context, width - 2, self.glyphs, ground)
+            out.append(Line((((self.glyphs.cursor if ground else " ") + " ", "accent"), *row.parts), ground))
+        out = [*out, *[BLANK] * (rows - len(out))]
+        return out + self._reader(contexts[self.cursor], width, height - rows)
 
     def _reader(self, context: ContextText, width: int, height: int) -> list[Line]:
         where = (
@@ -110,8 +110,8 @@ class Contexts(Pager, inherit_bindings=True):
     def read_others(self, token: str) -> None:
         """Find the detectors of a context's token."""
         with suppress(UserError):
-            found = detectors_of(self.session.read_index(), token, OTHERS + 1)
-            names = [name for hit in found if (name := f"L{hit.layer}N{hit.neuron}") != self.page.name]
+            hits = detectors_of(self.session.read_index(), token, OTHERS + 1)
+            names = [name for hit in hits if (name := f"L{hit.layer}N{hit.neuron}") != self.page.name]
             self.post_message(self.OthersRead(token, tuple(names[:OTHERS])))
 
     def on_contexts_others_read(self, event: OthersRead) -> None:
@@ -125,21 +125,21 @@ class Contexts(Pager, inherit_bindings=True):
             tokens = self.session.store.window(context.window).tolist()
             self._windows[context.window] = tuple(self.session.store.vocabulary.texts(tokens))
         texts = self._windows[context.window]
-        others = {each.position for each in self.page.contexts if each.window == context.window}
+        others = {other.position for other in self.page.contexts if other.window == context.window}
         paragraphs: list[list[Part]] = [[]]
         for index, text in enumerate(texts):
             here = index == context.position
             for piece in text.splitlines(keepends=True) if not here else [text]:
-                made = Writer(self.glyphs)
+                out = Writer(self.glyphs)
                 if here:
-                    paragraphs[-1] += [(part, "here") for part, _ in made.token(text).parts]
+                    paragraphs[-1] += [(part, "here") for part, _ in out.token(text).parts]
                 else:
-                    paragraphs[-1] += made.prose(piece, "trigger" if index in others else "text").parts
+                    paragraphs[-1] += out.prose(piece, "trigger" if index in others else "text").parts
                 if piece.endswith("\n"):
                     paragraphs.append([])
         rows = [row for parts in paragraphs for row in wrap(parts, width)]
         lines = [Line((("  ", "text"), *row)) for row in rows]
-        at = next((i for i, each in enumerate(lines) if any(style == "here" for _, style in each.parts)), 0)
+        at = next((i for i, other in enumerate(lines) if any(style == "here" for _, style in other.parts)), 0)
         return lines, at
 
     def on_pane_clicked(self, event: Pane.Clicked) -> None:

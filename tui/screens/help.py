@@ -87,11 +87,11 @@ class Help(Pager, inherit_bindings=True):
         down = -(-len(rows) // across)
         out = []
         for first in range(down):
-            made = Writer(self.glyphs)
+            line = Writer(self.glyphs)
             for column, row in enumerate(rows[first::down]):
-                made.to(column * cells).add(f"  {' '.join(row.keys):>12}  ", "accent").add(row.description)
-                made.to((column + 1) * cells - IDS).add(row.id, "dim")
-            out.append(Line(clip(made.parts, width, self.glyphs)))
+                line.to(column * cells).add(f"  {' '.join(row.keys):>12}  ", "accent").add(row.description)
+                line.to((column + 1) * cells - IDS).add(row.id, "dim")
+            out.append(Line(clip(line.parts, width, self.glyphs)))
         return out
 
     def _sign(self, sign: str, meaning: str) -> Line:

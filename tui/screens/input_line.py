@@ -1,4 +1,4 @@
-"""The line at the bottom that asks for a text: filter, goto, note, export; with an answer above it as one types."""
+"""The line at the bottom that asks for a text: filter, goto, note, export; with an answer above it while the user types."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def printable(text: str) -> str:
 
 
 class EscapingInput(Input):
-    """A line that takes all lines of what is pasted, as escapes."""
+    """A line that keeps every line of a pasted text, as escapes."""
 
     def on_paste(self, event: events.Paste) -> None:
-        """The line break at the end is of copying, not of the text."""
+        """A line break at the end comes from copying, not from the text."""
         event.prevent_default()
         event.stop()
         text = event.text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n")  # terminals send CR
@@ -58,7 +58,7 @@ class InputLine(ModalScreen[str | None], inherit_bindings=False):
     ]
 
     class Answered(Message):
-        """What `answer` said of a text."""
+        """The answer to a text."""
 
         def __init__(self, text: str, lines: Sequence[Line]):
             super().__init__()
@@ -98,11 +98,11 @@ class InputLine(ModalScreen[str | None], inherit_bindings=False):
                 yield field
 
     def _draw(self, width: int, height: int) -> list[Line]:
-        said = [Line(((" ", "text"), *row)) for each in self._lines for row in wrap(each.parts, width - 2)]
-        if len(said) >= height:
-            last = (*said[height - 2].parts, (self.glyphs.ellipsis + " " * width, "dim"))
-            said[height - 2] = Line(clip(last, width - 1, self.glyphs))
-        return [rule((), width, self.glyphs, "ctrl+o keys"), *said[: height - 1]]
+        rows = [Line(((" ", "text"), *parts)) for answer in self._lines for parts in wrap(answer.parts, width - 2)]
+        if len(rows) >= height:
+            last = (*rows[height - 2].parts, (self.glyphs.ellipsis + " " * width, "dim"))
+            rows[height - 2] = Line(clip(last, width - 1, self.glyphs))
+        return [rule((), width, self.glyphs, "ctrl+o keys"), *rows[: height - 1]]
 
     def on_mount(self) -> None:
         """Ready to type."""
@@ -163,7 +163,7 @@ class InputLine(ModalScreen[str | None], inherit_bindings=False):
             self.dismiss(event.value)
 
     def on_key(self, event: events.Key) -> None:
-        """Backspace on an empty line leaves, as in vi; what was typed ahead of the line goes into it."""
+        """Backspace on an empty line leaves, as in vi; text typed before the line was shown goes into it."""
         field = self.query_one(Input)
         if event.key == "backspace" and not field.value and not self.value:
             event.stop()
@@ -188,25 +188,25 @@ class InputLine(ModalScreen[str | None], inherit_bindings=False):
         if not self._complete:
             return
         field = self.query_one(Input)
-        found = self._complete(field.value)
-        if not found:
+        words = self._complete(field.value)
+        if not words:
             return
         head = field.value[: len(field.value) - len(field.value.split(" ")[-1])]
-        common = found[0]
-        for each in found[1:]:
-            while not each.startswith(common):
+        common = words[0]
+        for word in words[1:]:
+            while not word.startswith(common):
                 common = common[:-1]
-        done = len(found) == 1 and not common.endswith((":", "<", ">", "="))
+        done = len(words) == 1 and not common.endswith((":", "<", ">", "="))
         if len(head + common) >= len(field.value):
-            self._put(head + common + (" " if done and common == found[0] and ":" in common else ""))
-        if len(found) > 1:
+            self._put(head + common + (" " if done and common == words[0] and ":" in common else ""))
+        if len(words) > 1:
             self._offered = field.value
             self.show(self._offer(field.value))
 
     def _offer(self, text: str) -> list[Line]:
         """What the last word could become."""
-        found = self._complete(text) if self._complete and not text.endswith(" ") else []
-        return [line((visible("  ".join(found), self.glyphs, spaces=False), "text"))] if found else []
+        words = self._complete(text) if self._complete and not text.endswith(" ") else []
+        return [line((visible("  ".join(words), self.glyphs, spaces=False), "text"))] if words else []
 
     def _put(self, text: str) -> None:
         field = self.query_one(Input)

@@ -1,4 +1,4 @@
-"""A full screen of lines with a title, scrolled by the usual keys: the ground of help, overview and contexts."""
+"""A full screen of lines with a title, scrolled by the usual keys: the base of help, overview and contexts."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ class Pager(Screen[None], inherit_bindings=False):
         ]
 
     def _hints(self, width: int, height: int) -> list[Line]:
-        said = " " + self.hints()
-        return [line((said + ("  ? keys" if len(said) + 8 <= width else ""), "dim"))]
+        text = " " + self.hints()
+        return [line((text + ("  ? keys" if len(text) + 8 <= width else ""), "dim"))]
 
     def refresh_content(self) -> None:
         """Draw again."""
@@ -95,5 +95,5 @@ class Pager(Screen[None], inherit_bindings=False):
         self.action_move(10**6)
 
     def action_leave(self) -> None:
-        """Back to where one came from."""
+        """Back to the screen before."""
         self.dismiss(None)

@@ -82,7 +82,7 @@ class Position(Pager, inherit_bindings=True):
         head.add(f"  activated in {count(times)} of {count(windows)} windows, ", "text").prose(name, "accent")
         if self.shown < self.length:
             head.add(f"   positions {self.first:,} to {self.first + self.shown - 1:,}", "dim")
-        drawn = curve(
+        plot = curve(
             seen,
             width - 1,
             max(height - 4 - len(self.page.domains), 4),
@@ -92,15 +92,15 @@ class Position(Pager, inherit_bindings=True):
         )
         if self.first:
             # The plot counts from 0: what is seen of a zoomed one is said above it instead.
-            drawn = [*drawn[:-1], self._labels(width - 1)]
-        out = [head.line(), BLANK, *(line((" " + text, "position")) for text in drawn), BLANK]
+            plot = [*plot[:-1], self._labels(width - 1)]
+        out = [head.line(), BLANK, *(line((" " + text, "position")) for text in plot), BLANK]
         for index, domain in enumerate(self.page.domains):
             value = float(self.page.neuron.curve[index][self.at]) / max(self.windows[index], 1)
             here = index == self.domain
-            made = Writer(self.glyphs).add(" " + (self.glyphs.cursor if here else " ") + " ", "accent")
-            name = fit(visible(domain, self.glyphs, spaces=False), NAME - 1 - made.width, glyphs=self.glyphs)
-            made.add(name, "accent" if here else "dim").to(NAME).add(freq(value), "bright" if here else "text")
-            out.append(made.line())
+            row = Writer(self.glyphs).add(" " + (self.glyphs.cursor if here else " ") + " ", "accent")
+            name = fit(visible(domain, self.glyphs, spaces=False), NAME - 1 - row.width, glyphs=self.glyphs)
+            row.add(name, "accent" if here else "dim").to(NAME).add(freq(value), "bright" if here else "text")
+            out.append(row.line())
         return out
 
     def _labels(self, width: int) -> str:

@@ -54,13 +54,13 @@ class SavedFilters(ModalScreen[str | None], inherit_bindings=False):
         self._top = scroll(self._top, self.chosen, len(self.filters), rows)
         for index, (name, text) in list(enumerate(self.filters))[self._top : self._top + rows]:
             here = index == self.chosen
-            made = Writer(self.glyphs).add(self.glyphs.cursor if here else " ", "accent").add(" ")
-            shown = visible(name, self.glyphs, spaces=False)
-            made.add(fit(shown, NAME, glyphs=self.glyphs), "bright" if here else "text").add("  ")
-            made.add(
-                fit(visible(text, self.glyphs, spaces=False), max(width - made.width, 1), glyphs=self.glyphs), "text"
+            row = Writer(self.glyphs).add(self.glyphs.cursor if here else " ", "accent").add(" ")
+            label = visible(name, self.glyphs, spaces=False)
+            row.add(fit(label, NAME, glyphs=self.glyphs), "bright" if here else "text").add("  ")
+            row.add(
+                fit(visible(text, self.glyphs, spaces=False), max(width - row.width, 1), glyphs=self.glyphs), "text"
             )
-            out.append(made.line("cursor" if here else ""))
+            out.append(row.line("cursor" if here else ""))
         return out
 
     def action_choose(self, by: int) -> None:

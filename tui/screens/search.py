@@ -1,4 +1,4 @@
-"""Search (`/`): neurons that detect, promote or suppress the tokens that fit, over the whole model, as one types."""
+"""Search (`/`): neurons that detect, promote or suppress the tokens that fit, over the whole model, while the user types."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Search(InputLine, inherit_bindings=False):
     ]
 
     class Read(Message):
-        """More layers of an index are there; or what was wrong with them."""
+        """More layers of an index have been read, or reading failed."""
 
         def __init__(self, done: int, total: int, wrong: str = ""):
             super().__init__()
@@ -120,18 +120,18 @@ class Search(InputLine, inherit_bindings=False):
 
     @work(thread=True, exclusive=True, group="projections")
     def _read(self, index: PushedIndex) -> None:
-        said = time.monotonic()
+        reported = time.monotonic()
         try:
             with keeping():
                 for done, total in index.refresh():
-                    if done == total or time.monotonic() - said > EVERY:
-                        said = time.monotonic()
+                    if done == total or time.monotonic() - reported > EVERY:
+                        reported = time.monotonic()
                         self.post_message(self.Read(done, total))
         except UserError as error:
             self.post_message(self.Read(0, 0, str(error)))
 
     def on_search_read(self, event: Read) -> None:
-        """Find again, in what is there now."""
+        """Search again, in the layers read by now."""
         self._reading = f"{event.done} of {event.total} layers read, " if event.done < event.total else ""
         if event.wrong:
             self.show([line((visible(event.wrong, self.glyphs, spaces=False), "error"))])
@@ -139,7 +139,7 @@ class Search(InputLine, inherit_bindings=False):
             self._ask(text)
 
     def action_turn(self) -> None:
-        """What the token is to the neuron."""
+        """Search what is detected, promoted or suppressed."""
         self.way = WAYS[(WAYS.index(self.way) + 1) % len(WAYS)]
         self.hits, self.chosen, self._top, self._reading = [], 0, 0, ""
         self._found = ("", self.way, [])

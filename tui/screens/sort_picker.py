@@ -52,12 +52,12 @@ class SortPicker(ModalScreen[str | None], inherit_bindings=False):
         across = -(-len(self.choices) // ROWS)
         cells = width // across
         for row in range(min(ROWS, len(self.choices))):
-            made = Writer(self.glyphs)
+            line = Writer(self.glyphs)
             for column in range(across):
                 index = column * ROWS + row
                 if index < len(self.choices):
-                    self._choice(made, index, cells)
-            out.append(Line(clip(made.parts, width, self.glyphs)))
+                    self._choice(line, index, cells)
+            out.append(Line(clip(line.parts, width, self.glyphs)))
         # Where two columns stand side by side in 80 cells, there is room for one meaning only.
         return [*out, Writer(self.glyphs).prose(f" {self.choices[self.chosen][2]}", "dim").line()]
 

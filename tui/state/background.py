@@ -1,4 +1,4 @@
-"""Work that quitting does not wait for, and the end of a process in which it still goes on."""
+"""Work that quitting does not wait for, and how the process ends while it still runs."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _NAME = "not waited for"
 
 
 def start(work: Callable[[], None]) -> None:
-    """Begin work in a thread of its own."""
+    """Start work in its own thread."""
     threading.Thread(target=work, name=_NAME, daemon=True).start()
 
 
 def leave(code: int) -> int:
-    """The exit code, or the process's end with it where such work goes on: torch aborts where Python ends a thread in it."""
+    """Return the exit code; while such work runs, end the process with it: torch aborts if Python stops a thread inside it."""
     if any(thread.name == _NAME for thread in threading.enumerate()):
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):

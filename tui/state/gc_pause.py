@@ -13,10 +13,10 @@ _reading = 0
 
 @contextmanager
 def keeping() -> Iterator[None]:
-    """Read something big that stays (libraries, indexes, figures) without the collector looking at it, now or later.
+    """Load something large that stays (libraries, indexes, figures) without the garbage collector scanning it, now or later.
 
     A full collection looks at every object there is: 0.5 ms of the interface's thread a thousand, 60 ms once plots and
-    indexes are there. The little garbage that is kept with it is never given back.
+    indexes are there. The little garbage that is kept with it is never freed.
     """
     global _reading
     with _lock:

@@ -128,11 +128,11 @@ class NeuronList:
     def _apply(self) -> None:
         if self.layer < 0:
             return
-        kept = self.neuron
+        current = self.neuron
         rows = np.arange(self.total) if self.filter is None else np.flatnonzero(self._mask(self.filter, self.layer))
         self.rows = rows[self._order(rows)]
-        found = np.flatnonzero(self.rows == (-1 if kept is None else kept))
-        self.cursor = int(found[0]) if len(found) else 0
+        places = np.flatnonzero(self.rows == (-1 if current is None else current))
+        self.cursor = int(places[0]) if len(places) else 0
 
     def _order(self, rows: np.ndarray) -> np.ndarray:
         values = self.column(self.sort)[rows]
@@ -183,13 +183,13 @@ class NeuronList:
 
     def parse_goto(self, text: str) -> tuple[int, int | None]:
         """(layer, neuron or None) of `L5N123`, `5 123`, `L5`, `N123`. Raises UserError."""
-        if found := _NEURON.fullmatch(text):
+        if match := _NEURON.fullmatch(text):
             if self.layer < 0:
                 raise UserError("no layer is finished yet")
-            return self.layer, int(found["neuron"])
-        if found := _GOTO.fullmatch(text):
-            return int(found["layer"]), int(found["neuron"]) if found["neuron"] else None
-        raise UserError(f"{text[:40]!r} is no neuron; write L5N123, L5 or N123")
+            return self.layer, int(match["neuron"])
+        if match := _GOTO.fullmatch(text):
+            return int(match["layer"]), int(match["neuron"]) if match["neuron"] else None
+        raise UserError(f"{text[:40]!r} is not a neuron; write L5N123, L5 or N123")
 
     # Marks and notes
 
@@ -233,15 +233,15 @@ class NeuronList:
 
     def selection(self) -> tuple[np.ndarray, str]:
         """[N, 2] (layer, neuron) to export: the marked ones, else the rows shown; and what that is, in words. Marks
-        outlive a store that is collected anew: those of neurons that are not there are left out."""
+        outlive a store that is collected again: marks of neurons that it does not have are left out."""
         if self.marks:
             read, neurons = set(self.store.layers()), self.store.run.model.neurons
-            there = sorted(key for key in self.marks if key[0] in read and key[1] < neurons)
-            return np.array(there, np.int64).reshape(-1, 2), "marked"
+            keys = sorted(key for key in self.marks if key[0] in read and key[1] < neurons)
+            return np.array(keys, np.int64).reshape(-1, 2), "marked"
         layers = np.full(len(self.rows), self.layer, np.int64)
         return np.column_stack([layers, self.rows.astype(np.int64)]), "listed"
 
-    # Rows as facts for the table
+    # What the table shows of a neuron
 
     def kind(self, neuron: int) -> str:
         """The neuron's kind."""

@@ -1,4 +1,4 @@
-"""What the browser remembers of a store (state), and what the user has written down for it (config.toml)."""
+"""What the browser remembers between runs: the place in each store, and the saved filters."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def filters_path() -> Path:
 
 @dataclass
 class Place:
-    """Where one was in a store, and the filters used there, oldest first."""
+    """Where the user was in a store, and the filters used there, oldest first."""
 
     layer: int = -1
     neuron: int = -1
@@ -44,26 +44,26 @@ class Place:
 
 
 def read_places(path: Path) -> dict[str, Place]:
-    """The places by run id; none where the file is not there or is no state of ours."""
+    """The places by run id; empty if the file does not exist or is not ours."""
     try:
         values: Any = json.loads(path.read_text(encoding="utf-8"))
-        return {run: _place(each) for run, each in values.items()}
+        return {run: _place(value) for run, value in values.items()}
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return {}
 
 
 def _place(value: dict[str, Any]) -> Place:
-    made = Place(**value)
+    place = Place(**value)
     for name, kind in asdict(Place()).items():
-        if not isinstance(getattr(made, name), type(kind)):
+        if not isinstance(getattr(place, name), type(kind)):
             raise TypeError(name)
-    if not all(isinstance(each, str) for each in made.filters):
+    if not all(isinstance(text, str) for text in place.filters):
         raise TypeError("filters")
-    return made
+    return place
 
 
 def write_places(path: Path, places: dict[str, Place]) -> None:
-    """Keep the places; quietly nothing where the folder cannot be written to, since a read-only home is no error."""
+    """Write the places; a folder that cannot be written to is ignored, since a read-only home is no error."""
     try:
         _write_json(path, {run: asdict(place) for run, place in places.items()})
     except OSError:
@@ -71,7 +71,7 @@ def write_places(path: Path, places: dict[str, Place]) -> None:
 
 
 def read_filters(path: Path) -> dict[str, str]:
-    """The saved filters by name; none where the file is not there or is no list of ours."""
+    """The saved filters by name; empty if the file does not exist or is not ours."""
     try:
         values: Any = json.loads(path.read_text(encoding="utf-8"))
         return {name: text for name, text in values.items() if isinstance(text, str)}
@@ -80,7 +80,7 @@ def read_filters(path: Path) -> dict[str, str]:
 
 
 def save_filter(path: Path, name: str, text: str | None) -> None:
-    """Keep a filter under a name, in place of what had it; None forgets it. Raises UserError."""
+    """Save a filter under a name, replacing one of that name; None deletes it. Raises UserError."""
     filters = read_filters(path)
     filters.pop(name, None)
     try:

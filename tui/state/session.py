@@ -1,4 +1,4 @@
-"""One opened store with the reader's notes: reads what the panes draw, and keeps slow work off the interface's thread."""
+"""One opened store with the user's notes: reads what the panes draw, and keeps slow work off the interface's thread."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ AROUND = 40  # tokens read to each side of a context's own
 
 
 class Session:
-    """A store, its notes, its token index and a view-model on it.
+    """A store, its notes, its token index, its model, and the list of neurons that is shown.
 
     Notes are written on one thread of its own, in order: a commit waits for the disk.
     """
@@ -58,7 +58,7 @@ class Session:
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="notes")
 
     def close(self) -> list[str]:
-        """Wait for what is being written and give everything back; what could not be written, in sentences."""
+        """Wait for pending writes and close everything; returns a sentence for each write that failed."""
         failures: list[str] = []
         self.failed = failures.append
         self._writing.shutdown(wait=True)
@@ -74,7 +74,7 @@ class Session:
         self._writing.submit(work, *arguments).add_done_callback(done)
 
     def start(self, place: Place | None = None) -> None:
-        """Open the place where one was; else the layer with most detectors: the eye should land on something.
+        """Open the place where the user was, else the layer with the most detectors.
 
         Raises UserError where every layer is damaged.
         """
@@ -111,13 +111,13 @@ class Session:
             neurons.set_filter(place.filter)
         with suppress(UserError):
             neurons.set_sort(place.sort, place.descending)
-        found = np.flatnonzero(neurons.rows == place.neuron)
-        neurons.move_to(int(found[0]) if len(found) else 0)
+        rows = np.flatnonzero(neurons.rows == place.neuron)
+        neurons.move_to(int(rows[0]) if len(rows) else 0)
         return True
 
     @property
     def place(self) -> Place:
-        """Where one is now."""
+        """Where the user is now."""
         neurons = self.neurons
         neuron = -1 if neurons.neuron is None else neurons.neuron
         return Place(
@@ -139,16 +139,16 @@ class Session:
         """Everything about one neuron, read now. Raises UserError."""
         neuron = self.store.neuron(*key)
         corpus = self.store.run.corpus
-        around: list[ContextText] = []
+        contexts_read: list[ContextText] = []
         if contexts:
-            around = [self.context(each, False) for each in neuron.strongest]
-            around += [self.context(each, True) for each in neuron.drawn]
+            contexts_read = [self.context(context, False) for context in neuron.strongest]
+            contexts_read += [self.context(context, True) for context in neuron.drawn]
         return PageData(
             neuron=neuron,
             text=self.text,
             glyphs=self.glyphs,
             windows=corpus.counted_windows,
-            contexts=tuple(around),
+            contexts=tuple(contexts_read),
             marked=key in self.neurons.marks,
             note=self.neurons.note(key),
             domains=tuple(domain.name for domain in corpus.counted_domains),
@@ -189,11 +189,11 @@ class Session:
         return figures
 
     def search(self, text: str, limit: int = 200) -> list[Hit]:
-        """The detectors of what a text fits, strongest first, over the layers that are there now."""
+        """The detectors of what a text fits, strongest first, over the layers finished by now."""
         return self.read_index().search(text, limit)
 
     def read_index(self) -> TokenIndex:
-        """The token index of the layers that are there now."""
+        """The token index of the layers finished by now."""
         with self._indexing:
             if self.index is None:
                 with keeping():
@@ -213,7 +213,7 @@ class Session:
             return self._model
 
     def look(self) -> tuple[Progress, tuple[int, ...]]:
-        """How far the collector is, and the layers that are there."""
+        """How far the collector is, and the layers in the store."""
         return self.store.progress(), self.store.layers()
 
     def matches_everywhere(self, text: str) -> int:

@@ -152,7 +152,7 @@ async def test_goto_finds_neurons_and_says_what_is_wrong(app: FfnscopeApp) -> No
         assert model.key == (1, 5)
         await keys(pilot, "colon", "text:L2", "enter")
         assert model.layer == 2
-        for text, said in (("L1N9999", "it has 0 to 119"), ("L9", "no layer 9"), ("hello", "is no neuron")):
+        for text, said in (("L1N9999", "it has 0 to 119"), ("L9", "no layer 9"), ("hello", "is not a neuron")):
             await keys(pilot, "colon", f"text:{text}", "enter")
             assert said in shown(app) and isinstance(app.screen, InputLine)
             await keys(pilot, "escape")
@@ -235,7 +235,7 @@ async def test_goto_what_no_store_can_hold_is_said(app: FfnscopeApp, text: str) 
     async with app.run_test(size=LARGE) as pilot:
         await keys(pilot, "colon", f"text:{text}", "enter")
         assert isinstance(app.screen, InputLine)
-        assert any(said in shown(app) for said in ("no layer", "no neuron", "is no neuron"))
+        assert any(said in shown(app) for said in ("no layer", "no neuron", "is not a neuron"))
 
 
 async def test_a_store_without_a_layer_refuses_in_words(tmp_path: Path) -> None:
