@@ -167,7 +167,6 @@ def print_keys() -> None:
 def look_at_store(path: Path) -> Iterator[Finding]:
     """Whether a store can be read and written here; `ffnscope verify` reads all of it."""
     from ffnscope.store.format.environment import remote_file_system
-    from ffnscope.store.format.schema import FORMAT_VERSION
     from ffnscope.store.reader import Store
     from ffnscope.tui.commands.info import describe_progress
     from ffnscope.tui.drawing.numbers import filesize
@@ -178,7 +177,7 @@ def look_at_store(path: Path) -> Iterator[Finding]:
         yield Finding("opens", "no", str(error))
         return
     with store:
-        yield Finding("opens", f"{store.path}, format {FORMAT_VERSION}, {filesize(store.size_on_disk())}")
+        yield Finding("opens", f"{store.path}, format {store.format_version}, {filesize(store.size_on_disk())}")
         try:
             progress, layers = store.progress(), store.layers()
             yield Finding(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from importlib.metadata import version
@@ -69,8 +70,10 @@ def test_a_theme_that_is_not_there(tmp_path: Path) -> None:
 def test_stores(tmp_path: Path) -> None:
     store = make_store(tmp_path / "s.ffn", layers=2, neurons=48)
     out, _ = doctor(tmp_path, store)
-    assert f"{store}, format 1" in out and "complete, 2 layers" in out and "file system   local" in out
+    assert f"{store}, format 2" in out and "complete, 2 layers" in out and "file system   local" in out
     assert "in the store's folder" in out and out.endswith("1 problem found\n")
+    old = shutil.copytree(Path(__file__).resolve().parents[2] / "data" / "format-1", tmp_path / "old.ffn")
+    assert f"{old}, format 1" in doctor(tmp_path, old)[0]
     out, _ = doctor(tmp_path, tmp_path / "nope.ffn")
     assert "opens         no\n" in out and "no such store" in out
     empty = make_store(tmp_path / "e.ffn", layers=2, neurons=48, written=0, complete=False)
