@@ -15,7 +15,7 @@ from textual.widgets import Input, Static
 from textual.worker import get_current_worker
 
 from ffnscope.store.errors import UserError
-from ffnscope.store.escaping import escape
+from ffnscope.store.escaping import escape, escape_typed
 from ffnscope.tui.drawing.glyphs import UNICODE, Glyphs
 from ffnscope.tui.drawing.lines import Line, clip, line, rule, wrap
 from ffnscope.tui.drawing.pane import Pane
@@ -41,8 +41,7 @@ class EscapingInput(Input):
         event.prevent_default()
         event.stop()
         text = event.text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n")  # terminals send CR
-        # A backslash of the text is one; typed ones begin an escape.
-        self.replace(escape(text.replace("\\", "\\\\")), *self.selection)
+        self.replace(escape_typed(text), *self.selection)
 
 
 class InputLine(ModalScreen[str | None], inherit_bindings=False):

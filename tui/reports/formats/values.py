@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 
-from ffnscope.store.escaping import escape
+from ffnscope.store.escaping import spreadsheet_text
 from ffnscope.tui.drawing.glyphs import UNICODE, Glyphs
 from ffnscope.tui.drawing.numbers import count, freq, percent
 from ffnscope.tui.drawing.text import visible
 from ffnscope.tui.reports.document import Value
-
-_CONTROL = re.compile("[\\x00-\\x1f\\x7f-\\x9f]")
-_FORMULA = ("=", "+", "-", "@")  # a spreadsheet takes a cell that begins with one of these for a formula
 
 
 def shown(value: Value, style: str, glyphs: Glyphs = UNICODE) -> str:
@@ -57,8 +53,7 @@ def exact(value: Value) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        text = _CONTROL.sub(lambda match: escape(match[0]), value)
-        return f"'{text}" if text.startswith(_FORMULA) else text
+        return spreadsheet_text(value)
     return repr(value) if isinstance(value, float) else str(value)
 
 
