@@ -10,11 +10,13 @@ import numpy as np
 
 from ffnscope.core.corpus.cache import cache_key, load_cut_text, save_cut_text
 from ffnscope.core.corpus.documents import iter_parts
+from ffnscope.core.corpus.fields import TextField
 from ffnscope.core.corpus.sources import DomainSource, in_order
 from ffnscope.core.corpus.text import ReadNotes
 from ffnscope.core.corpus.tokens import encode_parts
 from ffnscope.core.corpus.window_files import is_windows_file, load_windows_npy, open_windows_npy
 from ffnscope.core.corpus.windows import Corpus, CutText, Domain, WindowCutter, fingerprint_windows
+from ffnscope.core.model.tokenizer import chat_renderer
 from ffnscope.store.errors import UserError
 
 DEFAULT_SEQ_LEN = 2048  # the paper's
@@ -146,13 +148,16 @@ def _cut_text(
     workers: int | None,
     report: Callable[[int], None],
 ) -> CutText:
-    key = cache_key(source.path, tokenizer, seq_len, max_tokens, bos_id) if cache_dir is not None else ""
+    field = TextField(source.text_field, chat_renderer(tokenizer))
+    key = ""
+    if cache_dir is not None:
+        key = cache_key(source.path, tokenizer, seq_len, max_tokens, bos_id, field.name)
     cached = load_cut_text(cache_dir, key) if cache_dir is not None else None
     if cached is not None:
         _check_ids(source, cached.windows, vocabulary_size)
         return cached
     cutter, notes = WindowCutter(seq_len, bos_id, max_tokens), ReadNotes()
-    for ids, last in encode_parts(iter_parts(source.path, notes), tokenizer, workers):
+    for ids, last in encode_parts(iter_parts(source.path, notes, field), tokenizer, workers):
         _check_ids(source, ids, vocabulary_size)
         cutter.add(ids, last)
         report(cutter.n_windows)

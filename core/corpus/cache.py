@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from ffnscope.core.corpus.documents import ReadNotes, corpus_files
+from ffnscope.core.corpus.documents import corpus_files
+from ffnscope.core.corpus.fields import DEFAULT_FIELD
+from ffnscope.core.corpus.text import ReadNotes
 from ffnscope.core.corpus.windows import CutText, fingerprint_windows
 from ffnscope.store.errors import UserError
 
-_VERSION = 4  # of what is cached and of how documents are read and cut
+_VERSION = 5  # of what is cached and of how documents are read and cut
 
 
 def fingerprint_tokenizer(tokenizer: Any) -> str:
@@ -32,15 +34,18 @@ def fingerprint_tokenizer(tokenizer: Any) -> str:
     return hashlib.sha256(f"{type(tokenizer).__name__}:{text}".encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def cache_key(path: Path, tokenizer: Any, seq_len: int, max_tokens: int | None, bos_id: int | None) -> str:
+def cache_key(
+    path: Path, tokenizer: Any, seq_len: int, max_tokens: int | None, bos_id: int | None, field: str = DEFAULT_FIELD
+) -> str:
     """sha256, hex, of the settings and of the name, path, size and modification time of every file under `path`."""
     files = []
-    for file in corpus_files(path)[0]:
+    for file in corpus_files(path).files:
         status = file.stat()
         # By its own name, which may be a link's, a file is read as text or as a table.
         files.append([file.name, str(file.resolve()), status.st_size, status.st_mtime_ns])
     made_by = [version(library) for library in ("tokenizers", "transformers")]
     made_from = [_VERSION, made_by, files, fingerprint_tokenizer(tokenizer), seq_len, max_tokens, bos_id]
+    made_from += [field, str(getattr(tokenizer, "chat_template", None))]
     return hashlib.sha256(json.dumps(made_from).encode("utf-8", "surrogatepass")).hexdigest()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,21 @@ def tokenizer_failures(what: str) -> Iterator[None]:
             raise
         reason = " ".join(str(error).split())[:240] or type(error).__name__
         raise UserError(f"{what} ({reason}); take the tokenizer's files from where the model comes from") from error
+
+
+def chat_renderer(tokenizer: Any) -> Callable[[list[dict[str, Any]]], str] | None:
+    """Renders a chat's messages as text by the tokenizer's template; None where it has none.
+
+    A BOS in front is left out: documents are joined with a BOS, and windows begin with one.
+    """
+    if not getattr(tokenizer, "chat_template", None):
+        return None
+    bos = getattr(tokenizer, "bos_token", None) or ""
+
+    def render(messages: list[dict[str, Any]]) -> str:
+        return str(tokenizer.apply_chat_template(messages, tokenize=False)).removeprefix(bos)
+
+    return render
 
 
 def load_tokenizer(source: ModelSource) -> Any | None:

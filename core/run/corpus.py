@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ffnscope.core.corpus.build import build_corpus, resolve_seq_len
+from ffnscope.core.corpus.documents import describe
 from ffnscope.core.corpus.windows import Corpus
 from ffnscope.core.model.source import ModelSource
 from ffnscope.core.run.progress import Report
@@ -16,6 +17,8 @@ from ffnscope.store.records import Progress
 
 def read_corpus(request: CollectRequest, source: ModelSource, tokenizer: Any, report: Report) -> Corpus:
     """The corpus that was asked for, as windows for this model. Raises UserError as ``build_corpus``."""
+    for domain in request.sources:
+        report(f"{domain.name}: {describe(domain.path, domain.text_field)}")
     corpus = build_corpus(
         request.sources,
         tokenizer,

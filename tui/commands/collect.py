@@ -33,6 +33,10 @@ def collect(
         list[str] | None,
         typer.Option("--count-only", metavar="NAME=PATH", help="A domain for frequencies and dead neurons only."),
     ] = None,
+    text_field: Annotated[
+        list[str] | None,
+        typer.Option("--text-field", metavar="FIELD", help="Field or column of rows; NAME=FIELD for one domain."),
+    ] = None,
     seq_len: Annotated[
         int | None, typer.Option("--seq-len", metavar="T", min=2, help="Positions per window; default: the model's.")
     ] = None,
@@ -76,7 +80,7 @@ def collect(
     check_address_space()
     from ffnscope.core.corpus.sources import parse_sources
 
-    sources = parse_sources(data, count_only or ())
+    sources = parse_sources(data, count_only or (), text_field or ())
     name = safe(str(store), sys.stderr)
     try:
         # In the try block: the imports alone take seconds, in which a user may press Ctrl-C.

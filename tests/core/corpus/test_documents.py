@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from ffnscope.core.corpus import tables as corpus_tables
 from ffnscope.core.corpus import text as corpus_text
 from ffnscope.core.corpus.documents import ReadNotes, iter_documents, iter_parts
+from ffnscope.core.corpus.fields import TextField
 from ffnscope.core.corpus.text import cut_parts
 from ffnscope.core.corpus.window_files import load_windows_npy
 from ffnscope.store.errors import UserError
@@ -55,7 +56,7 @@ def write_jsonl(path: Path, texts: list[str | None]) -> Path:
     ],
 )
 def test_a_text_file_is_one_document_used_exactly(tmp_path: Path, raw: bytes, text: str) -> None:
-    for name in ("a.txt", "a.py", "README", "a.json"):
+    for name in ("a.txt", "a.py", "README", "a.html"):
         (tmp_path / name).write_bytes(raw)
         assert read(tmp_path / name) == ([text], ReadNotes())
     (tmp_path / "a.txt.gz").write_bytes(gzip.compress(raw))
@@ -272,7 +273,7 @@ def test_reading_stops_where_the_reader_stops(tmp_path: Path) -> None:
         for table in rows():
             writer.write_table(table)
     notes = ReadNotes()
-    reader = corpus_tables.parquet_documents(tmp_path / "a.parquet", notes)
+    reader = corpus_tables.parquet_documents(tmp_path / "a.parquet", TextField(), notes)
     assert next(reader) == "0"
 
 
