@@ -28,6 +28,8 @@ def screens() -> dict[str, type[DOMNode]]:
     from ffnscope.tui.overview.screen import Overview
     from ffnscope.tui.prompt.screen import PromptScreen
     from ffnscope.tui.screens.contexts import Contexts
+    from ffnscope.tui.screens.distribution import Distribution
+    from ffnscope.tui.screens.filter_history import FilterHistory
     from ffnscope.tui.screens.help import Help
     from ffnscope.tui.screens.input_line import InputLine
     from ffnscope.tui.screens.position import Position
@@ -41,7 +43,9 @@ def screens() -> dict[str, type[DOMNode]]:
         "search": Search,
         "filter and other lines": InputLine,
         "saved filters": SavedFilters,
+        "filters used before": FilterHistory,
         "sort picker": SortPicker,
+        "distribution": Distribution,
         "contexts": Contexts,
         "position plot": Position,
         "overview": Overview,

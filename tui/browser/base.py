@@ -228,7 +228,7 @@ class BrowserBase(Screen[None]):
             self.go_to_pane("neurons")
         self.refresh_list()
         if filter_left:
-            self.say("the filter hid this neuron and is off now", "dim")
+            self.say("the filter hid this neuron and is off now; u brings it back", "dim")
 
     # Work in threads
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from textual.binding import Binding
 
 from ffnscope.tui.browser.moves import Moves
-from ffnscope.tui.browser.tasks import Tasks
+from ffnscope.tui.browser.narrowing import Narrowing
 
 
-class Browser(Moves, Tasks, inherit_bindings=False):
+class Browser(Moves, Narrowing, inherit_bindings=False):
     """Keys move a cursor in the session's NeuronList; the panes draw what changed. A new key is a Binding here, with an
-    ``id`` for config.toml, and its ``action_`` method in moves.py, tasks.py or other_screens.py."""
+    ``id`` for config.toml, and its ``action_`` method in moves.py, tasks.py, narrowing.py or other_screens.py."""
 
     BINDINGS = [
         Binding("j,down", "move(1)", "Down", id="down", show=False),
@@ -30,6 +30,12 @@ class Browser(Moves, Tasks, inherit_bindings=False):
         Binding("f", "filter", "Filter", id="filter"),
         Binding("F", "saved", "Saved filters", id="saved-filters"),
         Binding("W", "save", "Save the filter under a name", id="save-filter"),
+        Binding("H,ctrl+r", "history", "Search the filters used before", id="filter-history"),
+        Binding("equals_sign", "value", "Filter to the value in the column sorted by", id="filter-to-value"),
+        Binding("minus", "value(True)", "Filter away from the value", id="filter-away"),
+        Binding("D", "distribution", "Distribution of the column sorted by", id="distribution"),
+        Binding("u", "undo", "Undo the last filter, sort or mark", id="undo"),
+        Binding("E", "command", "The command line that gives these rows", id="command"),
         Binding("s", "sort", "Sort by a column", id="sort"),
         Binding("S", "reverse", "Turn the sort direction round", id="reverse"),
         Binding("less_than_sign", "columns(-1)", "Columns to the left", id="columns-left"),

@@ -1,4 +1,4 @@
-"""What the browser's keys ask for and change: search, filter, sort, go to, marks, notes, export."""
+"""What the browser's keys ask for and change: search, filter, go to, marks, notes, export."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from textual import work
 from ffnscope.store.errors import UserError
 from ffnscope.tui.browser import questions
 from ffnscope.tui.browser.base import BrowserBase
-from ffnscope.tui.browser.neuron_table import sort_choices
 from ffnscope.tui.screens.saved_filters import SavedFilters
 from ffnscope.tui.screens.search import Search
-from ffnscope.tui.screens.sort_picker import SortPicker
 from ffnscope.tui.state.neuron_list import Key, name_of
 from ffnscope.tui.state.remembered import filters_path, read_filters, save_filter
 
@@ -59,8 +57,8 @@ class Tasks(BrowserBase):
         if text is None:
             return
         self.session.neurons.set_filter(text)
-        if text and text not in self.session.filters:
-            self.session.filters.append(text)
+        if text:
+            self.session.filters[:] = [*(each for each in self.session.filters if each != text), text]
         if self.state.pane == "layers":
             self.go_to_pane("neurons")
         self.show_from_top()
@@ -96,37 +94,6 @@ class Tasks(BrowserBase):
                 self.say(f"filter saved as {name.strip()}; F lists them")
 
         self.app.push_screen(questions.filter_name_input(self.session, read_filters(filters_path())), save)
-
-    def action_sort(self) -> None:
-        """Choose the sort column."""
-        self.settle_layer()
-        neurons = self.session.neurons
-
-        def sort(name: str | None) -> None:
-            if not name:
-                return
-            try:
-                if name == neurons.sort:
-                    neurons.reverse()
-                else:
-                    neurons.set_sort(name)
-            except UserError as error:
-                self.say(str(error), "error")
-            else:
-                self._show_sorted()
-
-        self.app.push_screen(SortPicker(sort_choices(neurons.domains), neurons.sort, self.session.glyphs), sort)
-
-    def action_reverse(self) -> None:
-        """The other direction."""
-        self.settle_layer()
-        if self.session.neurons.layer >= 0:
-            self.session.neurons.reverse()
-            self._show_sorted()
-
-    def _show_sorted(self) -> None:
-        self.session.neurons.move_to(0)
-        self.show_from_top()
 
     def action_columns(self, by: int) -> None:
         """Scroll the columns."""

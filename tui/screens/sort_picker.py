@@ -21,6 +21,7 @@ class SortPicker(ModalScreen[str | None], inherit_bindings=False):
 
     BINDINGS = [
         Binding("escape", "leave", "Leave", id="cancel", show=False),
+        Binding("D", "show_distribution", "Distribution of the column", id="distribution", show=False),
         Binding("up", "choose(-1)", "Column above", id="choice-up", show=False),
         Binding("down", "choose(1)", "Column below", id="choice-down", show=False),
         Binding("left", "choose(-10)", "Column to the left", id="choice-left", show=False),
@@ -33,6 +34,7 @@ class SortPicker(ModalScreen[str | None], inherit_bindings=False):
         super().__init__()
         self.choices = choices
         self.glyphs = glyphs
+        self.distribution = False  # the answer is the column whose distribution is asked for
         self.chosen = next((i for i, (_, name, _) in enumerate(choices) if name == current), 0)
 
     def compose(self) -> ComposeResult:
@@ -93,6 +95,11 @@ class SortPicker(ModalScreen[str | None], inherit_bindings=False):
         """Another column."""
         self.chosen = max(0, min(self.chosen + by, len(self.choices) - 1))
         self.query_one(Pane).redraw()
+
+    def action_show_distribution(self) -> None:
+        """The chosen one, not to sort by it but to see its distribution."""
+        self.distribution = True
+        self.action_take()
 
     def action_take(self) -> None:
         """The chosen one."""

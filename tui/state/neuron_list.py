@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +26,7 @@ Key = tuple[int, int]  # (layer, neuron)
 _GOTO = re.compile(r"\s*L?(?P<layer>\d{1,9})(?:\s*[N/,: ]\s*(?P<neuron>\d{1,9}))?\s*", re.IGNORECASE)
 _NEURON = re.compile(r"\s*N\s*(?P<neuron>\d{1,9})\s*", re.IGNORECASE)
 # Numbers are read from the largest down; these are not.
+MAX_STEPS = 200  # filters, sorts and marks that can be undone
 ASCENDING = frozenset({"neuron", "layer", "kind", "unigrams_95", "bigrams_95", "trigrams_95", "trigger_projection"})
 
 
@@ -51,6 +54,7 @@ class NeuronList:
         self.marks: set[Key] = set(notes.marks()) if notes else set()
         self.notes: dict[Key, str] = notes.notes() if notes else {}
         self._columns: dict[str, np.ndarray] = {}
+        self.steps: deque[tuple[str, Callable[[], None]]] = deque(maxlen=MAX_STEPS)  # (what was done, what undoes it)
 
     # The layer
 
@@ -93,6 +97,12 @@ class NeuronList:
 
     def set_filter(self, text: str) -> None:
         """Show only what matches; "" shows all. Raises UserError for a bad filter and changes nothing then."""
+        before = self.filter_text
+        self._filter_by(text)
+        if self.filter_text != before:
+            self.steps.append(("the filter", partial(self._filter_by, before)))
+
+    def _filter_by(self, text: str) -> None:
         text = text.strip()
         parsed = parse_filter(text, self.domains) if text else None
         with self._wholly():
@@ -101,6 +111,12 @@ class NeuronList:
 
     def set_sort(self, column: str, descending: bool | None = None) -> None:
         """Order by a column; the direction is the column's own where none is given. Raises UserError as ``open_layer``."""
+        before = self.sort, self.descending
+        self._sort_by(column, descending)
+        if (self.sort, self.descending) != before:
+            self.steps.append(("the sort", partial(self._sort_by, *before)))
+
+    def _sort_by(self, column: str, descending: bool | None) -> None:
         with self._wholly():
             self.sort = columns.resolve(column, self.domains)
             self.descending = self.sort not in ASCENDING if descending is None else descending
@@ -213,9 +229,7 @@ class NeuronList:
         if key is None:
             return False
         on = key not in self.marks
-        if self._notes:
-            self._write(self._notes.set_mark, *key, on)
-        (self.marks.add if on else self.marks.discard)(key)
+        self.set_marks([key], on)
         return on
 
     def mark_all(self) -> tuple[int, bool]:
@@ -227,9 +241,25 @@ class NeuronList:
 
     def set_marks(self, keys: list[Key], on: bool) -> None:
         """Mark neurons, or take their marks away."""
-        if self._notes:
+        changed = [key for key in keys if (key in self.marks) != on]
+        self._mark(changed, on)
+        if changed:
+            what = f"the mark of {name_of(changed[0])}" if len(changed) == 1 else f"{len(changed):,} marks"
+            self.steps.append((what, partial(self._mark, changed, not on)))
+
+    def _mark(self, keys: list[Key], on: bool) -> None:
+        if self._notes and keys:
             self._write(self._notes.set_marks, keys, on)
         (self.marks.update if on else self.marks.difference_update)(keys)
+
+    def undo(self) -> str | None:
+        """Undo the last filter, sort or mark; what that was, None where there is nothing to undo. Raises UserError where the
+        layer cannot be read."""
+        if not self.steps:
+            return None
+        what, undo = self.steps.pop()
+        undo()
+        return what
 
     def selection(self) -> tuple[np.ndarray, str]:
         """[N, 2] (layer, neuron) to export: the marked ones, else the rows shown; and what that is, in words. Marks

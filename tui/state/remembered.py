@@ -11,7 +11,7 @@ from typing import Any
 
 from ffnscope.store.errors import UserError
 
-MAX_FILTERS = 20
+MAX_FILTERS = 200
 
 
 def user_folder(variable: str, default: str) -> Path:

@@ -81,6 +81,7 @@ class Session:
         if not self.layers:
             return
         if place is not None and self._restore(place):
+            self.neurons.steps.clear()
             return
         *others, last = sorted(self.layers, key=lambda layer: (-self._detectors(layer), layer))
         for layer in others:
