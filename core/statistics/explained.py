@@ -105,7 +105,7 @@ def make_space(tree: Tree) -> Space:
         at=np.zeros(nodes, np.int64),
         counts=np.zeros(nodes, np.int64),
         curves=np.zeros(tree.positions.shape, np.int32),
-        met=np.empty(nodes, np.int32),
+        met=np.empty(nodes + 1, np.int32),  # one place more, as a node is written before it is known to be new
         visited=np.empty(nodes, np.int32),
         chances=np.empty((inner, 3)),
         by_series=np.empty(inner, np.bool_),

@@ -59,9 +59,10 @@ class Tree(NamedTuple):
 
 class Space(NamedTuple):
     """Arrays that a thread reuses. Zero between neurons: ``at`` [X] int64, activations whose deepest node it is, and
-    ``counts`` [X] int64, activations on the n-gram, both odd << 32 | even; ``curves`` [2, T] int32. Anything: ``met`` [X] int32,
-    ``visited`` [X] int32, nodes; ``chances`` [Y, 3] float64, their p, 1 - p and the p by which their branch was summed
-    before (0 for none); ``by_series`` [Y] bool, whether it is summed by their own; ``chosen`` [tokens + 1] int32."""
+    ``counts`` [X] int64, activations on the n-gram, both odd << 32 | even; ``curves`` [2, T] int32. Anything: ``met``
+    [X + 1] int32, ``visited`` [X] int32, nodes; ``chances`` [Y, 3] float64, their p, 1 - p and the p by which their branch
+    was summed before (0 for none); ``by_series`` [Y] bool, whether it is summed by their own; ``chosen`` [tokens + 1] int32.
+    """
 
     at: np.ndarray
     counts: np.ndarray
