@@ -178,9 +178,8 @@ def code_lengths(tree, space, met, active, out):
         out[1] -= series(powers, rows[ROOT] + 1, base)[0]
         bigrams, trigrams = series(powers, rows[ROOT], base)
     else:
-        for node in range(1, len(tree.tokens)):
-            visited[size] = node
-            size += 1
+        size = len(tree.tokens) - 1
+        visited[:size] = np.arange(1, size + 1)
     bounds = (1, len(tree.tokens), len(rows), len(even))
     begin = 0
     for level in range(3):
