@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from ffnscope.core.activations.forward import RecordedLayer, Sweep, make_groups
 from ffnscope.core.activations.scratch_folder import lock_folder
 from ffnscope.core.model.token_texts import build_vocabulary
 from ffnscope.core.processes import join_processes
+from ffnscope.core.run.keep import check_room, describe_keep
 from ffnscope.core.run.overlap import SerialWorker
 from ffnscope.core.run.prepare import Prepared, prepare
 from ffnscope.core.run.progress import ProgressMeter, Report
@@ -23,6 +24,7 @@ from ffnscope.core.run.signals import interruptible
 from ffnscope.core.run.store import open_store
 from ffnscope.core.statistics.arrays import ActivationValues, check_finite, layer_arrays
 from ffnscope.core.statistics.counts import LayerCounts, count_layer
+from ffnscope.core.statistics.kept_bits import kept_values
 from ffnscope.store.errors import UserError
 from ffnscope.store.format.schema import EXPLAINED
 from ffnscope.store.records import Progress
@@ -97,8 +99,10 @@ class _Run:
         prepared, processes = self.prepared, self.processes
         plan = processes.on_main(lambda: prepared.plan)
         processes.on_all(prepared.check_memory)
+        processes.on_main(self._check_room)
         memory = prepared.counting_bytes / processes.local_size / GIB
         self.report(f"{plan} in {prepared.folder}; {memory:.2f} GiB of memory for counting, beside the model")
+        self.report(describe_keep(self.run.settings.get("keep", 0), prepared.counted_sizes, prepared.kept_bytes))
         return processes.on_all(
             lambda: Sweep(
                 prepared.model,
@@ -110,14 +114,27 @@ class _Run:
             )
         )
 
+    def _check_room(self) -> None:
+        """Raise UserError where what is still to be kept does not fit the disk."""
+        share = len(set(self.run.layers) - self._layers_in_store()) / len(self.run.layers)
+        check_room(self.prepared.request.store, int(share * self.prepared.kept_bytes))
+
     def _write_header(self) -> None:
         """Write what precedes the first layer in the store, unless it is there."""
         if self.writer is not None and not self.writer.begun:
             prepared, tables = self.prepared, self.prepared.tables
             vocabulary = build_vocabulary(prepared.tokenizer, self.run.model.vocabulary)
             windows = prepared.corpus.tokens[: tables.counted_windows]
-            totals = tables.ngrams[0].totals
-            self.writer.begin(self.run, vocabulary.texts, vocabulary.whole, windows, totals, groups=(EXPLAINED,))
+            raw = vocabulary.raw if prepared.kept is not None else None
+            self.writer.begin(
+                self.run,
+                vocabulary.texts,
+                vocabulary.whole,
+                windows,
+                tables.ngrams[0].totals,
+                groups=(EXPLAINED,),
+                raw=raw,
+            )
 
     def _check_weights(self, hidden: Path) -> None:
         """Raise UserError where the model's files have changed, and delete the ``hidden`` states made from them."""
@@ -158,9 +175,21 @@ class _Run:
         self.progress.enter(f"writing layer {layer}")
         alive = np.flatnonzero(counts.activations)
         curves = ((int(neuron), counts.curves[neuron]) for neuron in alive)
-        self.writer.write_layer(layer, arrays, curves, {"seconds_counting": time.monotonic() - started})
+        info = {"seconds_counting": time.monotonic() - started}
+        self.writer.write_layer(layer, arrays, curves, info, self._kept_bits(recorded, check_wanted))
         self.progress.layer_done()
         recorded.scratch.remove()
+
+    def _kept_bits(
+        self, recorded: RecordedLayer, check_wanted: Callable[[], None]
+    ) -> Iterable[tuple[bytes, bytes | bytearray]]:
+        """What the store keeps of a layer's bits, made as it is written."""
+        prepared = self.prepared
+        if prepared.kept is None:
+            return ()
+        return kept_values(
+            recorded.layer, recorded.scratch, prepared.kept, threads=prepared.threads, proceed=check_wanted
+        )
 
     def _count(self, recorded: RecordedLayer, check_wanted: Callable[[], None]) -> LayerCounts | None:
         """The layer's counts on the main process, where those of all processes' neurons are joined; else None."""

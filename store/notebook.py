@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ffnscope.store import frames
+from ffnscope.store.query.ask import Answer, ask
 from ffnscope.store.reader import Store
 
 
@@ -23,3 +24,8 @@ class NotebookStore(Store):
     def select(self, where: str) -> np.ndarray:
         """[N, 2] int64 (layer, neuron) of the neurons that a filter holds for; see ``frames.select``."""
         return frames.select(self, where)
+
+    def ask(self, query: str, by: str = "f1", where: str = "", top: int | None = None, min_hits: int = 0) -> Answer:
+        """The neurons that fire on a set of kept positions, best first; ``answer["f1"]`` is a column [N]; see
+        ``query.ask.ask``. ``where``: a filter of neurons."""
+        return ask(self, query, by, where, top, min_hits)

@@ -5,21 +5,23 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import lmdb
 import numpy as np
 
+from ffnscope.store.bits.kept import KeptBits, kept_number
 from ffnscope.store.definitions import KINDS, POSITION_STRENGTHS, POSITION_TYPES
 from ffnscope.store.errors import DamagedStoreError, UserError
 from ffnscope.store.format import neuron_record, schema
 from ffnscope.store.format.encoding import DamagedValueError, array_header, decode_array, decode_json, row_of
-from ffnscope.store.format.environment import DATABASES, LOCK_NAME, open_environment, require_store
+from ffnscope.store.format.environment import BITS, DATABASES, LOCK_NAME, open_environment, require_store
 from ffnscope.store.format.keys import INDEX_KEY, LAYER_KEY, MOST_LAYERS, NEURON_KEY, finished_layers
-from ffnscope.store.format.limits import check_chunk, check_column, check_run
+from ffnscope.store.format.limits import check_column, check_format, check_run
 from ffnscope.store.records import Neuron, Progress, RunInfo
-from ffnscope.store.vocabulary import CHUNK, Vocabulary
+from ffnscope.store.vocabulary import Vocabulary
 
 _Read = TypeVar("_Read")
 
@@ -37,7 +39,10 @@ class Store:
         self._databases: dict[str, Any] = {}
         self.format_version, self.groups = self._read_format()
         self.run = self._read_run()
-        self.vocabulary = Vocabulary(self._read_vocabulary_chunk, self.run.model.vocabulary)
+        if keeps := kept_number(self) > 0:
+            self._database(BITS)  # now: several threads will read it
+        read = partial(self.read_value, "vocabulary", read=neuron_record.copied)
+        self.vocabulary = Vocabulary(read, self.damage, self.run.model.vocabulary, keeps)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Self:
@@ -75,20 +80,17 @@ class Store:
 
     def _read_format(self) -> tuple[int, frozenset[str]]:
         """The version of the format, and the groups of optional arrays that every layer has."""
-        about = self._json("format")
+        about = self.read_json("format")
         if about is None:
             raise UserError(f"{self.path}: not an ffnscope store (an LMDB folder of something else)")
-        if not isinstance(about, dict) or not isinstance(about.get("version"), int):
-            raise self._damaged("its format entry")
-        if about["version"] > schema.FORMAT_VERSION:
-            raise UserError(
-                f"{self.path}: format {about['version']} is newer than this ffnscope reads "
-                f"({schema.FORMAT_VERSION}); install a newer ffnscope"
-            )
-        groups = about.get("arrays", [])
-        if not isinstance(groups, list) or not all(isinstance(group, str) for group in groups):
-            raise self._damaged("its format entry")
-        return about["version"], frozenset(groups)
+        try:
+            version, groups = check_format(about)
+        except DamagedValueError as error:
+            raise self.damage(str(error)) from error
+        if version > schema.FORMAT_VERSION:
+            newer = f"format {version} is newer than this ffnscope reads ({schema.FORMAT_VERSION})"
+            raise UserError(f"{self.path}: {newer}; install a newer ffnscope")
+        return version, groups
 
     def has(self, name: str) -> bool:
         """Whether the layers of this store have an array of schema.LAYER_ARRAYS: all have the arrays of format 1."""
@@ -97,14 +99,14 @@ class Store:
 
     def _read_run(self) -> RunInfo:
         try:
-            run = RunInfo.from_json(self._json("run"))
+            run = RunInfo.from_json(self.read_json("run"))
             check_run(run)
             self._check_sizes(run)
             return run
         except DamagedValueError as error:
-            raise self._damaged(str(error)) from error
+            raise self.damage(str(error)) from error
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise self._damaged("its run entry cannot be read") from error
+            raise self.damage("its run entry cannot be read") from error
 
     def _check_sizes(self, run: RunInfo) -> None:
         """Raise DamagedValueError where the store does not hold as many tokens and windows as the run entry says."""
@@ -117,11 +119,11 @@ class Store:
 
     def progress(self) -> Progress:
         """How far the run is, as the collector last wrote."""
-        value = self._json("progress")
+        value = self.read_json("progress")
         try:
             return Progress.from_json(value) if value is not None else Progress("collecting")
         except (TypeError, AttributeError) as error:
-            raise self._damaged("its progress entry") from error
+            raise self.damage("its progress entry") from error
 
     @property
     def complete(self) -> bool:
@@ -135,15 +137,15 @@ class Store:
             with self._environment.begin() as transaction:
                 return finished_layers(transaction, database)
         except (DamagedValueError, lmdb.Error) as error:
-            raise self._damaged(str(error)) from error
+            raise self.damage(str(error)) from error
 
     def layer_info(self, layer: int) -> dict[str, Any]:
         """When a layer was finished and how long it took."""
-        value = self._json(f"layer:{layer:05d}")
+        value = self.read_json(f"layer:{layer:05d}")
         if value is None:
             raise UserError(self._no_layer(layer))
         if not isinstance(value, dict):
-            raise self._damaged(f"layer:{layer:05d}: is not a JSON object")
+            raise self.damage(f"layer:{layer:05d}: is not a JSON object")
         return value
 
     def size_on_disk(self) -> int:
@@ -167,13 +169,13 @@ class Store:
         if not self.has(name):
             return schema.absent(name, self.neurons(layer))
         try:
-            array = self._value("columns", self._key(layer) + name.encode(), neuron_record.copied)
+            array = self.read_value("columns", self._key(layer) + name.encode(), neuron_record.copied)
             if array is not None:
                 owners = self._shape("columns", LAYER_KEY.pack(layer) + b"detected_neuron")
                 check_column(name, array, self.run, owners)
                 return array
         except DamagedValueError as error:
-            raise self._damaged(f"{name} of layer {layer}: {error}") from error
+            raise self.damage(f"{name} of layer {layer}: {error}") from error
         raise self._absent(layer, name)
 
     def neurons(self, layer: int) -> int:
@@ -181,11 +183,11 @@ class Store:
         try:
             shape = self._shape("columns", self._key(layer) + b"kind")
         except DamagedValueError as error:
-            raise self._damaged(f"kind of layer {layer}: {error}") from error
+            raise self.damage(f"kind of layer {layer}: {error}") from error
         if shape is None:
             raise UserError(self._no_layer(layer))
         if shape != (self.run.model.neurons,):
-            raise self._damaged(f"kind of layer {layer}: does not have {self.run.model.neurons:,} neurons")
+            raise self.damage(f"kind of layer {layer}: does not have {self.run.model.neurons:,} neurons")
         return shape[0]
 
     def curves(self, layer: int, neuron: int) -> np.ndarray:
@@ -196,7 +198,7 @@ class Store:
             with self._environment.begin(buffers=True) as transaction:
                 return self._curve(transaction, layer, neuron)
         except (DamagedValueError, lmdb.Error) as error:
-            raise self._damaged(f"position curve of L{layer}N{neuron}: {error}") from error
+            raise self.damage(f"position curve of L{layer}N{neuron}: {error}") from error
 
     def position_frequency(self, layer: int, neuron: int) -> np.ndarray:
         """[T] float64: f(p) of core/DEFINITIONS.md over the counted domains."""
@@ -209,11 +211,11 @@ class Store:
         if not 0 <= index < self.run.corpus.counted_windows:
             raise UserError(f"{self.path}: has no window {index}")
         try:
-            window = self._value("windows", INDEX_KEY.pack(index), neuron_record.copied)
+            window = self.read_value("windows", INDEX_KEY.pack(index), neuron_record.copied)
             if window is not None and (window.shape != (self.run.corpus.seq_len,) or window.dtype.kind != "u"):
                 raise DamagedValueError(f"does not have {self.run.corpus.seq_len} token ids")
         except DamagedValueError as error:
-            raise self._damaged(f"window {index}: {error}") from error
+            raise self.damage(f"window {index}: {error}") from error
         if window is None:
             raise UserError(f"{self.path}: has no window {index}")
         return window
@@ -221,11 +223,11 @@ class Store:
     def unigram_totals(self) -> np.ndarray:
         """[V] N(t): how often each token occurs in the counted domains where a unigram can stand."""
         try:
-            totals = self._value("meta", b"unigram_totals", neuron_record.copied)
+            totals = self.read_value("meta", b"unigram_totals", neuron_record.copied)
         except DamagedValueError as error:
-            raise self._damaged(f"token counts: {error}") from error
+            raise self.damage(f"token counts: {error}") from error
         if totals is None:
-            raise self._damaged("its token counts are missing")
+            raise self.damage("its token counts are missing")
         return totals
 
     # One neuron
@@ -298,7 +300,7 @@ class Store:
                 **(neuron_record.explained(row) if schema.EXPLAINED in self.groups else {}),
             )
         except (DamagedValueError, lmdb.Error, IndexError, TypeError, ValueError) as error:
-            raise self._damaged(f"L{layer}N{neuron}: {error}") from error
+            raise self.damage(f"L{layer}N{neuron}: {error}") from error
 
     def _curve(self, transaction: lmdb.Transaction, layer: int, neuron: int) -> np.ndarray:
         value = transaction.get(NEURON_KEY.pack(layer, neuron), db=self._database("curves"))
@@ -310,6 +312,13 @@ class Store:
         if stored_shape != shape or dtype.kind != "u":
             raise DamagedValueError(f"is {dtype}{list(stored_shape)}, not unsigned integers of shape {list(shape)}")
         return decode_array(value).astype(np.int64)
+
+    # Kept bits
+
+    @cached_property
+    def kept(self) -> KeptBits:
+        """The windows whose activation bits are kept, and the bits. Raises UserError where there are none."""
+        return KeptBits(self)
 
     # LMDB
 
@@ -329,12 +338,13 @@ class Store:
             yield from map(bytes, cursor.iternext(keys=True, values=False))
 
     def _database(self, name: str) -> Any:
-        if not self._databases:
+        if name not in self._databases:
             try:
-                self._databases = {key: self._environment.open_db(key.encode(), create=False) for key in DATABASES}
+                for key in (name,) if self._databases else DATABASES:
+                    self._databases[key] = self._environment.open_db(key.encode(), create=False)
             except lmdb.Error as error:
                 if (self.path / LOCK_NAME).is_file():
-                    raise self._damaged("its databases are missing") from error
+                    raise self.damage("its databases are missing") from error
                 raise UserError(f"{self.path}: not an ffnscope store (an LMDB folder of something else)") from error
         return self._databases[name]
 
@@ -344,16 +354,16 @@ class Store:
             with self._environment.begin() as transaction:
                 return transaction.get(key, db=handle)
         except lmdb.Error as error:
-            raise self._damaged(str(error)) from error
+            raise self.damage(str(error)) from error
 
-    def _json(self, key: str) -> Any:
+    def read_json(self, key: str) -> Any:
         value = self._get("meta", key.encode())
         try:
             return None if value is None else decode_json(value)
         except DamagedValueError as error:
-            raise self._damaged(f"{key}: {error}") from error
+            raise self.damage(f"{key}: {error}") from error
 
-    def _value(self, database: str, key: bytes, read: Callable[[Any], _Read]) -> _Read | None:
+    def read_value(self, database: str, key: bytes, read: Callable[[Any], _Read]) -> _Read | None:
         """What ``read`` makes of a value in the file, None where it is not there. Raises DamagedValueError."""
         handle = self._database(database)
         try:
@@ -364,23 +374,11 @@ class Store:
             raise DamagedValueError(str(error)) from error
 
     def _shape(self, database: str, key: bytes) -> tuple[int, ...] | None:
-        return self._value(database, key, lambda value: array_header(value)[2])
-
-    def _read_vocabulary_chunk(self, index: int) -> tuple[np.ndarray, np.ndarray, bytes]:
-        tokens = min(CHUNK, self.run.model.vocabulary - index * CHUNK)
-        try:
-            keys = [INDEX_KEY.pack(index) + part for part in (b"ends", b"whole", b"bytes")]
-            ends, whole, joined = (self._value("vocabulary", key, neuron_record.copied) for key in keys)
-            if ends is None or whole is None or joined is None:
-                raise DamagedValueError("are missing")
-            check_chunk(ends, whole, joined, tokens)
-        except DamagedValueError as error:
-            raise self._damaged(f"texts of the tokens from {index * CHUNK} on: {error}") from error
-        return ends, whole, joined.tobytes()
+        return self.read_value(database, key, lambda value: array_header(value)[2])
 
     def _absent(self, layer: int, name: str) -> UserError:
         finished = layer in self.layers()
-        return self._damaged(f"{name} of layer {layer} is missing") if finished else UserError(self._no_layer(layer))
+        return self.damage(f"{name} of layer {layer} is missing") if finished else UserError(self._no_layer(layer))
 
     def _key(self, layer: int) -> bytes:
         if not 0 <= layer <= MOST_LAYERS:
@@ -394,5 +392,5 @@ class Store:
         layers = ", ".join(map(str, self.layers()))
         return f"{self.path}: has no layer {layer}; it has {f'layers {layers}' if layers else 'none yet'}"
 
-    def _damaged(self, what: str) -> UserError:
+    def damage(self, what: str) -> UserError:
         return DamagedStoreError(f"{self.path}: damaged ({what}); `ffnscope verify {self.path}` lists what is wrong")

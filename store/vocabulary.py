@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 
+from ffnscope.store.errors import UserError
+from ffnscope.store.format.encoding import DamagedValueError
+from ffnscope.store.format.keys import INDEX_KEY
+from ffnscope.store.format.limits import check_chunk, check_raw_chunk
+
 CHUNK = 2048  # tokens a stored chunk
+TEXT_PARTS = (b"ends", b"whole", b"bytes")  # ends of the keys of a chunk
+RAW_PARTS = (b"raw_ends", b"raw")  # the same of the bytes of tokens that are no text by themselves
 
 
 class Vocabulary:
-    """Token id -> text. Chunks are read when first asked for."""
+    """Token id -> text. Chunks are read when first asked for.
 
-    def __init__(self, read_chunk: Callable[[int], tuple[np.ndarray, np.ndarray, bytes]], size: int):
-        self._read_chunk = read_chunk
+    ``read(key)`` gives an array of the database ``vocabulary``, None where it isn't there, and raises DamagedValueError;
+    ``damage(what)`` is the error to raise. ``raw``: the store holds the bytes of tokens that are no text by themselves.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[bytes], np.ndarray | None],
+        damage: Callable[[str], UserError],
+        size: int,
+        raw: bool = False,
+    ):
+        self._read, self._damage = read, damage
+        self._has_raw = raw
         self._chunks: dict[int, tuple[list[str], np.ndarray]] = {}
+        self._raw: dict[int, list[bytes]] = {}
         self.size = size
 
     def text(self, token: int) -> str:
@@ -35,20 +55,55 @@ class Vocabulary:
         """Whether the token is valid UTF-8 text by itself."""
         return 0 <= token < self.size and bool(self._chunk(token // CHUNK)[1][token % CHUNK])
 
+    def encoded(self, token: int) -> bytes:
+        """The bytes that the token stands for in a text: its text in UTF-8, or those that are no text by themselves.
+
+        Only stores that keep activation bits know the latter. Raises UserError where they are damaged.
+        """
+        if not 0 <= token < self.size or not self._has_raw or self.whole(token):
+            return self.text(token).encode("utf-8", "surrogatepass")
+        index = token // CHUNK
+        if index not in self._raw:
+            ends, joined = self._arrays(index, RAW_PARTS, check_raw_chunk)
+            self._raw[index] = _parts(ends, joined)
+        return self._raw[index][token % CHUNK]
+
     def all_texts(self) -> list[str]:
         """Every token's text, by id."""
         return [text for index in range(-(-self.size // CHUNK)) for text in self._chunk(index)[0]]
 
     def _chunk(self, index: int) -> tuple[list[str], np.ndarray]:
         if index not in self._chunks:
-            ends, whole, joined = self._read_chunk(index)
-            starts = [0, *ends[:-1].tolist()]
-            texts = [
-                joined[start:end].decode("utf-8", "surrogatepass")
-                for start, end in zip(starts, ends.tolist(), strict=True)
-            ]
-            self._chunks[index] = (texts, whole)
+            ends, whole, joined = self._arrays(index, TEXT_PARTS, check_chunk)
+            self._chunks[index] = [part.decode("utf-8", "surrogatepass") for part in _parts(ends, joined)], whole
         return self._chunks[index]
+
+    def _arrays(self, index: int, parts: Sequence[bytes], check: Callable[..., None]) -> list[np.ndarray]:
+        """The arrays of a chunk, checked. Raises UserError where they are damaged."""
+        try:
+            arrays = [self._read(INDEX_KEY.pack(index) + part) for part in parts]
+            found = [array for array in arrays if array is not None]
+            if len(found) < len(arrays):
+                raise DamagedValueError("are missing")
+            check(*found, min(CHUNK, self.size - index * CHUNK))
+        except DamagedValueError as error:
+            raise self._damage(f"texts of the tokens from {index * CHUNK} on: {error}") from error
+        return found
+
+
+def _parts(ends: np.ndarray, joined: np.ndarray) -> list[bytes]:
+    whole = joined.tobytes()
+    return [whole[start:end] for start, end in pairwise([0, *ends.tolist()])]
+
+
+def pack_raw(raw: Sequence[bytes]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Tokens' bytes as stored: a chunk is (ends [n] uint32, bytes [m] uint8)."""
+    chunks = []
+    for start in range(0, len(raw), CHUNK):
+        part = raw[start : start + CHUNK]
+        ends = np.cumsum([len(each) for each in part]).astype(np.uint32)
+        chunks.append((ends, np.frombuffer(b"".join(part), np.uint8)))
+    return chunks
 
 
 def pack_chunks(texts: tuple[str, ...], whole: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:

@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,6 +17,7 @@ from ffnscope.store.errors import DamagedStoreError, UserError
 from ffnscope.store.format import schema
 from ffnscope.store.format.encoding import DamagedValueError, decode_json, encode_array, encode_json
 from ffnscope.store.format.environment import (
+    BITS,
     DATABASES,
     LOCK_NAME,
     check_length,
@@ -25,13 +26,15 @@ from ffnscope.store.format.environment import (
     is_store,
     open_environment,
 )
+from ffnscope.store.format.kept_bits import label_key
 from ffnscope.store.format.keys import INDEX_KEY, LAYER_KEY, NEURON_KEY, finished_layers
 from ffnscope.store.format.lock import take_lock
 from ffnscope.store.format.meta_pages import least_bytes
 from ffnscope.store.records import Progress, RunInfo
-from ffnscope.store.vocabulary import pack_chunks
+from ffnscope.store.vocabulary import RAW_PARTS, pack_chunks, pack_raw
 
 WINDOW_BATCH = 4096  # windows a transaction
+BITS_BATCH = 64 << 20  # bytes of kept bits a transaction: LMDB holds what is not yet committed in memory
 _TWO_PAGES = 2 * 4096  # what LMDB begins a data file with
 _EMPTY_BYTES = 1 << 16  # more than databases without a value take
 
@@ -99,11 +102,19 @@ class StoreWriter:
         windows: np.ndarray,
         unigram_totals: np.ndarray,
         groups: Collection[str] = (),
+        raw: Sequence[bytes] | None = None,
+        labels: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         """Write what a reader needs before the first layer: run, vocabulary, windows [S, T] of the counted
-        domains, N(t) [V], and which ``groups`` of optional arrays (schema.GROUPS) its layers have. The run entry
-        comes last: without it the folder is no store yet."""
+        domains, N(t) [V], and which ``groups`` of optional arrays (schema.GROUPS) its layers have.
+
+        For a run that keeps bits: ``raw``, the bytes of the tokens that are not ``whole``, b"" for the others, and
+        ``labels``, the kept positions [P] bool inside the corpus's labelled spans, by label. The run entry comes last:
+        without it the folder is no store yet."""
         self._commit(_vocabulary_items(texts, whole))
+        if raw is not None:
+            self._open(BITS)
+            self._commit([*_raw_items(raw), *_label_items(labels or {})])
         dtype = np.uint16 if run.model.vocabulary <= 1 << 16 else np.uint32
         for start in range(0, len(windows), WINDOW_BATCH):
             part = windows[start : start + WINDOW_BATCH].astype(dtype)
@@ -134,11 +145,17 @@ class StoreWriter:
             raise UserError(f"{self.path}: damaged (its format entry); collect it again with --overwrite") from error
 
     def write_layer(
-        self, layer: int, arrays: dict[str, np.ndarray], curves: Iterable[tuple[int, np.ndarray]], info: dict[str, Any]
+        self,
+        layer: int,
+        arrays: dict[str, np.ndarray],
+        curves: Iterable[tuple[int, np.ndarray]],
+        info: dict[str, Any],
+        bits: Iterable[tuple[bytes, bytes | bytearray]] = (),
     ) -> None:
         """Commit one layer: its arrays, the position curves ([D, T] unsigned) of its alive neurons in ascending
-        order, and what is known of its making. Arrays of groups that the store was begun without are left out.
-        Raises ValueError where they are not a layer of the format."""
+        order, what is known of its making, and its kept ``bits`` by key. Arrays of groups that the store was begun
+        without are left out. Many bits go before in transactions of their own; without the layer's entry, which comes
+        last, nobody reads them. Raises ValueError where they are not a layer of the format."""
         neurons, domains = arrays["domain_activations"].shape
         groups = self.groups
         known = set(schema.array_names(groups)) | set(arrays).difference(schema.LAYER_ARRAYS)
@@ -147,15 +164,27 @@ class StoreWriter:
         items = [("columns", LAYER_KEY.pack(layer) + name.encode(), encode_array(a)) for name, a in arrays.items()]
         items += [("curves", NEURON_KEY.pack(layer, n), encode_array(curve, compress=True)) for n, curve in curves]
         items.append(("meta", f"layer:{layer:05d}".encode(), encode_json({"finished": time.time(), **info})))
-        self._commit(sorted(items))
+        kept: list[tuple[str, bytes, bytes | bytearray]] = []
+        for key, value in bits:
+            kept.append((BITS, key, value))
+            if sum(len(value) for _, _, value in kept) >= BITS_BATCH:
+                self._commit(kept)
+                kept = []
+        self._commit([*kept, *sorted(items)])
 
     def write_progress(self, progress: Progress) -> None:
         """Say how far the run is."""
         value = encode_json(progress.to_json() | {"process": os.getpid(), "host": socket.gethostname()})
         self._commit([("meta", b"progress", value)])
 
-    def _commit(self, items: Sequence[tuple[str, bytes, bytes]]) -> None:
+    def _open(self, name: str) -> None:
+        with self._turn:
+            self._databases[name] = self._environment.open_db(name.encode())
+
+    def _commit(self, items: Sequence[tuple[str, bytes, bytes | bytearray]]) -> None:
         """Put (database, key, value) items in one transaction, with a larger map where it is full."""
+        for name in {database for database, _, _ in items}.difference(self._databases):
+            self._open(name)
         while True:
             try:
                 # The map must not grow under another thread's transaction.
@@ -185,6 +214,20 @@ def _vocabulary_items(texts: tuple[str, ...], whole: np.ndarray) -> list[tuple[s
         for index, parts in enumerate(pack_chunks(texts, whole))
         for part, array in zip(("ends", "whole", "bytes"), parts, strict=True)
     ]
+
+
+def _raw_items(raw: Sequence[bytes]) -> list[tuple[str, bytes, bytes]]:
+    return [
+        ("vocabulary", INDEX_KEY.pack(index) + part, encode_array(array))
+        for index, parts in enumerate(pack_raw(raw))
+        for part, array in zip(RAW_PARTS, parts, strict=True)
+    ]
+
+
+def _label_items(labels: Mapping[str, np.ndarray]) -> list[tuple[str, bytes, bytes]]:
+    names = encode_json(list(labels))
+    bits = (encode_array(np.packbits(members, bitorder="little")) for members in labels.values())
+    return [("meta", b"labels", names), *((BITS, label_key(index), value) for index, value in enumerate(bits))]
 
 
 def _take_lock(path: Path) -> int:

@@ -12,7 +12,7 @@ from synthetic import make_store
 
 ROOT = Path(__file__).resolve().parents[1]
 ALLOWED = {"store": {"store"}, "core": {"core", "store"}, "tui": {"tui", "core", "store"}}
-STORE_MAY = sys.stdlib_module_names | {"numpy", "lmdb", "ffnscope"}
+STORE_MAY = sys.stdlib_module_names | {"numpy", "lmdb", "regex", "ffnscope"}
 MODULES = [path for part in ALLOWED for path in sorted((ROOT / part).rglob("*.py"))]
 
 

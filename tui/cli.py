@@ -11,8 +11,10 @@ from typing import Annotated, Any
 import typer
 
 from ffnscope.store.errors import UserError, device_full
+from ffnscope.tui.commands.ask import ask
 from ffnscope.tui.commands.collect import collect
 from ffnscope.tui.commands.compare import compare
+from ffnscope.tui.commands.contexts import contexts
 from ffnscope.tui.commands.demo import demo
 from ffnscope.tui.commands.doctor import doctor
 from ffnscope.tui.commands.export import export
@@ -44,7 +46,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
-for command in (demo, collect, view, search, export, report, compare, info, verify, doctor):
+for command in (demo, collect, view, search, ask, contexts, export, report, compare, info, verify, doctor):
     app.command()(command)
 
 

@@ -110,6 +110,12 @@ class LayerScratch:
             out[:, window] = row
         return out
 
+    def window(self, window: int, first: int, last: int) -> np.ndarray:
+        """Bits of neurons first .. last - 1 in one window: [last - first, B] uint8."""
+        out = np.empty((last - first, self.width), np.uint8)
+        self._bits.read((window * self.neurons + first) * self.width, out)
+        return out
+
     def sums(self) -> np.ndarray:
         """[F] float64: sum of the activations over all windows, added in the windows' order."""
         total = np.zeros(self.neurons)

@@ -22,10 +22,14 @@ class Vocabulary:
 
     whole: bool `[V]`, True where the token is valid UTF-8 text by itself; False where the tokenizer's own piece is
     shown (half a character), or `<id>` where the tokenizer has no piece for it (padded embedding rows, no tokenizer).
+
+    raw: the bytes that a token which is not whole stands for in a text, b"" for the whole ones. Where the tokenizer does
+    not say, they are those of what the token is written as.
     """
 
     texts: tuple[str, ...]
     whole: np.ndarray
+    raw: tuple[bytes, ...]
 
 
 def build_vocabulary(tokenizer: Any | None, size: int) -> Vocabulary:
@@ -35,6 +39,7 @@ def build_vocabulary(tokenizer: Any | None, size: int) -> Vocabulary:
     """
     texts = [f"<{token}>" for token in range(size)]
     whole = np.zeros(size, dtype=bool)
+    raw = [text.encode() for text in texts]
     if tokenizer is not None:
         rules = _rules(tokenizer)
         literal = _literal_tokens(tokenizer, rules)
@@ -43,10 +48,10 @@ def build_vocabulary(tokenizer: Any | None, size: int) -> Vocabulary:
         known = size if rules else min(size, len(tokenizer))
         for token in range(size):
             if token in literal:
-                texts[token], whole[token] = literal[token], True
+                texts[token], whole[token], raw[token] = literal[token], True, b""
             elif token < known and (piece := _piece(tokenizer, token)):
-                texts[token], whole[token] = _written(piece, decode)
-    return Vocabulary(tuple(texts), whole)
+                texts[token], whole[token], raw[token] = _written(piece, decode)
+    return Vocabulary(tuple(texts), whole, tuple(raw))
 
 
 def _piece(tokenizer: Any, token: int) -> str | None:
@@ -56,16 +61,17 @@ def _piece(tokenizer: Any, token: int) -> str | None:
         return None
 
 
-def _written(piece: str, decode: Decode) -> tuple[str, bool]:
+def _written(piece: str, decode: Decode) -> tuple[str, bool, bytes]:
     text = decode(piece)
     if isinstance(text, bytes):
+        raw = text
         try:
-            text = text.decode("utf-8")
+            text = raw.decode("utf-8")
         except UnicodeDecodeError:
-            return piece, False
+            return piece, False, raw
     elif "\ufffd" in text and "\ufffd" not in piece:
-        return piece, False
-    return (text, True) if text else (piece, False)
+        return piece, False, piece.encode("utf-8", "surrogatepass")
+    return (text, True, b"") if text else (piece, False, b"")
 
 
 def _literal_tokens(tokenizer: Any, rules: dict[str, Any]) -> dict[int, str]:

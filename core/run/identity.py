@@ -12,6 +12,7 @@ from typing import Any
 from ffnscope.core.corpus.windows import Corpus
 from ffnscope.core.model.layered import LayeredModel
 from ffnscope.core.model.source import ModelSource, fingerprint
+from ffnscope.core.run.keep import choose_keep
 from ffnscope.core.run.request import CollectRequest, choose_batch_size, parse_layers
 from ffnscope.store.errors import UserError
 from ffnscope.store.records import CorpusInfo, DomainInfo, ModelInfo, RunInfo
@@ -45,6 +46,16 @@ def describe_run(request: CollectRequest, source: ModelSource, model: LayeredMod
         "device": model.device.type,
         "batch_size": choose_batch_size(request.batch_size, corpus.seq_len, model.device),
     }
+    keep = choose_keep(
+        request.keep,
+        request.keep_gb,
+        [domain.windows for domain in domains if not domain.count_only],
+        seq_len=corpus.seq_len,
+        neurons=model.neurons,
+        layers=len(settings["layers"]),
+    )
+    if keep:
+        settings["keep"] = keep
     corpus_info = CorpusInfo(corpus.seq_len, corpus.bos_id, domains, corpus.fingerprint)
     identity = json.dumps([model_info.fingerprint, corpus_info.to_json(), settings], sort_keys=True)
     return RunInfo(
@@ -79,9 +90,11 @@ def check_same_run(path: Path, there: RunInfo, now: RunInfo) -> None:
         differing.append(f"--seq-len ({there.corpus.seq_len})")
     elif there.corpus.fingerprint != now.corpus.fingerprint:
         differing.append(_corpus_difference(there.corpus, now.corpus))
-    for name, value in now.settings.items():
-        if name != "model_path" and there.settings.get(name) != value:
-            differing.append(f"--{name.replace('_', '-')} ({there.settings.get(name)})")
+    for name in dict.fromkeys([*now.settings, "keep"]):
+        absent = 0 if name == "keep" else None
+        before, value = (run.settings.get(name, absent) for run in (there, now))
+        if name != "model_path" and before != value:
+            differing.append(f"--{name.replace('_', '-')} ({before})")
     if differing:
         raise UserError(
             f"{path}: cannot be resumed, because {', '.join(differing)} differed when it was begun; "

@@ -23,9 +23,11 @@ from ffnscope.core.model.tokenizer import load_tokenizer
 from ffnscope.core.processes import Processes
 from ffnscope.core.run.corpus import read_corpus
 from ffnscope.core.run.identity import describe_run
+from ffnscope.core.run.keep import check_room, kept_bytes
 from ffnscope.core.run.progress import Report
 from ffnscope.core.run.request import CollectRequest, check_request, parse_layers
 from ffnscope.core.statistics.counts import counting_bytes
+from ffnscope.core.statistics.kept_bits import KeptWindows
 from ffnscope.core.statistics.tables import CorpusTables, make_tables
 from ffnscope.store.records import RunInfo
 
@@ -92,10 +94,28 @@ class Prepared:
         """Raise UserError where counting needs more memory than is available."""
         check_memory(self.counting_bytes)
 
+    @property
+    def counted_sizes(self) -> tuple[int, ...]:
+        """Windows of each counted domain."""
+        return tuple(domain.windows for domain in self.run.corpus.counted_domains)
+
+    @cached_property
+    def kept(self) -> KeptWindows | None:
+        """The windows whose bits are kept, None where there are none."""
+        keep = self.run.settings.get("keep", 0)
+        return KeptWindows.choose(self.corpus.tokens, self.counted_sizes, keep, self.corpus.bos_id) if keep else None
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes that the kept bits take in the store, at most."""
+        keep, layers = self.run.settings.get("keep", 0), len(self.run.layers)
+        return kept_bytes(keep, seq_len=self.corpus.seq_len, neurons=self.model.neurons, layers=layers)
+
     def check_fits(self) -> None:
         """Raise UserError where the run does not fit the disk or the memory, or the model cannot be run by layers."""
         _ = self.plan
         self.check_memory()
+        check_room(self.request.store, self.kept_bytes)
         self.model.prepare(first_tokens(self.corpus.tokens, self.model.device))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ffnscope.core.corpus.sources import DomainSource
+from ffnscope.core.run.keep import KEEP_GB, parse_keep
 from ffnscope.store.definitions import MIN_OCCURRENCES, TOP_K
 from ffnscope.store.errors import DamagedStoreError, UserError
 from ffnscope.store.format.environment import is_store
@@ -45,6 +46,8 @@ class CollectRequest:
     group_layers: int | None = None
     bos_id: int | None = None
     trust_remote_code: bool = False
+    keep: str | None = None  # all, 0 or how many windows; None: as many as fit keep_gb
+    keep_gb: float = KEEP_GB
     title: str | None = None  # the model's name to show, if not that of its folder, file or hub id
 
     @property
@@ -61,6 +64,7 @@ def check_request(request: CollectRequest) -> None:
         raise UserError(f"--min-occurrences {request.min_occurrences}: must be at least 1")
     if request.top_k < 1:
         raise UserError(f"--top-k {request.top_k}: must be at least 1")
+    parse_keep(request.keep, request.keep_gb)
     if request.store.exists() and not request.store.is_dir():
         raise UserError(f"{request.store}: is a file; --store names a folder")
     if request.scratch is not None and request.scratch.resolve() == request.store.resolve():

@@ -29,6 +29,7 @@ REMOTE = (
 )
 LOCK_NAME = "collector.lock"  # locked while a store is written; never deleted
 DATABASES = ("meta", "columns", "curves", "windows", "vocabulary")
+BITS = "bits"  # one more database, of stores that keep activation bits
 
 
 def is_store(path: Path) -> bool:

@@ -17,6 +17,15 @@ MOST_POSITIONS = 1 << 30  # of a window
 _CODES = {"kind": KINDS, "order": ORDERS, "position_type": POSITION_TYPES, "position_strength": POSITION_STRENGTHS}
 
 
+def check_format(about: Any) -> tuple[int, frozenset[str]]:
+    """Version and groups of optional arrays of a format entry. Raises DamagedValueError where it is none."""
+    version: Any = about.get("version") if isinstance(about, dict) else None
+    groups: Any = about.get("arrays", []) if isinstance(about, dict) else None
+    _need(type(version) is int and isinstance(groups, list), "version", "format")
+    _need(all(isinstance(group, str) for group in groups), "arrays", "format")
+    return version, frozenset(groups)
+
+
 def check_run(run: RunInfo) -> None:
     """Raise DamagedValueError for a run entry with a value that no run has."""
     model, corpus, settings = run.model, run.corpus, run.settings
@@ -39,6 +48,8 @@ def check_run(run: RunInfo) -> None:
     _need(corpus.bos_id is None or corpus.bos_id <= MOST, "BOS token")
     for name in ("top_k", "min_occurrences"):
         _need(type(settings.get(name)) is int and settings[name] > 0, f"setting {name}")
+    keep = settings.get("keep", 0)
+    _need(type(keep) is int and 0 <= keep <= corpus.counted_windows, "setting keep")
 
 
 def check_column(name: str, array: np.ndarray, run: RunInfo, owners: tuple[int, ...] | None) -> None:
@@ -83,6 +94,14 @@ def check_chunk(ends: np.ndarray, whole: np.ndarray, joined: np.ndarray, tokens:
         raise DamagedValueError("are cut within a character")
 
 
-def _need(holds: object, what: str) -> None:
+def check_raw_chunk(ends: np.ndarray, joined: np.ndarray, tokens: int) -> None:
+    """Raise DamagedValueError where the two arrays are no bytes of so many tokens."""
+    if [ends.dtype.str, joined.dtype.str] != ["<u4", "|u1"] or ends.shape != (tokens,) or joined.ndim != 1:
+        raise DamagedValueError("are no bytes of tokens")
+    if (ends[1:] < ends[:-1]).any() or (ends[-1] if len(ends) else 0) != len(joined):
+        raise DamagedValueError("have ends that are out of order")
+
+
+def _need(holds: object, what: str, entry: str = "run") -> None:
     if not holds:
-        raise DamagedValueError(f"its run entry has an impossible value: {what}")
+        raise DamagedValueError(f"its {entry} entry has an impossible value: {what}")

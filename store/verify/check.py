@@ -14,6 +14,7 @@ from ffnscope.store.format import schema
 from ffnscope.store.format.environment import check_length
 from ffnscope.store.format.meta_pages import DamagedFileError, check_metas
 from ffnscope.store.reader import Store
+from ffnscope.store.verify import kept_bits
 from ffnscope.store.verify.expected_keys import unexpected
 from ffnscope.store.verify.invariants import CHECKS, Arrays
 from ffnscope.store.verify.pages import check_number, walk
@@ -38,9 +39,11 @@ def verify(store: Store, progress: Callable[[str, float], None] = lambda what, s
         problems = list(unexpected(store, now))
     yield from problems
     yield from _corpus(store)
+    yield from kept_bits.corpus_problems(store)
     for done, layer in enumerate(layers[0]):
         progress(f"layer {layer}", done / len(layers[0]))
         yield from _layer(store, layer)
+        yield from kept_bits.layer_problems(store, layer)
     progress("", 1.0)
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 
 import lmdb
 
-from ffnscope.store.format.environment import DATABASES
+from ffnscope.store.bits.kept import kept_number
+from ffnscope.store.errors import UserError
+from ffnscope.store.format import kept_bits as layout
+from ffnscope.store.format.environment import BITS, DATABASES
 from ffnscope.store.format.keys import INDEX_KEY, LAYER_KEY, NEURON_KEY
 from ffnscope.store.format.schema import array_names
 from ffnscope.store.reader import Store
-from ffnscope.store.vocabulary import CHUNK
+from ffnscope.store.vocabulary import CHUNK, RAW_PARTS
 
 _EXAMPLES = 3
 
@@ -25,15 +29,26 @@ def unexpected(store: Store, layers: tuple[int, ...]) -> Iterator[str]:
     columns = (LAYER_KEY.pack(layer) + name.encode() for layer in layers for name in array_names(store.groups))
     windows = (INDEX_KEY.pack(index) for index in range(run.corpus.counted_windows))
     chunks = range(-(-run.model.vocabulary // CHUNK))
-    vocabulary = (INDEX_KEY.pack(index) + part for index in chunks for part in (b"ends", b"whole", b"bytes"))
+    vocabulary: Iterable[bytes] = (
+        INDEX_KEY.pack(index) + part for index in chunks for part in (b"ends", b"whole", b"bytes")
+    )
     there = frozenset(layers)
+    keeps = kept_number(store) > 0
+    databases = [*DATABASES, *([BITS] if keeps else [])]
+    if keeps:
+        meta.append(b"labels")
+        vocabulary = itertools.chain(
+            vocabulary, (INDEX_KEY.pack(index) + part for index in chunks for part in RAW_PARTS)
+        )
     try:
-        yield from _difference("", store.keys(""), sorted(name.encode() for name in DATABASES))
+        yield from _difference("", store.keys(""), sorted(name.encode() for name in databases))
         yield from _difference("meta", store.keys("meta"), meta, optional=(b"progress",))
         yield from _difference("columns", store.keys("columns"), columns)
         yield from _difference("windows", store.keys("windows"), windows)
         yield from _difference("vocabulary", store.keys("vocabulary"), vocabulary)
         yield from _curves(store.keys("curves"), there, run.model.neurons)
+        if keeps:
+            yield from _bits(store, there)
     except lmdb.Error as error:
         yield f"its keys cannot be read ({error})"
 
@@ -67,6 +82,27 @@ def _curves(found: Iterable[bytes], layers: frozenset[int], neurons: int) -> Ite
             extra.append(key)
     if extra:
         yield _line("curves", "unknown", extra)
+
+
+def _bits(store: Store, layers: frozenset[int]) -> Iterator[str]:
+    """Bits of a layer that isn't finished may lie there while a run goes on or is stopped."""
+    try:
+        kept, labels, complete = store.kept, len(store.kept.labels), store.complete
+    except UserError:
+        return  # said by the checks of what cannot be read
+    neurons, tiles = store.run.model.neurons, len(layout.tiles(kept.positions))
+    jobs = itertools.product(sorted(layers), range(layout.blocks(neurons)), range(tiles))
+    wanted = {layout.BITS_KEY.pack(*job) for job in jobs}
+    wanted |= {layout.BITS_KEY.pack(layer, layout.COUNTS_BLOCK, 0) for layer in layers}
+    wanted |= {layout.label_key(index) for index in range(labels)}
+    found = [key for key in store.keys(BITS) if complete or key in wanted or not _unfinished(key, store, layers)]
+    yield from _difference(BITS, found, wanted)
+
+
+def _unfinished(key: bytes, store: Store, layers: frozenset[int]) -> bool:
+    """Whether a key is one of bits of a layer of the run that isn't there yet."""
+    layer = layout.BITS_KEY.unpack(key)[0] if len(key) == layout.BITS_KEY.size else -1
+    return layer in store.run.layers and layer not in layers
 
 
 def _line(database: str, what: str, keys: list[bytes]) -> str:

@@ -47,6 +47,7 @@ def main() -> None:
             count_only=("extra",),
             hostile=True,
             name="golden",
+            keep=17,
         )
         (folder / "data.mdb").unlink(missing_ok=True)
         with lmdb.open(str(made), readonly=True, max_dbs=8) as environment:

@@ -25,7 +25,7 @@ from ffnscope.core import collect as collecting
 from ffnscope.core.corpus.sources import DomainSource
 from ffnscope.store.errors import UserError
 from ffnscope.store.export.write import write
-from ffnscope.store.format.environment import DATABASES
+from ffnscope.store.format.environment import BITS, DATABASES
 from ffnscope.store.reader import Store
 from ffnscope.store.records import Progress
 from ffnscope.store.writer import StoreWriter
@@ -41,7 +41,7 @@ def contents(path: Path) -> dict[tuple[str, bytes], bytes]:
         run_id = store.run.run_id
     found: dict[tuple[str, bytes], bytes] = {("run", b"id"): run_id.encode()}
     with lmdb.open(str(path), readonly=True, lock=False, max_dbs=8) as environment:
-        for name in DATABASES:
+        for name in (*DATABASES, BITS):
             database = environment.open_db(name.encode(), create=False)
             with environment.begin(db=database) as transaction:
                 for key, value in transaction.cursor():

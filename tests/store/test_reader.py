@@ -27,10 +27,10 @@ from ffnscope.store.format.encoding import (
     row_of,
 )
 from ffnscope.store.format.environment import open_environment
-from ffnscope.store.format.keys import LAYER_KEY, NEURON_KEY
+from ffnscope.store.format.keys import INDEX_KEY, LAYER_KEY, NEURON_KEY
 from ffnscope.store.reader import Store
 from ffnscope.store.records import Progress
-from ffnscope.store.vocabulary import CHUNK, Vocabulary, pack_chunks
+from ffnscope.store.vocabulary import CHUNK, RAW_PARTS, TEXT_PARTS, Vocabulary, pack_chunks, pack_raw
 from ffnscope.store.writer import StoreWriter, remove_store
 
 any_array = st.sampled_from(sorted(DTYPES)).flatmap(
@@ -106,11 +106,18 @@ def test_json_comes_back(value):
 def test_token_texts_come_back(some, chunks):
     texts = tuple(some + [f"{i}" for i in range(chunks * CHUNK)])
     whole = np.arange(len(texts)) % 3 > 0
-    packed = [(ends, whole, joined.tobytes()) for ends, whole, joined in pack_chunks(texts, whole)]
-    vocabulary = Vocabulary(lambda index: packed[index], len(texts))
+    raw = [b"" if text else bytes([index % 256]) for index, text in enumerate(whole.tolist())]
+    packed = {
+        INDEX_KEY.pack(index) + part: array
+        for index, arrays in enumerate(zip(pack_chunks(texts, whole), pack_raw(raw), strict=True))
+        for part, array in zip(TEXT_PARTS + RAW_PARTS, [*arrays[0], *arrays[1]], strict=True)
+    }
+    vocabulary = Vocabulary(packed.get, UserError, len(texts), raw=True)
     assert vocabulary.all_texts() == list(texts)
     for token in range(0, len(texts), 97):
         assert vocabulary.text(token) == texts[token] and vocabulary.whole(token) == whole[token]
+        text = texts[token].encode("utf-8", "surrogatepass")
+        assert vocabulary.encoded(token) == (text if whole[token] else raw[token])
     assert vocabulary.text(len(texts)) == f"<{len(texts)}>" and vocabulary.text(-1) == "<-1>"
 
 

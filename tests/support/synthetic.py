@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from synthetic_bits import bits_of, kept_rows, piece_bytes, random_bits
 from synthetic_explained import sums
 from synthetic_neurons import MIN_OCCURRENCES, RULES, Corpus, count_layer
 from synthetic_similar import SIMILAR_NAMES, spread
@@ -39,13 +41,17 @@ def make_store(
     pool: int = POOL,
     name: str = "synthetic",
     explained: bool = True,
+    keep: int = 0,
+    labels: Mapping[str, np.ndarray] | None = None,
+    density: int | None = None,
 ) -> Path:
     """A store of ``layers`` x ``neurons`` over ``windows`` windows (of all domains together), all numbers consistent.
 
     ``written``: only so many layers are there yet (default all, or half of them where not ``complete``).
     ``count_only``: further domains, of a quarter as many windows. ``light``: layers repeat a pool of counted neurons,
     and only positional neurons and the first 64 of a layer have position curves. ``explained``: with the group of
-    optional arrays of that name. Deterministic in ``seed``.
+    optional arrays of that name. ``keep``: windows whose bits are kept, ``labels``: places [S, T] bool of labelled spans;
+    ``density``: kept bits are random, one of 2**density is set, whatever the numbers say. Deterministic in ``seed``.
     """
     path = Path(path)
     rng = np.random.default_rng(seed)
@@ -54,21 +60,42 @@ def make_store(
     text = make_text(rng, vocabulary, seq_len, domain_windows, hostile)
     corpus = Corpus(text, domain_windows, len(domains))
     run = _run(corpus, (*domains, *count_only), layers, neurons, top_k, seed, name)
+    if keep:
+        run = replace(run, settings=run.settings | {"keep": keep})
+    rows, even = kept_rows(text.windows, BOS, domain_windows[: len(domains)], keep)
+    marked = {label: places.ravel()[rows] for label, places in (labels or {}).items()}
+    raw = [b"" if ok else piece_bytes(piece) for piece, ok in zip(text.texts, text.whole, strict=True)]
     totals = np.bincount(corpus.flat[: corpus.positions], minlength=vocabulary)
     totals[BOS] = 0
     written = written if written is not None else layers if complete else max(layers // 2, 1)
     with StoreWriter.open(path) as writer:
         writer.begin(
-            run, text.texts, text.whole, text.windows[: corpus.windows], totals, (EXPLAINED,) if explained else ()
+            run,
+            text.texts,
+            text.whole,
+            text.windows[: corpus.windows],
+            totals,
+            groups=(EXPLAINED,) if explained else (),
+            raw=raw if keep else None,
+            labels=marked,
         )
         made = _light_layers if light else _layers
         for layer, arrays in enumerate(made(rng, corpus, layers, written, neurons, top_k, pool)):
-            curves = arrays.pop("curves")
+            curves, fired = arrays.pop("curves"), arrays.pop("fired")
             arrays["explained_sums"] = sums(arrays.pop("code_lengths"))
             kept = arrays.pop("has_curve", arrays["activations"] > 0)
+            bits: Iterator[tuple[bytes, bytes | bytearray]] = iter(())
+            if keep and density is not None:
+                bits = random_bits(rng, layer, neurons, even, density)
+            elif keep:
+                bits = bits_of(layer, _active(fired, rows, text.windows.size), even)
             dtype = np.uint8 if max(domain_windows) < 256 else np.uint16
             writer.write_layer(
-                layer, arrays, ((int(i), curves[i].astype(dtype)) for i in np.flatnonzero(kept)), {"seconds": 1.0}
+                layer,
+                arrays,
+                ((int(i), curves[i].astype(dtype)) for i in np.flatnonzero(kept)),
+                {"seconds": 1.0},
+                bits,
             )
             writer.write_progress(_progress("collecting", layer + 1, layers))
         if not written:
@@ -76,6 +103,16 @@ def make_store(
         if complete:
             writer.write_progress(_progress("complete", layers, layers))
     return path
+
+
+def _active(fired: Sequence[np.ndarray], rows: np.ndarray, size: int) -> np.ndarray:
+    """[P, F] bool at the flat positions ``rows``, of neurons that fire at the flat positions ``fired``."""
+    found = np.zeros((len(rows), len(fired)), np.bool_)
+    for neuron, places in enumerate(fired):
+        everywhere = np.zeros(size, np.bool_)
+        everywhere[places] = True
+        found[:, neuron] = everywhere[rows]
+    return found
 
 
 def _progress(state: str, done: int, layers: int) -> Progress:
@@ -136,12 +173,13 @@ def _light_layers(
         arrays = {
             name: array[detected if name.startswith("detected_") else drawn]
             for name, array in counted.items()
-            if name != "curves"
+            if name not in ("curves", "fired")
         }
         arrays["detected_neuron"] = np.repeat(np.arange(neurons, dtype=np.uint32), sizes)
         arrays |= spread({name: counted[name] for name in SIMILAR_NAMES}, drawn, len(rules))
         has_curve = (arrays["activations"] > 0) & ((arrays["position_type"] > 0) | (np.arange(neurons) < 64))
-        yield arrays | {"curves": _Drawn(counted["curves"], drawn), "has_curve": has_curve}  # type: ignore[dict-item]
+        extra = {"curves": _Drawn(counted["curves"], drawn), "fired": [counted["fired"][i] for i in drawn]}
+        yield arrays | extra | {"has_curve": has_curve}  # type: ignore[dict-item]
 
 
 class _Drawn:

@@ -91,7 +91,8 @@ def _fire(rng: np.random.Generator, corpus: Corpus, rule: str) -> tuple[np.ndarr
 
 
 def count_layer(rng: np.random.Generator, corpus: Corpus, rules: list[str], top_k: int) -> dict[str, np.ndarray]:
-    """The arrays of a layer whose neurons fire by ``rules``; ``curves`` [F, D, T] uint32 and ``code_lengths`` beside them."""
+    """The arrays of a layer whose neurons fire by ``rules``; beside them ``curves`` [F, D, T] uint32, ``code_lengths``, and
+    ``fired``, a list of each neuron's flat activated positions."""
     neurons, domains = len(rules), len(corpus.domain_windows)
     sizes = {"F": neurons, "D": domains, "K": top_k, "G": TOP_NGRAMS, "C": CONTEXTS, "R": SIMILAR, "M": 0}
     out: dict[str, np.ndarray] = {}
@@ -110,6 +111,7 @@ def count_layer(rng: np.random.Generator, corpus: Corpus, rules: list[str], top_
     detected: list[tuple[int, np.ndarray, np.ndarray, np.ndarray]] = []
     for i, rule in enumerate(rules):
         fired, kind, strength = _fire(rng, corpus, rule)
+        out.setdefault("fired", []).append(fired)  # type: ignore[arg-type, attr-defined]
         found = _count_neuron(rng, corpus, out, i, fired, kind, strength)
         if found is not None:
             detected.append((i, *found))

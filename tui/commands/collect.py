@@ -71,6 +71,17 @@ def collect(
     bos_id: Annotated[
         int | None, typer.Option("--bos-id", metavar="ID", min=0, help="The token that begins each window.")
     ] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(
+            "--keep",
+            metavar="all|N|0",
+            help="Keep the activation bits of all, N or no windows, for ask and contexts; default as many as fit --keep-gb.",
+        ),
+    ] = None,
+    keep_gb: Annotated[
+        float, typer.Option("--keep-gb", metavar="X", help="At most so many GB of activation bits in the store.")
+    ] = 1.0,
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")
     ] = False,
@@ -107,6 +118,8 @@ def collect(
             scratch_gb=scratch_gb,
             group_layers=group_layers,
             bos_id=bos_id,
+            keep=keep,
+            keep_gb=keep_gb,
             trust_remote_code=trust_remote_code,
         )
         with Reporter() as report:

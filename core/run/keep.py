@@ -1,0 +1,66 @@
+"""How many windows' activation bits a run keeps in its store."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from ffnscope.store.errors import UserError
+from ffnscope.store.format.kept_bits import LEAST_WINDOWS, position_bytes, windows_kept
+
+KEEP_GB = 1.0  # of bits that are kept without being told to
+GB = 10**9
+
+
+def parse_keep(text: str | None, gigabytes: float) -> int | None:
+    """``--keep``: how many windows, -1 for all, None where ``--keep-gb`` decides. Raises UserError."""
+    if not gigabytes > 0:
+        raise UserError(f"--keep-gb {gigabytes:g}: must be a size in GB above 0; --keep 0 keeps no bits")
+    if text is None:
+        return None
+    if text.strip().lower() == "all":
+        return -1
+    if not (text.strip().isascii() and text.strip().isdigit()):
+        raise UserError(f"--keep {text}: give all, 0 for none, or how many windows' bits to keep")
+    return int(text)
+
+
+def choose_keep(
+    text: str | None, gigabytes: float, sizes: Sequence[int], *, seq_len: int, neurons: int, layers: int
+) -> int:
+    """K: windows of the counted domains, which have ``sizes`` windows each, whose bits are kept.
+
+    As asked for, but never more than there are; else as many as fit ``gigabytes``, none where that is less than 16 of them
+    (and less than all). Raises UserError.
+    """
+    windows, asked = sum(sizes), parse_keep(text, gigabytes)
+    if asked is not None:
+        return windows if asked < 0 else min(asked, windows)
+    fitting = min(windows, int(gigabytes * GB / kept_bytes(1, seq_len=seq_len, neurons=neurons, layers=layers)))
+    return fitting if fitting >= min(LEAST_WINDOWS, windows) else 0
+
+
+def kept_bytes(windows: int, *, seq_len: int, neurons: int, layers: int) -> int:
+    """Bytes that the bits of so many windows take in the store, at most."""
+    return windows * seq_len * layers * position_bytes(neurons)
+
+
+def describe_keep(keep: int, sizes: Sequence[int], size: int) -> str:
+    """What a run keeps, in a sentence."""
+    windows = sum(sizes)
+    if not keep:
+        return "keeps no activation bits, so `ffnscope ask` and `contexts` cannot answer; --keep and --keep-gb say how many"
+    each = ", ".join(f"{count:,}" for count in windows_kept(sizes, keep))
+    domains = f" ({each} of each domain)" if keep < windows and len(sizes) > 1 else ""
+    return f"keeps the activation bits of {keep:,} of {windows:,} windows{domains}, {size / GB:.2f} GB"
+
+
+def check_room(store: Path, size: int) -> None:
+    """Raise UserError where the disk that the store lies on has not so many bytes free."""
+    free = shutil.disk_usage(next(each for each in (store, *store.resolve().parents) if each.exists())).free
+    if size > free:
+        raise UserError(
+            f"{store}: kept activation bits take {size / GB:.2f} GB and {free / GB:.2f} GB are free; keep fewer with --keep "
+            "or --keep-gb, or --keep 0"
+        )

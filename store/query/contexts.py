@@ -1,0 +1,108 @@
+"""The kept positions of a neuron in their context: where it is activated, where it should be, what stands beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ffnscope.store.bits.kept import KeptBits
+from ffnscope.store.errors import UserError
+from ffnscope.store.query.positions import parse_query
+
+if TYPE_CHECKING:
+    from ffnscope.store.reader import Store
+
+COLUMNS = ("window", "position", "token", "left", "right")
+"""Columns of a concordance, in this order."""
+WIDTH = 40  # characters on either side
+ORDERS = ("place", "left", "right")
+"""What a concordance can be sorted by: the corpus's order, the text before, read backwards, and the text after."""
+
+
+@dataclass(frozen=True)
+class Occurrence:
+    """A kept position in its context; a half character of the token belongs to neither side."""
+
+    window: int  # its number in the corpus
+    position: int
+    token: str  # as it is written everywhere
+    left: str  # of the window's text, at most so many characters
+    right: str
+
+
+def activated(
+    store: Store, layer: int, neuron: int, where: str = "", proceed: Callable[[], None] = lambda: None
+) -> np.ndarray:
+    """[N] int64, ascending: rows of the kept positions at which a neuron is activated and a query holds.
+
+    Raises UserError where the neuron isn't there, for a query that can't be answered, and for a store without bits.
+    """
+    return np.flatnonzero(_where(store, where, proceed) & store.kept.neuron(layer, neuron))
+
+
+def missed(
+    store: Store, layer: int, neuron: int, where: str = "", proceed: Callable[[], None] = lambda: None
+) -> np.ndarray:
+    """[N] int64, ascending: rows of the kept positions at which one of a detector's n-grams ends, a query holds, and the
+    neuron is not activated: where it fails.
+
+    Raises UserError as ``activated`` does, and for a neuron that is no detector.
+    """
+    kept = store.kept
+    active = kept.neuron(layer, neuron)
+    record = store.neuron(layer, neuron)
+    if not record.detected:
+        raise UserError(
+            f"L{layer}N{neuron}: is no detector, so there is nothing that it misses; give one (kind:detector)"
+        )
+    places = np.zeros(kept.tokens.shape, np.bool_)
+    for ngram in record.detected:
+        size = len(ngram.tokens)
+        ends = kept.kept[:, size - 1 :].copy()
+        for back, token in enumerate(reversed(ngram.tokens)):
+            ends &= kept.tokens[:, size - 1 - back : kept.tokens.shape[1] - back] == token
+        places[:, size - 1 :] |= ends
+    return np.flatnonzero(_where(store, where, proceed) & kept.of_windows(places) & ~active)
+
+
+def _where(store: Store, where: str, proceed: Callable[[], None]) -> np.ndarray:
+    domains = [domain.name for domain in store.run.corpus.counted_domains]
+    return parse_query(where, domains).members(store.kept, proceed)
+
+
+def concordance(kept: KeptBits, rows: np.ndarray, width: int = WIDTH) -> Iterator[Occurrence]:
+    """Rows in their context, at most ``width`` characters on either side, in the order given."""
+    texts, vocabulary = kept.texts, kept.store.vocabulary
+    window, position = kept.window_of[rows], kept.position_of[rows]
+    places = window, position
+    first, end, tokens = texts.first[places], texts.end[places], kept.tokens[places]
+    for index, at, token, start, stop in zip(*(each.tolist() for each in (*places, tokens, first, end)), strict=True):
+        text = texts.texts[index]
+        left, right = text[max(start - width, 0) : start], text[stop : stop + width]
+        yield Occurrence(int(kept.windows[index]), at, vocabulary.text(token), left, right)
+
+
+def sort_rows(kept: KeptBits, rows: np.ndarray, by: str = "place") -> np.ndarray:
+    """Rows in one of ORDERS; ties in the corpus's order. Raises UserError for another."""
+    if by not in ORDERS:
+        raise UserError(f"--sort {by}: known are {', '.join(ORDERS)}")
+    if by == "place":
+        return np.sort(rows)
+    rows = np.sort(rows)
+    sides = [each.left[::-1] if by == "left" else each.right for each in concordance(kept, rows)]
+    # A concordance reads words: the space and the case before or behind the token say nothing.
+    keys = [side.strip().casefold() for side in sides]
+    return rows[np.array(sorted(range(len(rows)), key=keys.__getitem__), np.int64)]
+
+
+def neighbours(kept: KeptBits, rows: np.ndarray, offset: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which tokens stand ``offset`` positions behind the rows (-1: before): (token ids, counts), int64, most frequent first,
+    ties by lower id. Positions outside the window are not counted; BOS is."""
+    window, position = kept.window_of[rows], kept.position_of[rows].astype(np.int64) + offset
+    inside = (position >= 0) & (position < kept.tokens.shape[1])
+    tokens, counts = np.unique(kept.tokens[window[inside], position[inside]], return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    return tokens[order].astype(np.int64), counts[order].astype(np.int64)

@@ -1,0 +1,104 @@
+"""``ffnscope ask``: the neurons that fire on a set of positions."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ffnscope.store.errors import UserError
+from ffnscope.tui.commands.shared import StorePath, open_store, prepare_stdout, safe
+
+FORMATS = ("table", "csv", "jsonl")
+TABLE_ROWS = 20
+
+
+def ask(
+    store: StorePath,
+    query: Annotated[
+        str,
+        typer.Argument(
+            metavar="QUERY",
+            help=r"Terms that must all hold, e.g. 'text:/\b(19|20)\d\d\b/ -domain:math'. Terms: text:/REGEX/, ends:/REGEX/, "
+            "token:, prev:, domain:, position:, label:, concept:, neuron:L2N10; - before one negates it, | means or.",
+        ),
+    ],
+    by: Annotated[str, typer.Option("--by", metavar="f1|phi|mi|precision|recall|lift", help="What to rank by.")] = "f1",
+    where: Annotated[
+        str, typer.Option("--where", metavar="FILTER", help="Only neurons that fit, e.g. 'layer:0-2 freq<0.1'.")
+    ] = "",
+    top: Annotated[
+        int | None,
+        typer.Option(
+            "--top", metavar="N", min=1, help=f"The first so many; default {TABLE_ROWS} in a table, else all."
+        ),
+    ] = None,
+    min_hits: Annotated[
+        int, typer.Option("--min-hits", metavar="N", min=0, help="Only neurons activated at so many of the positions.")
+    ] = 0,
+    format: Annotated[str, typer.Option("--format", metavar="|".join(FORMATS), help="How to write it.")] = "table",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Into a file instead of stdout.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE where it is there already.")] = False,
+) -> None:
+    """Neurons that fire on a set of positions, best first: exact over the windows whose bits `collect --keep` kept."""
+    from ffnscope.store.atomic_write import check_writable, write_whole
+    from ffnscope.store.export.answers import write_answer
+    from ffnscope.store.query.ask import ask as rank
+
+    if format not in FORMATS:
+        raise UserError(f"--format {format}: known are {', '.join(FORMATS)}")
+    if output is not None:
+        check_writable(output, overwrite)
+    with open_store(store) as opened:
+        answer = rank(opened, query, by, where, TABLE_ROWS if top is None and format == "table" else top, min_hits)
+    print(safe(describe(answer), sys.stderr), file=sys.stderr)
+    if not answer.matches:
+        raise typer.Exit(1)
+
+    def write(out: Any) -> None:
+        if format == "table":
+            out.writelines(f"{line}\n" for line in table(answer))
+        else:
+            write_answer(out, answer, format)
+
+    if output is not None:
+        write_whole({output: write}, overwrite)
+        return
+    prepare_stdout()
+    write(sys.stdout)
+
+
+def describe(answer: Any) -> str:
+    """A sentence on a ranking: how large the set is, over what, and what chance reaches."""
+    from ffnscope.tui.drawing.numbers import count, freq
+
+    where = f"{count(answer.positions)} kept of {count(answer.corpus_positions)} positions"
+    if not answer.matches:
+        return f"no position of {where} fits {answer.query}"
+    return (
+        f"{count(answer.matches)} of {where} fit {answer.query}; chance (the set moved by half of the kept windows) reaches "
+        f"f1 {freq(answer.chance).strip()}"
+    )
+
+
+def table(answer: Any) -> list[str]:
+    """A ranking as lines."""
+    from ffnscope.tui.drawing.numbers import count, freq, signed
+
+    shares = ("f1", "precision", "recall", "f1_even", "f1_odd")
+    head = f"{'neuron':<12} {'f1':>5} {'prec':>5} {'recall':>6} {'even':>5} {'odd':>5} {'phi':>5} {'mi':>5} {'lift':>7}"
+    lines = [f"{head} {'hits':>11} {'activations':>11}"]
+    for row in range(len(answer)):
+        values = {name: column[row].item() for name, column in answer.columns.items()}
+        f1, precision, recall, even, odd = (freq(values[name]) for name in shares)
+        name = f"L{values['layer']}N{values['neuron']}"
+        lift = f"{values['lift']:.3g}" if values["lift"] == values["lift"] else "-"
+        lines.append(
+            f"{name:<12} {f1:>5} {precision:>5} {recall:>6} {even:>5} {odd:>5} {signed(values['phi']):>5} "
+            f"{freq(values['mi']):>5} {lift:>7} {count(values['hits']):>11} {count(values['activations']):>11}"
+        )
+    return lines

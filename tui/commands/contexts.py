@@ -1,0 +1,118 @@
+"""``ffnscope contexts``: every kept activation of a neuron, in context."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ffnscope.store.errors import UserError
+from ffnscope.tui.commands.shared import StorePath, open_store, prepare_stdout, safe
+
+FORMATS = ("text", "csv", "jsonl")
+BESIDE = 12  # neighbours listed on either side
+_NEURON = re.compile(r"L(\d{1,9})N(\d{1,9})", re.IGNORECASE | re.ASCII)
+
+
+def contexts(
+    store: StorePath,
+    neuron: Annotated[str, typer.Argument(metavar="NEURON", help="Which one, e.g. L2N10.", show_default=False)],
+    where: Annotated[
+        str, typer.Option("--where", metavar="QUERY", help="Only positions that fit, e.g. 'domain:wiki prev:the'.")
+    ] = "",
+    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="At most so many.")] = None,
+    width: Annotated[int, typer.Option("--width", metavar="N", min=0, help="Characters on either side.")] = 40,
+    sort: Annotated[
+        str, typer.Option("--sort", metavar="place|left|right", help="By place in the corpus, or the text on a side.")
+    ] = "place",
+    misses: Annotated[
+        bool, typer.Option("--misses", help="Of a detector: where its n-grams stand and it is not activated.")
+    ] = False,
+    beside: Annotated[
+        bool, typer.Option("--beside", help="Instead, how often which tokens stand before and behind.")
+    ] = False,
+    format: Annotated[str, typer.Option("--format", metavar="|".join(FORMATS), help="How to write it.")] = "text",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Into a file instead of stdout.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE where it is there already.")] = False,
+) -> None:
+    """Every kept activation of a neuron, in context, aligned on the token."""
+    from ffnscope.store.atomic_write import check_writable, write_whole
+    from ffnscope.store.export.answers import write_contexts
+    from ffnscope.store.query.contexts import activated, concordance, missed, sort_rows
+
+    if format not in FORMATS:
+        raise UserError(f"--format {format}: known are {', '.join(FORMATS)}")
+    if output is not None:
+        check_writable(output, overwrite)
+    layer, number = parse_neuron(neuron)
+    with open_store(store) as opened:
+        rows = (missed if misses else activated)(opened, layer, number, where)
+        kept = opened.kept
+        what = "misses" if misses else "activations"
+        line = f"L{layer}N{number}: {len(rows):,} {what} at {kept.positions:,} kept of {opened.run.corpus.positions:,} positions"
+        print(safe(f"{line} that fit {where}" if where else line, sys.stderr), file=sys.stderr)
+        if not len(rows):
+            raise typer.Exit(1)
+        rows = sort_rows(kept, rows, sort)[:limit]
+
+        def write(out: Any) -> None:
+            if beside:
+                out.writelines(f"{line}\n" for line in _beside(opened, rows, format))
+            elif format == "text":
+                out.writelines(f"{line}\n" for line in _text(concordance(kept, rows, width), width))
+            else:
+                write_contexts(out, concordance(kept, rows, width), format)
+
+        if output is not None:
+            write_whole({output: write}, overwrite)
+            return
+        prepare_stdout()
+        write(sys.stdout)
+
+
+def parse_neuron(text: str) -> tuple[int, int]:
+    """Layer and number of a neuron named as L2N10. Raises UserError."""
+    match = _NEURON.fullmatch(text.strip())
+    if match is None:
+        raise UserError(f"{text}: names no neuron; write its layer and number, as in L2N10")
+    return int(match[1]), int(match[2])
+
+
+def _text(found: Iterator[Any], width: int) -> Iterator[str]:
+    """Lines aligned on the token; widths of window and position are those of the first screenful or more."""
+    from ffnscope.tui.drawing.glyphs import choose_glyphs
+    from ffnscope.tui.drawing.text import fit, visible
+
+    glyphs = choose_glyphs(getattr(sys.stdout, "encoding", None))
+    while part := list(islice(found, 1000)):
+        shown = [(each, visible(each.token, glyphs)) for each in part]
+        for each, token in shown:
+            left = fit(visible(each.left, glyphs, spaces=False), width, "right", glyphs)
+            right = visible(each.right, glyphs, spaces=False)
+            yield f"{each.window:>7}:{each.position:<5} {left} [{token}] {right}"
+
+
+def _beside(store: Any, rows: Any, format: str) -> Iterator[str]:
+    """How often which tokens stand before and behind: lines of side, count, token."""
+    from ffnscope.store.query.contexts import neighbours
+    from ffnscope.tui.commands.shared import quote
+
+    if format == "csv":
+        yield "side,count,token_id,token"
+    for side, offset in (("before", -1), ("behind", 1)):
+        tokens, counts = neighbours(store.kept, rows, offset)
+        for token, count in zip(tokens.tolist(), counts.tolist(), strict=True):
+            text = quote(store.vocabulary.text(token))
+            if format == "csv":
+                yield f'{side},{count},{token},"{text.replace(chr(34), chr(34) * 2)}"'
+            elif format == "jsonl":
+                yield f'{{"side":"{side}","count":{count},"token_id":{token},"token":{text}}}'
+            else:
+                yield f"{side:<7} {count:>11,}  {text}"
