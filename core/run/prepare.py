@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from ffnscope.core.run.corpus import read_corpus
 from ffnscope.core.run.identity import describe_run
 from ffnscope.core.run.keep import check_room, kept_bytes
 from ffnscope.core.run.progress import Report
-from ffnscope.core.run.request import CollectRequest, check_request, parse_layers
+from ffnscope.core.run.request import CollectRequest, check_request, parse_layers, stored_keep
 from ffnscope.core.statistics.counts import counting_bytes
 from ffnscope.core.statistics.kept_bits import KeptWindows
 from ffnscope.core.statistics.tables import CorpusTables, make_tables
@@ -136,6 +136,8 @@ def prepare(request: CollectRequest, processes: Processes, report: Report) -> Pr
     model = processes.on_all(lambda: load(source, device, choose_dtype(request.dtype, source, device)))
     if device.type == "cpu":
         keep_freed_memory()
+    # A run is resumed with as many kept windows as it was begun with, unless told otherwise.
+    request = replace(request, keep=processes.broadcast(processes.on_main(lambda: stored_keep(request))))
     run = describe_run(request, source, model, corpus)
     return Prepared(request, processes, source, tokenizer, corpus, model, weights, run)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ffnscope.core.corpus.sources import DomainSource
 from ffnscope.core.run.keep import KEEP_GB, parse_keep
+from ffnscope.store.bits.kept import kept_number
 from ffnscope.store.definitions import MIN_OCCURRENCES, TOP_K
 from ffnscope.store.errors import DamagedStoreError, UserError
 from ffnscope.store.format.environment import is_store
@@ -83,6 +84,14 @@ def check_request(request: CollectRequest) -> None:
         raise UserError(f"{request.store}: holds an LMDB environment of something else; --store names a new folder")
     elif request.store.is_dir() and any(each.name not in OWN_FILES for each in request.store.iterdir()):
         raise UserError(f"{request.store}: is a folder with other things in it; --store names a new one")
+
+
+def stored_keep(request: CollectRequest) -> str | None:
+    """``--keep`` as asked for; where it isn't, that of the run that ``--resume`` goes on with."""
+    if request.keep is None and request.resume and not request.overwrite and is_begun(request.store):
+        with Store.open(request.store) as store:
+            return str(kept_number(store))
+    return request.keep
 
 
 def _holds_run(request: CollectRequest) -> bool:

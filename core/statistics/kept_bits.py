@@ -108,7 +108,9 @@ def _fill(bits: WindowBits, kept: KeptWindows, first: int, last: int, start: int
 
 
 @compiled
-def _transpose(bits, kept, starts, odd, rows, counts):
+def _transpose(
+    bits: np.ndarray, kept: np.ndarray, starts: np.ndarray, odd: np.ndarray, rows: np.ndarray, counts: np.ndarray
+) -> None:
     """Neuron-major bits of windows [N, F, W] to position-major ``rows`` [R, F / 64], all uint64.
 
     ``kept`` [N, W] has the bits of the positions that are kept, ``starts`` [N] the row of each window's first (some lie
@@ -146,7 +148,7 @@ def _transpose(bits, kept, starts, odd, rows, counts):
 
 
 @compiled
-def _turn(square):
+def _turn(square: np.ndarray) -> None:
     """Transpose 64 x 64 bits in place: bit i of word j becomes bit j of word i."""
     mask = np.uint64(0x00000000FFFFFFFF)
     step = 32

@@ -147,7 +147,10 @@ def test_a_store_is_gone_on_with_as_it_was_begun(
     run(model, sources, tmp_path / "run.ffn", keep="5", **OPTIONS)
     with pytest.raises(UserError, match=r"--keep \(5\) differed"):
         run(model, sources, tmp_path / "run.ffn", resume=True, keep="6", **OPTIONS)
-    run(model, sources, tmp_path / "run.ffn", resume=True, keep="5", **OPTIONS)
+    for keep in ("5", None):
+        run(model, sources, tmp_path / "run.ffn", resume=True, keep=keep, **OPTIONS)
+    run(model, sources, tmp_path / "none.ffn", keep="0", **OPTIONS)
+    run(model, sources, tmp_path / "none.ffn", resume=True, **OPTIONS)
 
 
 @pytest.mark.parametrize(
