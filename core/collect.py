@@ -16,6 +16,7 @@ from ffnscope.core.activations.scratch_folder import lock_folder
 from ffnscope.core.model.token_texts import build_vocabulary
 from ffnscope.core.processes import join_processes
 from ffnscope.core.run.keep import check_room, describe_keep
+from ffnscope.core.run.kept_bits import kept_values
 from ffnscope.core.run.overlap import SerialWorker
 from ffnscope.core.run.prepare import Prepared, prepare
 from ffnscope.core.run.progress import ProgressMeter, Report
@@ -24,7 +25,6 @@ from ffnscope.core.run.signals import interruptible
 from ffnscope.core.run.store import open_store
 from ffnscope.core.statistics.arrays import ActivationValues, check_finite, layer_arrays
 from ffnscope.core.statistics.counts import LayerCounts, count_layer
-from ffnscope.core.statistics.kept_bits import kept_values
 from ffnscope.store.errors import UserError
 from ffnscope.store.format.schema import EXPLAINED
 from ffnscope.store.records import Progress

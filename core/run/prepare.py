@@ -24,10 +24,10 @@ from ffnscope.core.processes import Processes
 from ffnscope.core.run.corpus import read_corpus
 from ffnscope.core.run.identity import describe_run
 from ffnscope.core.run.keep import check_room, kept_bytes
+from ffnscope.core.run.kept_bits import KeptWindows
 from ffnscope.core.run.progress import Report
 from ffnscope.core.run.request import CollectRequest, check_request, parse_layers, stored_keep
 from ffnscope.core.statistics.counts import counting_bytes
-from ffnscope.core.statistics.kept_bits import KeptWindows
 from ffnscope.core.statistics.tables import CorpusTables, make_tables
 from ffnscope.store.records import RunInfo
 
