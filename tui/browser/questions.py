@@ -79,7 +79,8 @@ def goto_input(session: Session, jump: Callable[[int, int | None], None]) -> Inp
             try:
                 jump(*session.neurons.parse_goto(text))
             except UserError as error:
-                return str(error).removeprefix(f"{session.store.path}: ")
+                reason = str(error).removeprefix(f"{session.store.path}: ")
+                return f"this store {reason}" if reason.startswith("has ") else reason
         return None
 
     return InputLine(
