@@ -1,4 +1,4 @@
-"""A store's projections computed again from the model, one neuron's row at a time and in no one's order but its own."""
+"""Compute a store's projections again from the model, independently of how they were collected."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ffnscope.core.model.source import fingerprint, open_model
 from ffnscope.store.errors import UserError
 from ffnscope.store.reader import Store
 
-BLOCK = 64  # neurons whose projections on the whole vocabulary are held at a time
+BLOCK = 64  # neurons whose projections on the whole vocabulary are in memory at a time
 ROUNDING = 2e-5  # of |w| |E[v]|: what two orders of summing float32 products may differ by
 _EXAMPLES = 3
 
@@ -26,7 +26,7 @@ def check_projections(
     trust_remote_code: bool = False,
     progress: Callable[[str, float], None] = lambda what, share: None,
 ) -> Iterator[str]:
-    """Load the model ``name`` and yield one line for each way in which it is not the one that a store speaks of:
+    """Load the model ``name`` and yield one line for each difference from the model of a store:
     another fingerprint, or projections that differ by more than rounding.
 
     Of each layer ``neurons`` evenly spread neurons are computed anew, all with 0. Raises UserError where the model

@@ -1,4 +1,4 @@
-"""A store's model on a text of the user's own: which neurons are activated at which token."""
+"""Run a store's model on the user's own text: which neurons are activated at which token."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class PromptResult:
     """
 
     tokens: np.ndarray  # [T] int64
-    left_out: int  # tokens at the end that the window has no room for
+    left_out: int  # tokens at the end that do not fit into the window
     active: dict[int, np.ndarray]
     values: dict[int, np.ndarray]
 
@@ -48,7 +48,7 @@ class PromptModel:
         self.run_info = run
         self._model = model
         self._tokenizer = tokenizer
-        # Hooks and gates sit on the one model: two texts at a time would see each other's.
+        # Hooks are registered on the one model, so two texts at a time would record each other's activations.
         self._one_at_a_time = Lock()
         model.prepare(torch.zeros(1, 2, dtype=torch.int64))
 
@@ -61,10 +61,10 @@ class PromptModel:
         source = _find(run)
         if fingerprint(source) != run.model.fingerprint:
             if getattr(source.config, "auto_map", None):
-                raise UserError(f"{source.name}: has code of its own, which a prompt does not run")
+                raise UserError(f"{source.name}: has custom code, which a prompt does not run")
             raise UserError(
                 f"{source.name}: is not the model that this store was collected from ({run.model.name}, fingerprint "
-                f"{run.model.fingerprint[:16]}); put that one there"
+                f"{run.model.fingerprint[:16]}); put the original model there"
             )
         tokenizer = load_tokenizer(source)
         if tokenizer is None:
@@ -73,12 +73,12 @@ class PromptModel:
 
     def tokens(self, text: str) -> tuple[np.ndarray, int]:
         """A text as the beginning of a window: ids int64 [T], BOS first where windows have it; and how many tokens
-        the window has no room for. Raises UserError for a text without tokens."""
+        do not fit into the window. Raises UserError for a text without tokens."""
         corpus = self.run_info.corpus
         ids = np.concatenate([ids for ids, _ in encode_parts([Part(text, True)], self._tokenizer, workers=1)])
         bos = np.array([] if corpus.bos_id is None else [corpus.bos_id], np.int64)
         if not len(ids):
-            raise UserError("the text has no tokens; type some")
+            raise UserError("the text has no tokens; enter some text")
         if int(ids.max()) >= self.run_info.model.vocabulary:
             raise UserError(
                 f"token id {int(ids.max())} is outside the model's vocabulary; its tokenizer does not fit it"
@@ -89,7 +89,7 @@ class PromptModel:
     def run(self, text: str, unwanted: Callable[[], bool] = lambda: False) -> PromptResult | None:
         """Run the collected layers on a text, one text at a time. Raises UserError for a text without tokens.
 
-        ``unwanted`` is asked between layers whether nobody waits for it any longer: then None.
+        Returns None once ``unwanted``, which is called between layers, says that nobody waits for the result.
         """
         with self._one_at_a_time:
             return self._run(text, unwanted)
@@ -127,7 +127,7 @@ class PromptModel:
 def _find(run: RunInfo) -> ModelSource:
     path = str(run.settings.get("model_path", ""))
     if not path:
-        raise UserError(f"this store does not say where its model {run.model.name} was")
+        raise UserError(f"this store does not record where its model {run.model.name} was")
     folder = path
     try:
         there = Path(path).exists()

@@ -19,14 +19,14 @@ from ffnscope.core.activations.scratch import LayerScratch, ScratchFile
 from ffnscope.core.model.layered import LayeredModel
 from ffnscope.core.processes import SINGLE_PROCESS, Processes
 
-PENDING = 2  # batches that may wait to be written while the next is computed
+PENDING = 2  # batches that may wait to be written while the next one is computed
 
 
 @dataclass(frozen=True)
 class Group:
     """Consecutive layers first .. last - 1 that run together; ``recorded`` are those whose neurons are wanted.
 
-    ``final`` says that no layer is wanted after this group, so that no hidden states need to leave it.
+    ``final``: no layer is wanted after this group, so its hidden states are not kept.
     """
 
     first: int
@@ -89,23 +89,23 @@ class Sweep:
 
     @property
     def batches(self) -> list[tuple[int, int]]:
-        """The windows of each batch, first and behind the last; the same whoever runs them, so that kernels agree."""
+        """(first, last + 1) window of each batch; the same for any number of processes, so that kernels give equal results."""
         count = len(self.tokens)
         return [(first, min(first + self.batch_size, count)) for first in range(0, count, self.batch_size)]
 
     def hidden_path(self, layer: int) -> Path:
-        """Where the hidden states that enter ``layer`` are, once a group has left them."""
+        """The file of the hidden states that enter ``layer``, written when the group before it has run."""
         return self.folder / f"hidden-{layer:05d}"
 
     def resumable(self, layer: int) -> int:
-        """The layer at or before ``layer`` from which a sweep can go on: hidden states are there, or it is 0."""
+        """The last layer up to ``layer`` that can start: one whose entering hidden states are on disk, or else layer 0."""
         found = [start for start in range(1, layer + 1) if self.hidden_path(start).exists()]
         return max(found, default=0)
 
     def run_group(self, group: Group, advance: Callable[[int], None]) -> list[RecordedLayer]:
         """Run one group over all windows; ``advance`` is called with positions times layers done after every batch.
 
-        The hidden states that leave the group are kept in the scratch folder, complete or not there at all.
+        The hidden states that leave the group are written to the scratch folder, as a file that appears only when complete.
         """
         # The main process creates the files; the others open them after that.
         fresh = self.processes.is_main_process
@@ -188,7 +188,7 @@ class Sweep:
         for recorder in recorders.values():
             recorder.expect(first, last - first, length, counted)
         device = self.model.device
-        # Where the copy is queued its source must live until then: CUDA sees to that, MPS does not.
+        # A queued copy needs its source until it is done: CUDA sees to that, MPS does not.
         queued = device.type == "cuda"
         tokens = torch.from_numpy(self.tokens[first:last].astype(np.int64)).to(device, non_blocking=queued)
         hidden, calls = self.model.frame(tokens, group.last - 1)

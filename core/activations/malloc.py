@@ -1,4 +1,4 @@
-"""Memory that a CPU run frees is kept for its next layer, not given back to the system and faulted in anew for each."""
+"""Keep memory that a CPU run frees for its next layer, rather than return it to the system and page it in again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def keep_freed_memory() -> None:
 
 
 def give_back_freed_memory() -> None:
-    """Give back what was kept, once a batch: what lies free between arrays in use would add up over a long run."""
+    """Return kept memory to the system, called once per batch: free blocks between used ones would add up over a long run."""
     _glibc("malloc_trim", 0)
 
 

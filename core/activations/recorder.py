@@ -16,7 +16,7 @@ from ffnscope.core.jit import compiled
 from ffnscope.store.errors import UserError
 from ffnscope.store.format.schema import CONTEXTS
 
-COLUMNS_A_THREAD = 64  # threads' shares of the neurons are multiples of this
+COLUMNS_PER_THREAD = 64  # threads' shares of the neurons are multiples of this
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class Recorder:
 
     ``batch`` is what it saw last. ``values`` [F, CONTEXTS] float32 and ``places`` [F, CONTEXTS] int64 (window * T +
     position, -1 where fewer) are the strongest activations so far, strongest first, ties by lower place: exact,
-    because windows come in ascending order and a later equal never displaces an earlier. ``hands`` share the work on
-    a CPU.
+    because windows come in ascending order and a later equal never displaces an earlier. ``hands`` are threads that
+    share the work on a CPU.
     """
 
     def __init__(self, layer: int, neurons: int):
@@ -71,7 +71,7 @@ class Recorder:
         self._counted = 0
 
     def expect(self, first_window: int, windows: int, seq_len: int, counted: int) -> None:
-        """Say which windows come next; the first ``counted`` of them may give contexts."""
+        """Announce the next windows; only the first ``counted`` of them may give contexts."""
         self._first_window, self._shape, self._counted = first_window, (windows, seq_len), counted
         self.batch = None
 
@@ -88,12 +88,13 @@ class Recorder:
         before = inputs[0]
         if self.batch is not None:
             raise UserError(
-                f"layer {self.layer}: its activation function runs more than once a pass; this FFN is not understood"
+                f"layer {self.layer}: its activation function runs more than once per forward pass; ffnscope does not "
+                "know this kind of FFN"
             )
         if before.numel() != windows * length * self.neurons:
             raise UserError(
                 f"layer {self.layer}: its activation function saw {tuple(before.shape)}, "
-                f"not {self.neurons} neurons at {windows} x {length} positions; this FFN is not understood"
+                f"not {self.neurons} neurons at {windows} x {length} positions; ffnscope does not know this kind of FFN"
             )
         before = before.reshape(windows, length, self.neurons)
         after = output.reshape(windows, length, self.neurons)
@@ -119,7 +120,7 @@ class Recorder:
             columns = (first, min(first + share, neurons))
             recorder_kernel.record(*arrays, self._counted, self._first_window, columns, *out, self.values, self.places)
 
-        share = -(-neurons // (torch.get_num_threads() * COLUMNS_A_THREAD)) * COLUMNS_A_THREAD
+        share = -(-neurons // (torch.get_num_threads() * COLUMNS_PER_THREAD)) * COLUMNS_PER_THREAD
         deque((map if self.hands is None else self.hands.map)(part, range(0, neurons, share)), 0)
         self.batch = BatchRecord(bits, sums, maxima)
 

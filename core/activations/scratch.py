@@ -58,7 +58,7 @@ class ScratchFile:
             view, offset = view[count:], offset + count
 
     def _unreadable(self, why: str) -> UserError:
-        # A run that is gone on with must not come upon the same file again.
+        # A resumed run must not read the same file again.
         self.path.unlink(missing_ok=True)
         return UserError(f"{self.path}: cannot be read ({why}); it was removed: run again with --resume")
 
@@ -70,7 +70,7 @@ class ScratchFile:
             raise scratch_error(self.path, error) from error
 
     def reopen(self) -> None:
-        """Open it again once it is closed everywhere: on a network file system that is when hosts see each other's writes."""
+        """Open it again after all processes have closed it: only then do hosts see each other's writes on a network disk."""
         self._handle = os.open(self.path, os.O_RDWR)
 
     def close(self) -> None:
@@ -79,7 +79,7 @@ class ScratchFile:
 
 
 class LayerScratch:
-    """What the sweep recorded of one layer over all S windows: bits, and sums and maxima a window.
+    """What was recorded of one layer over all S windows: bits, and the sum and the maximum per window.
 
     ``bits`` is [S, F, B] uint8 on disk, ``sums`` and ``maxima`` [S, F] float32.
     """
@@ -94,7 +94,7 @@ class LayerScratch:
         self._maxima = ScratchFile(folder / f"maxima-{layer:05d}", windows * neurons * 4, fresh)
 
     def write(self, first_window: int, record: BatchRecord) -> None:
-        """Put what was recorded of a batch where its windows belong."""
+        """Write what was recorded of a batch."""
         record = record.cpu()
         self._bits.write(first_window * self.neurons * self.width, record.bits.numpy())
         self._sums.write(first_window * self.neurons * 4, record.sums.numpy())
@@ -159,15 +159,15 @@ class LayerScratch:
 
 
 def scratch_error(path: Path, error: OSError) -> UserError:
-    """What to say of a scratch file that could not be written."""
+    """The error for a scratch file that could not be written."""
     return UserError(
-        f"{path}: cannot be written ({error.strerror}); what was finished is kept: free some space or name another "
+        f"{path}: cannot be written ({error.strerror}); finished layers are kept: free some space or name another "
         "folder with --scratch, then run the same command with --resume"
     )
 
 
 def _reserve(handle: int, size: int) -> None:
-    """Take the space now, so that a full disk is noticed before the work and not after it."""
+    """Allocate the space now, so that a full disk is noticed before the work is done."""
     os.ftruncate(handle, 0)
     if not size:
         return

@@ -33,7 +33,7 @@ def resolve_seq_len(requested: int | None, model_positions: int | None, sources:
     if requested is not None and requested < 1:
         raise UserError(f"--seq-len {requested}: must be at least 1")
     if requested is not None and model_positions is not None and requested > model_positions:
-        raise UserError(f"--seq-len {requested}: the model has {model_positions} positions; ask for that many at most")
+        raise UserError(f"--seq-len {requested}: the model has {model_positions} positions; give at most that many")
     length, given_by = requested, "--seq-len"
     for source in sources:
         if not is_windows_file(source.path):
@@ -63,18 +63,18 @@ def build_corpus(
 ) -> Corpus:
     """Reads, tokenises and cuts every source; `seq_len` is T as `resolve_seq_len` gives it.
 
-    tokenizer: a Hugging Face tokenizer; None will do where all sources are `.npy` windows.
-    max_tokens: positions a domain at most, T a window.
+    tokenizer: a Hugging Face tokenizer; may be None where all sources are `.npy` windows.
+    max_tokens: at most this many positions per domain, of which each window has T.
     cache_dir: where tokenised windows are kept, found again while files, tokenizer and settings stay the same.
     workers: 1 keeps a fast tokenizer to one thread.
 
-    Raises UserError for whatever the sources lack: text, length, ids that fit the vocabulary.
+    Raises UserError for sources with too little text, windows of another length, and ids outside the vocabulary.
     """
     sources = in_order(sources)
     WindowCutter(seq_len, bos_id, max_tokens)  # refuses settings before anything is read
     if bos_id is not None and not 0 <= bos_id < vocabulary_size:
         raise UserError(
-            f"the BOS id {bos_id} is outside the model's vocabulary of {vocabulary_size}; --bos-id names another"
+            f"the BOS id {bos_id} is outside the model's vocabulary of {vocabulary_size}; give another with --bos-id"
         )
     domains: list[Domain] = []
     arrays: list[np.ndarray] = []
@@ -130,7 +130,7 @@ def _load_windows(source: DomainSource, seq_len: int, max_tokens: int | None, vo
     windows = load_windows_npy(source.path, None if max_tokens is None else max_tokens // seq_len)
     if windows.shape[1] != seq_len:
         raise UserError(
-            f"{source.path}: windows of {windows.shape[1]}, but --seq-len is {seq_len}; all must be equally long"
+            f"{source.path}: windows of {windows.shape[1]}, but --seq-len is {seq_len}; all windows must have the same length"
         )
     _check_ids(source, windows, vocabulary_size)
     # A copy: the file may be written anew while the run reads its windows again and again.
@@ -176,5 +176,5 @@ def _refuse_short(source: DomainSource, tokens: int, needed: int, notes: ReadNot
     where = f"{source.name}={source.path}"
     if not tokens:
         found = f" ({notes.summary()})" if notes.summary() else ""
-        raise UserError(f"{where}: an empty corpus, no token in it{found}; name a file or folder with text")
+        raise UserError(f"{where}: the corpus is empty: it has no tokens{found}; give a file or folder with text")
     raise UserError(f"{where}: {tokens} tokens, but one window needs {needed}; give more text or a smaller --seq-len")

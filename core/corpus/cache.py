@@ -50,7 +50,7 @@ def cache_key(
 
 
 def load_cut_text(folder: Path, key: str) -> CutText | None:
-    """What `save_cut_text` wrote under this key; None where there is nothing, or nothing whole."""
+    """What `save_cut_text` wrote under this key; None where there is nothing, or it is damaged."""
     ids, facts = _entry(folder, key)
     try:
         found = json.loads(facts.read_bytes())
@@ -63,7 +63,7 @@ def load_cut_text(folder: Path, key: str) -> CutText | None:
 
 
 def save_cut_text(folder: Path, key: str, cut: CutText) -> None:
-    """Both files appear under their names only when whole, the facts last. Raises UserError where writing fails."""
+    """Both files appear under their names only when complete, the `.json` last. Raises UserError where writing fails."""
     ids, facts = _entry(folder, key)
     found = {
         "fingerprint": fingerprint_windows(cut.windows),

@@ -30,7 +30,7 @@ _INFOS = ("dataset_infos.json", "dataset_info.json", "dataset_dict.json")
 
 
 def iter_documents(path: Path, notes: ReadNotes | None = None, field: TextField | None = None) -> Iterator[str]:
-    """The documents of a corpus, in order, whole.
+    """The documents of a corpus, in order.
 
     A file is one document, except those with rows, by their name: JSON lines, JSON, CSV, TSV, Parquet and Arrow, where
     every row's `field` is one. Names may end in .gz, .bz2, .xz or .zst. A folder is all its files, recursively, sorted
@@ -106,7 +106,7 @@ def require_file(path: Path) -> None:
     if not path.exists():
         raise UserError(f"{path}: no such file or folder; check the path after NAME=")
     if not path.is_file():
-        raise UserError(f"{path}: no regular file; write its content to a file first")
+        raise UserError(f"{path}: not a regular file; write its content to a file first")
     refuse_pointer(path)
 
 
@@ -134,7 +134,7 @@ def corpus_files(path: Path) -> CorpusFiles:
     for folder, folders, names in os.walk(path, onerror=_refuse_folder):
         here = Path(folder)
         if here != path and not whole_dataset and is_saved_dataset(here):
-            raise UserError(f"{here}: a saved dataset inside {path}; name it by itself as NAME={here}")
+            raise UserError(f"{here}: is a saved dataset inside {path}; give it as a domain of its own, NAME={here}")
         kept = [name for name in folders if not name.startswith(".") and not (here / name).is_symlink()]
         skipped += len(folders) - len(kept)
         folders[:] = kept

@@ -87,7 +87,9 @@ def in_order(sources: Iterable[DomainSource]) -> tuple[DomainSource, ...]:
     seen: set[str] = set()
     for source in ordered:
         if source.name in seen:
-            raise UserError(f"{source.name}={source.path}: the name {source.name!r} is given twice; name domains apart")
+            raise UserError(
+                f"{source.name}={source.path}: the name {source.name!r} is given twice; give each domain its own name"
+            )
         seen.add(source.name)
     if not ordered or ordered[0].count_only:
         raise UserError("no corpus given; add --data NAME=PATH")

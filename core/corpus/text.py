@@ -1,4 +1,4 @@
-"""Text of hostile origin as clean strings: decoding, what was mended, and parts of documents too long to hold."""
+"""Text of hostile origin as clean strings: decoding, what was repaired, and parts of documents too long for memory."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from typing import IO, Any, NamedTuple
 from ffnscope.store.errors import UserError
 
 CHUNK_BYTES = 1 << 20
-PART_CHARACTERS = 1 << 18  # longer documents are handed on, and tokenised, in parts
-LONGEST_PART = 1 << 26  # a document without any place to cut is cut here all the same
+PART_CHARACTERS = 1 << 18  # longer documents are read and tokenised in parts
+LONGEST_PART = 1 << 26  # a document without any place to cut is cut here anyway
 JUNK_SHARE = 0.3  # of the first chunk's bytes
 NAMES_SHOWN = 4
 _KINDS_OF_BYTES = (
@@ -43,12 +43,12 @@ _BYTE_ORDER_MARK = "\ufeff"
 
 
 class NotTextError(UserError):
-    """A file whose bytes are no UTF-8 text."""
+    """A file whose bytes are not UTF-8 text."""
 
 
 @dataclass
 class ReadNotes:
-    """What a reader passed over or mended, counted so that it can be reported.
+    """How often a reader skipped or repaired something.
 
     skipped_files: binary, hidden or irregular files of a folder (a hidden folder or a linked folder counts as one).
     replaced_documents: documents in which invalid UTF-8 (or a lone surrogate) became U+FFFD.

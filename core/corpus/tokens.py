@@ -92,7 +92,7 @@ def _anchor(tokenizer: Any) -> int | None:
 def _encode(batch: list[Part], tokenizer: Any, workers: int | None) -> Iterator[tuple[np.ndarray, bool]]:
     texts = [part.text for part in batch]
     with _parallelism(workers), tokenizer_failures(_FAILS):
-        # verbose=False: a document longer than the model's positions is nothing to warn of, it is cut into windows
+        # verbose=False: no warning that a document has more tokens than the model has positions; it is cut into windows
         ids = tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
     for part, document in zip(batch, ids, strict=True):
         yield np.array(document[part.anchored :], dtype=np.int64), part.last

@@ -22,7 +22,7 @@ class Domain:
     dropped_tokens: what was left over at the end, less than a window; 0 where `max_tokens` ended the reading before.
     documents: those that windows were cut from; 0 for windows that were already tokens.
     fingerprint: sha256, hex, of shape and ids.
-    notes: what reading passed over or replaced, as far as it read.
+    notes: what was skipped or replaced while reading.
     """
 
     name: str
@@ -62,10 +62,10 @@ class Corpus:
 
 
 class WindowCutter:
-    """Joins documents and cuts windows as they come (core/DEFINITIONS.md, "Data"), holding ids as int32.
+    """Joins documents and cuts windows as they come (core/DEFINITIONS.md, "Data"), with ids as int32.
 
     With a BOS id: BOS between documents, pieces of T-1 tokens, each prefixed with BOS. Without: pieces of T tokens.
-    A document without tokens is passed over. Raises UserError where T or max_tokens leave no room for a token.
+    A document without tokens is skipped. Raises UserError where T or max_tokens leave no room for a token.
     """
 
     def __init__(self, seq_len: int, bos_id: int | None, max_tokens: int | None):

@@ -26,7 +26,7 @@ class _Place:
 
 
 class Checkpoint:
-    """The tensors of a checkpoint folder by name; none is in memory until it is asked for.
+    """The tensors of a checkpoint folder by name; each is read when it is asked for.
 
     Files are opened for each read and closed after it: pages of a file that stays mapped count as memory.
     """
@@ -53,7 +53,7 @@ class Checkpoint:
             wanted = [tensor for tensor, where in listed.items() if where == shard]
             absent = [tensor for tensor in wanted if tensor not in found]
             if absent:
-                raise UserError(f"{folder / shard}: lacks {absent[0]}, which {name} says is there; fetch it again")
+                raise UserError(f"{folder / shard}: lacks {absent[0]}, which {name} lists; fetch it again")
             places |= {tensor: found[tensor] for tensor in wanted}
         return cls(folder, places)
 
@@ -96,7 +96,7 @@ def read_index(file: Path) -> dict[str, str]:
         raise UserError(f"{file}: not an index of weights ({type(error).__name__}: {error}); fetch it again") from error
     outside = [shard for shard in listed.values() if Path(shard).name != shard]
     if outside:
-        raise UserError(f"{file}: names {outside[0]!r}, which is not a file of its own folder")
+        raise UserError(f"{file}: names {outside[0]!r}, which is outside its folder")
     return dict(listed)
 
 
@@ -148,4 +148,4 @@ def _is_old_format(file: Path) -> bool:
 
 def _broken(file: Path, error: Exception) -> UserError:
     line = " ".join(str(error).split())[:160]
-    return UserError(f"{file}: cannot be read, is perhaps cut short ({line}); fetch it again")
+    return UserError(f"{file}: cannot be read and may be truncated ({line}); fetch it again")

@@ -26,7 +26,7 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
             # What asks for the current device, as quantised loaders and kernels do, must mean this one.
             torch.cuda.set_device(device)
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"--device {name}: not available here; there are auto, cpu, cuda, mps") from error
+        raise UserError(f"--device {name}: not available on this machine; use auto, cpu, cuda or mps") from error
     return device
 
 
@@ -36,7 +36,7 @@ def choose_dtype(name: str, source: ModelSource, device: torch.device) -> torch.
     if name in known:
         return known[name]
     if name != "auto":
-        raise UserError(f"--dtype {name}: not known; give auto, {', '.join(known)}")
+        raise UserError(f"--dtype {name}: unknown; use auto, {', '.join(known)}")
     own: Any = getattr(source.text_config, "dtype", None) or getattr(source.config, "dtype", None)
     if isinstance(own, str):
         own = known.get(own)

@@ -24,7 +24,7 @@ class FileStamps:
         for path, size, changed in self.files:
             if _state(path) != (size, changed):
                 raise UserError(
-                    f"{path}: was changed while the run read it; the layers finished before are kept. Put the weights back "
+                    f"{path}: changed while the run was reading it; layers finished before are kept. Restore the weights "
                     "and run with --resume, or collect into another --store"
                 )
 

@@ -1,4 +1,4 @@
-"""Models of the Hugging Face hub: whether one is there or in the local cache, and fetching its weights."""
+"""Models of the Hugging Face hub: whether one exists there or in the local cache, and downloading its weights."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ WEIGHT_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 
 class _Stop(Exception):
-    """Everything wanted of this forward pass has been seen."""
+    """The forward pass has done what it was run for."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Call:
 
 
 class _Gate(nn.Module):
-    """Stands in for a decoder layer: keeps what it was given and passes the hidden states on."""
+    """Replaces a decoder layer: keeps its arguments and returns the hidden states."""
 
     def __init__(self, layer: nn.Module, keep: Callable[[torch.Tensor, Call], None], returned: int):
         super().__init__()
@@ -88,7 +88,7 @@ class LayeredModel:
 
     @property
     def neurons(self) -> int:
-        """F, FFN neurons a layer."""
+        """F, FFN neurons per layer."""
         return self.ffns[0].neurons
 
     def layer(self, index: int) -> nn.Module:
@@ -111,13 +111,13 @@ class LayeredModel:
             seen.add(id(activation))
 
     def load_layers(self, first: int, last: int) -> None:
-        """Bring the weights of layers first .. last - 1 to the device; they are there already."""
+        """Load the weights of layers first .. last - 1 to the device; here they are loaded already."""
 
     def release_layers(self, first: int, last: int) -> None:
-        """Let go of the weights of layers first .. last - 1; they stay, where the whole model is on the device."""
+        """Free the weights of layers first .. last - 1; here they stay, because the whole model is on the device."""
 
     def most_layers(self) -> int | None:
-        """The most layers that a group may have for the device's sake, None where any number will do."""
+        """The most layers per group that the device holds; None where there is no limit."""
         return None
 
     # Running
@@ -166,7 +166,7 @@ class LayeredModel:
 
     @torch.inference_mode()
     def prepare(self, tokens: torch.Tensor) -> None:
-        """Learn from a few ``tokens`` [1, 2] int64 whether decoder layers return a tuple; before any ``frame``.
+        """Find out with a few ``tokens`` [1, 2] int64 whether decoder layers return a tuple; call this before ``frame``.
 
         Raises UserError for models whose layers cannot be run one by one, and for quantised FFNs.
         """

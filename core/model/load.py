@@ -1,4 +1,4 @@
-"""From a folder or hub id to a model, its tokenizer and its fingerprint; one clear line for all that can be wrong."""
+"""Load a model's weights, with one clear line for whatever is wrong with them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def check_structure(source: ModelSource) -> None:
             model = AutoModelForCausalLM.from_config(
                 copy.deepcopy(source.config), trust_remote_code=source.trust_remote_code
             )
-    except Exception:  # what is wrong with it, loading says
+    except Exception:  # loading the model reports what is wrong
         return
     LayeredModel(model, source.name, torch.device("meta"))
 

@@ -1,4 +1,4 @@
-"""A model larger than the device: a layer's weights are read when its group starts and let go when it has run."""
+"""A model larger than the device: a layer's weights are read when its group starts and freed when it has run."""
 
 from __future__ import annotations
 
@@ -81,13 +81,13 @@ class OffloadedModel(LayeredModel):
                 self._assign(self.layer(index), prefix, {key: self._read(key)})
 
     def release_layers(self, first: int, last: int) -> None:
-        """Let go of the weights of layers first .. last - 1."""
+        """Free the weights of layers first .. last - 1."""
         for index in range(first, last):
             prefix = f"{self._layers_prefix}{index}."
             self._assign(self.layer(index), prefix, {key: self._state[key] for key in self._keys(index)})
 
     def most_layers(self) -> int | None:
-        """Layers a group: one on a CPU, on a GPU as many as fit in half its free memory."""
+        """Layers per group: one on a CPU, on a GPU as many as fit in half of its free memory."""
         if self.device.type != "cuda":
             return 1
         free, _ = torch.cuda.mem_get_info(self.device)

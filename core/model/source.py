@@ -81,7 +81,7 @@ def open_model(name: str, trust_remote_code: bool = False) -> ModelSource:
         try:
             name = str(Path(name).expanduser())
         except RuntimeError as error:
-            raise UserError(f"{name}: no such folder ({error}); give its whole path") from error
+            raise UserError(f"{name}: no such folder ({error}); give its full path") from error
     path = Path(name)
     gguf_file = path.name if path.suffix.lower() == ".gguf" else None
     offline = _look(name, path, gguf_file)
@@ -196,9 +196,9 @@ def load_failure(error: Exception) -> str:
     if "for this kind of AutoModel" in str(error):
         return "is not a causal LM, the only kind of model that ffnscope reads"
     if "model type" in str(error) and "not recogni" in str(error).lower():
-        return f"an architecture that this transformers does not know ({line})"
+        return f"its architecture is unknown to this version of transformers ({line})"
     if "trust_remote_code" in str(error):
-        return "needs code of its own; --trust-remote-code runs it, if you trust it"
+        return "needs custom code; --trust-remote-code runs it, if you trust it"
     if isinstance(error, json.JSONDecodeError) or "valid JSON" in str(error):
         return f"its config.json is not JSON ({line})"
     return f"cannot be loaded ({line})"

@@ -30,7 +30,9 @@ def tokenizer_failures(what: str) -> Iterator[None]:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
         reason = " ".join(str(error).split())[:240] or type(error).__name__
-        raise UserError(f"{what} ({reason}); take the tokenizer's files from where the model comes from") from error
+        raise UserError(
+            f"{what} ({reason}); download the tokenizer's files again from where the model comes from"
+        ) from error
 
 
 def chat_renderer(tokenizer: Any) -> Callable[[list[dict[str, Any]]], str] | None:

@@ -37,7 +37,7 @@ def _bos_id(request: CollectRequest, source: ModelSource, tokenizer: Any, report
     if request.bos_id is not None:
         return request.bos_id
     if tokenizer is None:
-        report(f"{source.name}: no tokenizer, so tokens are shown by id and none is BOS (--bos-id names one)")
+        report(f"{source.name}: no tokenizer, so tokens are shown as ids and none is BOS (set it with --bos-id)")
         return None
     return tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
 
@@ -51,7 +51,7 @@ def _report_corpus(corpus: Corpus, report: Report) -> None:
         report(line + (f"; {notes}" if notes else "") + (" (count only)" if domain.count_only else ""))
     counted = sum(domain.windows for domain in corpus.domains if not domain.count_only)
     if counted < FEW_WINDOWS:
-        report(f"only {counted} windows: positional neurons need {FEW_WINDOWS} or more to be told from chance")
+        report(f"only {counted} windows: positional neurons need {FEW_WINDOWS} or more to be distinguished from chance")
 
 
 def _reading(report: Report) -> Callable[[str, int, int | None], None]:

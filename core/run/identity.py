@@ -1,4 +1,4 @@
-"""What a run is: its description and id, and in what two runs differ."""
+"""The description and id of a run, and the differences between two runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ffnscope.store.records import CorpusInfo, DomainInfo, ModelInfo, RunInfo
 
 
 def describe_run(request: CollectRequest, source: ModelSource, model: LayeredModel, corpus: Corpus) -> RunInfo:
-    """The run as its store will name it; ``run_id`` is the same for the same model, corpus and settings."""
+    """The description of the run in its store; ``run_id`` is equal for equal model, corpus and settings."""
     text = source.text_config
     name = getattr(text, "activation_function", None) or getattr(text, "hidden_act", None)
     model_info = ModelInfo(
@@ -69,7 +69,7 @@ def describe_run(request: CollectRequest, source: ModelSource, model: LayeredMod
 
 
 def _corpus_difference(there: CorpusInfo, now: CorpusInfo) -> str:
-    """In which way two corpora with windows of one length differ."""
+    """How two corpora with windows of the same length differ."""
     if there.bos_id != now.bos_id:
         return f"the corpus (its BOS id was {there.bos_id})"
     kinds = [[(each.name, each.count_only) for each in corpus.domains] for corpus in (there, now)]
@@ -97,6 +97,6 @@ def check_same_run(path: Path, there: RunInfo, now: RunInfo) -> None:
             differing.append(f"--{name.replace('_', '-')} ({before})")
     if differing:
         raise UserError(
-            f"{path}: cannot be resumed, because {', '.join(differing)} differed when it was begun; "
-            "give the same, or --overwrite"
+            f"{path}: cannot be resumed, because its run differs in {', '.join(differing)}; "
+            "give the same, or use --overwrite"
         )

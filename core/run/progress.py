@@ -12,7 +12,7 @@ from ffnscope.store.writer import StoreWriter
 
 COUNT_WEIGHT = 0.03  # counting a layer, in forward passes through it
 PASS_MATRICES = 12  # a position's way through a layer, in products of a vector with a [d, d] matrix
-STORE_SECONDS = 5.0  # between two notes of progress in the store
+STORE_SECONDS = 5.0  # between two updates of the progress in the store
 
 Report = Callable[[Progress | str], None]
 
@@ -40,7 +40,7 @@ class ProgressMeter:
         self.phase = "running the model"
 
     def begin(self, first_layer: int, layers_done: int) -> None:
-        """The sweep starts at ``first_layer`` with ``layers_done`` in the store already."""
+        """The forward pass starts at ``first_layer``, with ``layers_done`` layers in the store already."""
         self._layers_done = layers_done
         self._skipped = self._done = self._positions * first_layer + self._finishing * layers_done
         self._begun = time.monotonic()
@@ -84,7 +84,7 @@ class ProgressMeter:
 
     def _say(self, state: str, store: bool = False) -> None:
         elapsed = max(time.monotonic() - self._begun, 1e-9)
-        # Parts that add up to the whole miss it by a rounding, either way: a reader takes nothing below 0.
+        # The sum of the parts may be off by a rounding error, and readers refuse a value below 0.
         done = min(self._done, self._work)
         speed = max(done - self._skipped, 0.0) / elapsed
         fraction = done / self._work
@@ -104,6 +104,6 @@ class ProgressMeter:
             try:
                 self._writer.write_progress(progress)
             except UserError:
-                # A disk that is full for a moment ends a run when a layer is to be kept, not for a note on it.
+                # A disk that is full for a moment must not end the run here; writing a layer raises if it is still full.
                 if state == "complete":
                     raise

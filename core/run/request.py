@@ -18,7 +18,7 @@ from ffnscope.store.writer import LOCK_NAME, is_begun
 if TYPE_CHECKING:
     import torch
 
-BATCH_POSITIONS = {"cpu": 4096, "mps": 4096}  # positions a batch
+BATCH_POSITIONS = {"cpu": 4096, "mps": 4096}  # positions per batch
 GPU_BATCH_POSITIONS = 16384
 
 OWN_FILES = (LOCK_NAME, "data.mdb", "lock.mdb", "scratch", "notes")
@@ -58,7 +58,7 @@ class CollectRequest:
 
 
 def check_request(request: CollectRequest) -> None:
-    """Raise UserError for options that exclude each other, and for a store that is there already."""
+    """Raise UserError for options that exclude each other, and for a store that exists already."""
     if request.resume and request.overwrite:
         raise UserError("--resume and --overwrite exclude each other; give one")
     if request.min_occurrences < 1:
@@ -67,9 +67,9 @@ def check_request(request: CollectRequest) -> None:
         raise UserError(f"--top-k {request.top_k}: must be at least 1")
     parse_keep(request.keep, request.keep_gb)
     if request.store.exists() and not request.store.is_dir():
-        raise UserError(f"{request.store}: is a file; --store names a folder")
+        raise UserError(f"{request.store}: is a file; --store takes a folder")
     if request.scratch is not None and request.scratch.resolve() == request.store.resolve():
-        raise UserError(f"--scratch {request.scratch}: is the store's own folder; leave it out, or name another")
+        raise UserError(f"--scratch {request.scratch}: is the store's own folder; leave --scratch out, or name another")
     if _holds_run(request):
         if not request.resume and not request.overwrite:
             with Store.open(request.store) as store:
@@ -78,12 +78,12 @@ def check_request(request: CollectRequest) -> None:
                 "complete" if progress.state == "complete" else f"{layers} of {progress.layers_total} layers finished"
             )
             raise UserError(
-                f"{request.store}: holds a run already ({what}); --resume goes on with it, --overwrite starts anew"
+                f"{request.store}: contains a run already ({what}); --resume continues it, --overwrite starts over"
             )
     elif is_store(request.store) and not (request.store / LOCK_NAME).is_file():
-        raise UserError(f"{request.store}: holds an LMDB environment of something else; --store names a new folder")
+        raise UserError(f"{request.store}: contains the LMDB database of another program; give --store a new folder")
     elif request.store.is_dir() and any(each.name not in OWN_FILES for each in request.store.iterdir()):
-        raise UserError(f"{request.store}: is a folder with other things in it; --store names a new one")
+        raise UserError(f"{request.store}: is a folder that contains other files; give --store a new one")
 
 
 def stored_keep(request: CollectRequest) -> str | None:
@@ -114,7 +114,9 @@ def parse_layers(text: str, count: int) -> tuple[int, ...]:
             low = int(first)
             high = int(last) if dash else low
         except ValueError:
-            raise UserError(f"--layers {text}: {part.strip()!r} is no layer; give all, or such as 0-5,8") from None
+            raise UserError(
+                f"--layers {text}: {part.strip()!r} is not a layer; give all, or a list such as 0-5,8"
+            ) from None
         if not 0 <= low <= high < count:
             raise UserError(f"--layers {text}: {part.strip()} is not in the model's layers 0-{count - 1}")
         wanted.update(range(low, high + 1))
@@ -122,7 +124,7 @@ def parse_layers(text: str, count: int) -> tuple[int, ...]:
 
 
 def choose_batch_size(requested: int | None, seq_len: int, device: torch.device) -> int:
-    """Windows a batch. Raises UserError for less than one."""
+    """Windows per batch. Raises UserError for fewer than one."""
     if requested is not None:
         if requested < 1:
             raise UserError(f"--batch-size {requested}: must be at least 1")

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """SIGTERM and SIGHUP stop a run as Ctrl-C does: cleanly, with what was finished kept. One that is ignored, as `nohup`
-    does with SIGHUP, stays so."""
+    """SIGTERM and SIGHUP stop a run as Ctrl-C does: cleanly, with what was finished kept. A signal that is
+    ignored, as `nohup` does with SIGHUP, stays ignored."""
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""From a layer's activation bits to every number of its neurons (core/DEFINITIONS.md), a block of neurons at a time."""
+"""Count a layer's activation bits (core/DEFINITIONS.md), a block of neurons at a time."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from ffnscope.core.statistics.explained_kernel import Explained, explain_block
 from ffnscope.core.statistics.tables import CorpusTables
 from ffnscope.store.format.schema import CONTEXTS, TOP_NGRAMS
 
-BLOCK_BYTES = 96 << 20  # bits of one block of neurons: long stretches of the scratch file are read at once
-PARTS_A_THREAD = 4  # of a block: neurons take different times
+BLOCK_BYTES = 96 << 20  # of one block of neurons' bits: large enough for long sequential reads of the scratch file
+PARTS_PER_THREAD = 4  # per block: neurons take different times to count
 
 
 class LayerBits(Protocol):
@@ -34,7 +34,7 @@ class LayerBits(Protocol):
 
 @dataclass
 class LayerCounts:
-    """What the bits of a layer say. F neurons, D domains, Dc counted domains, T positions, G = TOP_NGRAMS.
+    """The counts of a layer. F neurons, D domains, Dc counted domains, T positions, G = TOP_NGRAMS.
 
     Integers throughout: activations, bos_activations, order, split_order and split_held [F], domain_activations [F, D],
     curves [F, Dc, T], ngram_activations, ngrams_distinct and coverage [F, 3], drawn [F, CONTEXTS] (window * T +
@@ -130,7 +130,7 @@ def _slots(tables: CorpusTables) -> int:
 
 
 def counting_bytes(tables: CorpusTables, neurons: int, threads: int) -> int:
-    """Memory that counting a layer of ``neurons`` takes at most, beside ``tables``: threads' arrays, bits, counts."""
+    """Memory that counting a layer of ``neurons`` takes at most, beside ``tables``: arrays of threads, bits, counts."""
     places = tables.counted_windows * tables.seq_len
     each = 4 * (3 * places + 3 * _slots(tables)) + space_bytes(tables.tree)
     curve = tables.counted * tables.seq_len * (1 if tables.counted_windows < 1 << 8 else 2)
@@ -193,7 +193,7 @@ def count_layer(
         for index, block in enumerate(blocks):
             held = ahead.pop().result()
             ahead += [reader.submit(read, after) for after in blocks[index + 1 : index + 2]]
-            step = -(-len(block) // (threads * PARTS_A_THREAD))
+            step = -(-len(block) // (threads * PARTS_PER_THREAD))
             parts = [block[start : start + step] for start in range(0, len(block), step)]
             for part, each in zip(parts, pool.map(partial(count, held, block.start), parts), strict=True):
                 found.append(each)

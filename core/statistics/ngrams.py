@@ -1,4 +1,4 @@
-"""One id a position for its unigram, bigram and trigram (core/DEFINITIONS.md, "N-grams"; paper 4.1 and 4.5)."""
+"""One id per position for its unigram, bigram and trigram (core/DEFINITIONS.md, "N-grams"; paper 4.1 and 4.5)."""
 
 from __future__ import annotations
 

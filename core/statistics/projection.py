@@ -7,7 +7,7 @@ import torch
 
 from ffnscope.core.statistics.row_extremes import extremes
 
-BLOCK_CELLS = 1 << 24  # projections held at a time
+BLOCK_CELLS = 1 << 24  # projections in memory at a time
 FEWEST_ROWS = 4  # of a block
 
 

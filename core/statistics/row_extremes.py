@@ -10,7 +10,7 @@ import torch
 from ffnscope.core.jit import compiled
 
 CHUNK = 64  # columns whose maximum and minimum are taken together
-ROWS_A_THREAD = 16  # fewer are not worth another thread
+ROWS_PER_THREAD = 16  # fewer are not worth another thread
 
 
 def extremes(values: torch.Tensor, kept: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -25,7 +25,7 @@ def extremes(values: torch.Tensor, kept: int) -> tuple[np.ndarray, np.ndarray, n
         return *above, *below
     out = tuple(np.full((rows, kept), fill, dtype) for fill, dtype in 2 * [(np.nan, np.float32), (-1, np.int64)])
     whole = values.numpy()
-    share = max(ROWS_A_THREAD, -(-rows // torch.get_num_threads()))
+    share = max(ROWS_PER_THREAD, -(-rows // torch.get_num_threads()))
     parts = [slice(first, first + share) for first in range(0, rows, share)]
     if len(parts) == 1:
         _by_rows(whole, *out)

@@ -18,7 +18,7 @@ def similar_rows(outputs: torch.Tensor) -> dict[str, np.ndarray]:
     ``outputs`` [F, d]: row i is neuron i's row of the second FFN matrix, as ``project`` takes it. Computed in float32,
     a block of rows at a time. Returns ``similar``, ``opposed`` [F, 5] uint32 and ``similar_cosine``, ``opposed_cosine``
     [F, 5] float32 of schema.LAYER_ARRAYS; ties go to the lower neuron, the neuron itself is left out, and a row without
-    a direction (all zeros, or not finite) has none and is no one's: ABSENT and NaN where there are fewer.
+    a direction (all zeros, or not finite) has none and appears in no list: ABSENT and NaN where there are fewer.
     """
     rows, directed = _unit(outputs.float())
     count, kept = len(rows), SIMILAR
@@ -31,7 +31,7 @@ def similar_rows(outputs: torch.Tensor) -> dict[str, np.ndarray]:
         last = min(first + block, count)
         part = buffer[: last - first]
         torch.mm(rows[first:last], rows.T, out=part)
-        # Rounding leaves a copy of a row at 1.0000001: equal rows are to tie.
+        # Rounding gives equal rows a cosine of 1.0000001, but they must tie.
         part.clamp_(-1, 1)
         part[:, ~directed] = torch.nan
         part[~directed[first:last]] = torch.nan
@@ -52,6 +52,6 @@ def _unit(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Rows [F, d] of length 1, zero where they have no direction; which have one [F] bool."""
     largest = rows.abs().amax(dim=1, keepdim=True)
     directed = torch.isfinite(largest) & (largest > 0)
-    # Scaled before the squares are taken: those of very small or large values are not there in float32.
+    # Scaled first: the squares of very small or very large values underflow or overflow in float32.
     rows = torch.where(directed, rows / largest, 0.0)
     return torch.where(directed, rows / rows.norm(dim=1, keepdim=True), 0.0), directed[:, 0]

@@ -19,7 +19,7 @@ MOST_POSITIONS = 1 << 31  # counters are int32
 
 @dataclass(frozen=True)
 class CorpusTables:
-    """What counting needs of the corpus, made once a run.
+    """What counting needs of the corpus, made once per run.
 
     ``edges`` [D + 1] int64: domain d is the windows edges[d] .. edges[d + 1] - 1; the first ``counted`` domains
     count towards every statistic and ``ngrams`` covers just their windows. ``bos`` [S, B] uint8: bits of the

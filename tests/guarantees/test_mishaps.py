@@ -153,7 +153,7 @@ def test_weights_that_change_end_the_run_before_they_count(
         weights.write_bytes(data)
 
     store = tmp_path / "run.ffn"
-    with pytest.raises(UserError, match=r"model\.safetensors: was changed while the run read it"):
+    with pytest.raises(UserError, match=r"model\.safetensors: changed while the run was reading it"):
         run(model, sources, store, when(2, edit), group_layers=1, offload=offload, **OPTIONS)
     with Store.open(store) as opened:
         assert opened.layers() == (0, 1) and list(verify(opened)) == []

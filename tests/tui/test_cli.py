@@ -48,7 +48,7 @@ def store(tmp_path_factory):
         (["export", "S", "--output", "/nowhere/out.csv"], "/nowhere/out.csv: cannot be written"),
         (["collect", "m", "--store", "x.ffn"], "--data"),
         (["collect", "m", "--store", "x.ffn", "--data", "a"], "write NAME=PATH"),
-        (["collect", "m", "--store", "x.ffn", "--data", "a=b", "--device", "tpu"], "auto, cpu, cuda, mps"),
+        (["collect", "m", "--store", "x.ffn", "--data", "a=b", "--device", "tpu"], "auto, cpu, cuda or mps"),
         (["collect", "m", "--store", "x.ffn", "--data", "a=b", "--dtype", "int8"], "float16"),
         (["collect", "m", "--store", "x.ffn", "--data", "a=b", "--seq-len", "1"], "--seq-len"),
     ],

@@ -111,7 +111,7 @@ def test_binary_junk_is_refused_by_name_and_skipped_in_a_folder(tmp_path: Path) 
 def test_missing_and_irregular_paths_are_refused(tmp_path: Path) -> None:
     assert "no such file" in refusal(tmp_path / "missing")
     os.mkfifo(tmp_path / "pipe")
-    assert "no regular file" in refusal(tmp_path / "pipe")
+    assert "not a regular file" in refusal(tmp_path / "pipe")
     (tmp_path / "broken.txt.gz").write_bytes(gzip.compress(b"text" * 1000)[:-9])
     assert "broken.txt.gz: cannot be read" in refusal(tmp_path / "broken.txt.gz")
     (tmp_path / "no.jsonl.gz").write_bytes(b"no gzip")

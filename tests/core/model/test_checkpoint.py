@@ -77,7 +77,7 @@ def test_a_file_that_was_cut_short(bin: bool, kept: float, tmp_path: Path) -> No
     file = weight_files(folder)[0]
     whole = file.read_bytes()
     file.write_bytes(whole[: int(len(whole) * kept)])
-    _expect(folder, f"{file.name}: cannot be read, is perhaps cut short")
+    _expect(folder, f"{file.name}: cannot be read and may be truncated")
 
 
 def test_a_missing_shard_and_a_wrong_index(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_missing_shard_and_a_wrong_index(tmp_path: Path) -> None:
     _expect(folder, "lacks model.extra.weight")
     listed["weight_map"]["model.extra.weight"] = "../" + shards[0].name
     index.write_text(json.dumps(listed))
-    _expect(folder, "not a file of its own folder")
+    _expect(folder, "which is outside its folder")
 
 
 def test_a_folder_without_weights(tmp_path: Path) -> None:

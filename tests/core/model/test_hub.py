@@ -52,7 +52,7 @@ def test_folders_and_files_that_are_no_model(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{")
     assert "not JSON" in _line(str(tmp_path))
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "no-such-type"}))
-    assert "does not know" in _line(str(tmp_path))
+    assert "unknown to this version of transformers" in _line(str(tmp_path))
     (tmp_path / "config.json").write_text(json.dumps({"auto_map": {"AutoConfig": "own.Config"}, "model_type": "own"}))
     (tmp_path / "own.py").write_text("raise SystemExit('its code ran')")
     assert "--trust-remote-code" in _line(str(tmp_path))

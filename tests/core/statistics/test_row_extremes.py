@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ffnscope.core.statistics.row_extremes import CHUNK, ROWS_A_THREAD, _by_chunks, extremes
+from ffnscope.core.statistics.row_extremes import CHUNK, ROWS_PER_THREAD, _by_chunks, extremes
 
 
 def sorted_out(row: np.ndarray, kept: int, sign: int) -> list[tuple[float, int]]:
@@ -45,7 +45,7 @@ def test_against_a_plain_sort(way, rows: int, columns: int, kept: int, levels: i
             assert repr(listed) == repr(sorted_out(values[row], kept, sign))
 
 
-@pytest.mark.parametrize("rows", [ROWS_A_THREAD, ROWS_A_THREAD + 1, 5 * ROWS_A_THREAD])
+@pytest.mark.parametrize("rows", [ROWS_PER_THREAD, ROWS_PER_THREAD + 1, 5 * ROWS_PER_THREAD])
 def test_rows_are_shared_among_threads(rows: int) -> None:
     values = torch.from_numpy(np.random.default_rng(rows).integers(-9, 10, (rows, 200)).astype(np.float32))
     alone = extremes(values, 7)

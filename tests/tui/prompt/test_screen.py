@@ -132,7 +132,7 @@ def test_a_model_that_is_not_here_is_said(rules, tmp_path):
     # A hub id is looked for in the cache only: this test would hang or fail on a machine without network otherwise.
     with pytest.raises(UserError, match="not on this machine"):
         PromptModel.load(replace(run, settings=run.settings | {"model_path": "nobody/nothing-of-the-kind"}))
-    with pytest.raises(UserError, match="does not say"):
+    with pytest.raises(UserError, match="does not record"):
         PromptModel.load(replace(run, settings={}))
 
 
@@ -363,7 +363,7 @@ def test_the_screen_says_what_was_left_out(rules):
 def test_the_screen_says_that_the_model_is_not_here(tmp_path):
     store = make_store(tmp_path / "s.ffn", layers=2, neurons=32)
     shown, name, _ = walk(store, (80, 24), "p", "x", "enter")
-    assert name == "PromptScreen" and any("does not say where its model" in line for line in shown)
+    assert name == "PromptScreen" and any("does not record where its model" in line for line in shown)
 
 
 def test_a_failure_of_the_model_does_not_end_the_browser(rules, monkeypatch):
