@@ -268,7 +268,7 @@ def test_demo_says_how_to_go_on_where_no_browser_can_run(demo_store):
 
 
 def test_demo_opens_what_was_collected_before(capsys, monkeypatch, demo_store):
-    monkeypatch.setitem(sys.modules, "ffnscope.core.demo", None)
+    monkeypatch.setitem(sys.modules, "ffnscope.core.collect", None)
     code, out, err = run(capsys, "demo", "--store", demo_store, "--no-view")
     assert code == 0 and "collected already" in err
     assert "layer" in out and "suppress" in out and f"ffnscope view {demo_store}" in out
