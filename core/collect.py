@@ -13,7 +13,6 @@ import numpy as np
 from ffnscope.core.activations.budget import GIB
 from ffnscope.core.activations.forward import RecordedLayer, Sweep, make_groups
 from ffnscope.core.activations.scratch_folder import lock_folder
-from ffnscope.core.model.token_texts import build_vocabulary
 from ffnscope.core.processes import join_processes
 from ffnscope.core.run.keep import check_room, describe_keep
 from ffnscope.core.run.kept_bits import kept_values
@@ -26,7 +25,7 @@ from ffnscope.core.run.store import open_store
 from ffnscope.core.statistics.arrays import ActivationValues, check_finite, layer_arrays
 from ffnscope.core.statistics.counts import LayerCounts, count_layer
 from ffnscope.store.errors import UserError
-from ffnscope.store.format.schema import EXPLAINED
+from ffnscope.store.format.schema import DESCRIBED, EXPLAINED
 from ffnscope.store.records import Progress
 from ffnscope.store.writer import StoreWriter
 
@@ -123,7 +122,7 @@ class _Run:
         """Write what precedes the first layer in the store, unless it is there."""
         if self.writer is not None and not self.writer.begun:
             prepared, tables = self.prepared, self.prepared.tables
-            vocabulary = build_vocabulary(prepared.tokenizer, self.run.model.vocabulary)
+            vocabulary = prepared.vocabulary
             windows = prepared.corpus.tokens[: tables.counted_windows]
             raw = vocabulary.raw if prepared.kept is not None else None
             self.writer.begin(
@@ -132,8 +131,9 @@ class _Run:
                 vocabulary.whole,
                 windows,
                 tables.ngrams[0].totals,
-                groups=(EXPLAINED,),
+                groups=(EXPLAINED, DESCRIBED) if prepared.kept else (EXPLAINED,),
                 raw=raw,
+                concepts=prepared.concept_names,
             )
 
     def _check_weights(self, hidden: Path) -> None:

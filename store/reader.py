@@ -37,7 +37,7 @@ class Store:
         self.path = path
         self._environment = environment
         self._databases: dict[str, Any] = {}
-        self.format_version, self.groups = self._read_format()
+        self.format_version, self.groups, self.concepts = self._read_format()
         self.run = self._read_run()
         if keeps := kept_number(self) > 0:
             self._database(BITS)  # now: several threads will read it
@@ -78,19 +78,19 @@ class Store:
 
     # What was run, and how far it is
 
-    def _read_format(self) -> tuple[int, frozenset[str]]:
-        """The version of the format, and the groups of optional arrays that every layer has."""
+    def _read_format(self) -> tuple[int, frozenset[str], tuple[str, ...]]:
+        """The format's version, the groups of optional arrays that every layer has, the descriptions' concepts."""
         about = self.read_json("format")
         if about is None:
             raise UserError(f"{self.path}: not an ffnscope store (an LMDB folder of something else)")
         try:
-            version, groups = check_format(about)
+            version, groups, concepts = check_format(about)
         except DamagedValueError as error:
             raise self.damage(str(error)) from error
         if version > schema.FORMAT_VERSION:
             newer = f"format {version} is newer than this ffnscope reads ({schema.FORMAT_VERSION})"
             raise UserError(f"{self.path}: {newer}; install a newer ffnscope")
-        return version, groups
+        return version, groups, concepts
 
     def has(self, name: str) -> bool:
         """Whether the layers of this store have an array of schema.LAYER_ARRAYS: all have the arrays of format 1."""
@@ -298,6 +298,7 @@ class Store:
                 drawn=neuron_record.contexts(row("random_window"), row("random_position"), None),
                 curve=self._curve(transaction, layer, neuron),
                 **(neuron_record.explained(row) if schema.EXPLAINED in self.groups else {}),
+                **(neuron_record.described(row) if schema.DESCRIBED in self.groups else {}),
             )
         except (DamagedValueError, lmdb.Error, IndexError, TypeError, ValueError) as error:
             raise self.damage(f"L{layer}N{neuron}: {error}") from error

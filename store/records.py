@@ -172,6 +172,16 @@ class Ngram:
 
 
 @dataclass(frozen=True)
+class Description:
+    """A formula of concepts that says where a neuron is activated, with its figures on the odd windows."""
+
+    formula: tuple[int, ...]  # shape and three literals, as query.descriptions reads them
+    precision: float
+    recall: float
+    f1: float
+
+
+@dataclass(frozen=True)
 class DetectedNgram(Ngram):
     """An n-gram that a detector detects."""
 
@@ -235,6 +245,7 @@ class Neuron:
     token_f1: float | None = None  # of the token set on the odd windows
     token_set_size: int | None = None
     token_set: tuple[int, ...] = ()  # most activations first, at most TOP_NGRAMS
+    descriptions: tuple[Description, ...] = ()  # the best formula of concepts, then the runner-up; () for none
 
     @property
     def suppresses_triggers(self) -> bool | None:

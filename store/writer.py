@@ -104,12 +104,14 @@ class StoreWriter:
         groups: Collection[str] = (),
         raw: Sequence[bytes] | None = None,
         labels: Mapping[str, np.ndarray] | None = None,
+        concepts: Sequence[str] = (),
     ) -> None:
         """Write what a reader needs before the first layer: run, vocabulary, windows [S, T] of the counted
         domains, N(t) [V], and which ``groups`` of optional arrays (schema.GROUPS) its layers have.
 
         For a run that keeps bits: ``raw``, the bytes of the tokens that are not ``whole``, b"" for the others, and
-        ``labels``, the kept positions [P] bool inside the corpus's labelled spans, by label. The run entry comes last:
+        ``labels``, the kept positions [P] bool inside the corpus's labelled spans, by label; ``concepts``, the names of
+        those that descriptions are made of. The run entry comes last:
         without it the folder is no store yet."""
         self._commit(_vocabulary_items(texts, whole))
         if raw is not None:
@@ -119,17 +121,12 @@ class StoreWriter:
         for start in range(0, len(windows), WINDOW_BATCH):
             part = windows[start : start + WINDOW_BATCH].astype(dtype)
             self._commit([("windows", INDEX_KEY.pack(start + i), encode_array(row)) for i, row in enumerate(part)])
+        about = {"version": schema.FORMAT_VERSION, "ffnscope": run.version, "arrays": sorted(groups)}
         self._commit(
             [
                 ("meta", b"unigram_totals", encode_array(unigram_totals.astype(np.uint32))),
                 ("meta", b"run", encode_json(run.to_json())),
-                (
-                    "meta",
-                    b"format",
-                    encode_json(
-                        {"version": schema.FORMAT_VERSION, "ffnscope": run.version, "arrays": sorted(groups)},
-                    ),
-                ),
+                ("meta", b"format", encode_json(about | ({"concepts": list(concepts)} if concepts else {}))),
             ]
         )
 

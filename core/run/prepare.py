@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from ffnscope.core.activations.budget import Plan, check_memory, count_threads, make_plan
@@ -19,6 +20,7 @@ from ffnscope.core.model.layered import LayeredModel
 from ffnscope.core.model.load import check_structure, load_model
 from ffnscope.core.model.offload import load_offloaded
 from ffnscope.core.model.source import ModelSource, model_files, open_model
+from ffnscope.core.model.token_texts import Vocabulary, build_vocabulary
 from ffnscope.core.model.tokenizer import load_tokenizer
 from ffnscope.core.processes import Processes
 from ffnscope.core.run.corpus import read_corpus
@@ -27,8 +29,11 @@ from ffnscope.core.run.keep import check_room, kept_bytes
 from ffnscope.core.run.kept_bits import KeptWindows
 from ffnscope.core.run.progress import Report
 from ffnscope.core.run.request import CollectRequest, check_request, parse_layers, stored_keep
+from ffnscope.core.statistics.concept_kernel import Sets
+from ffnscope.core.statistics.concepts import concept_sets
 from ffnscope.core.statistics.counts import counting_bytes
 from ffnscope.core.statistics.tables import CorpusTables, make_tables
+from ffnscope.store.query.concepts import concept_names
 from ffnscope.store.records import RunInfo
 
 
@@ -49,7 +54,32 @@ class Prepared:
     @cached_property
     def tables(self) -> CorpusTables:
         """What counting needs of the corpus."""
-        return make_tables(self.corpus)
+        return make_tables(self.corpus, self._concepts())
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The tokens' texts."""
+        return build_vocabulary(self.tokenizer, self.run.model.vocabulary)
+
+    @property
+    def concept_names(self) -> tuple[str, ...]:
+        """The concepts that neurons are described by; none where no bits are kept."""
+        return concept_names([domain.name for domain in self.run.corpus.counted_domains]) if self.kept else ()
+
+    def _concepts(self) -> tuple[Sets, Sets] | None:
+        if self.kept is None:
+            return None
+        texts, whole = self.vocabulary.texts, self.vocabulary.whole
+        windows, domains = self.kept.windows, self.run.corpus.counted_domains
+        return concept_sets(
+            windows,
+            self.corpus.tokens[windows],
+            self.corpus.bos_id,
+            text_of=lambda token: texts[token] if token < len(texts) else "",
+            whole=lambda token: token < len(texts) and bool(whole[token]),
+            domain_of=np.searchsorted([domain.first_window for domain in domains], windows, side="right") - 1,
+            domains=[domain.name for domain in domains],
+        )
 
     @cached_property
     def plan(self) -> Plan:

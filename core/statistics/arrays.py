@@ -67,6 +67,7 @@ def layer_arrays(
         | _detected_arrays(counts, tables)
         | _positional_arrays(counts, tables)
         | _explained_arrays(counts)
+        | _description_arrays(counts)
     )
     arrays["kind"] = _kinds(arrays)
     enter(f"projecting layer {layer}")
@@ -182,6 +183,10 @@ def _positional_arrays(counts: LayerCounts, tables: CorpusTables) -> Arrays:
         "position_type": types,
         "position_strength": strengths,
     }
+
+
+def _description_arrays(counts: LayerCounts) -> Arrays:
+    return {"concept_formula": counts.formulas, "concept_figures": counts.formula_figures.astype(np.float32)}
 
 
 def _explained_arrays(counts: LayerCounts) -> Arrays:

@@ -19,10 +19,16 @@ LEAST_F1 = 0.2  # on the odd windows: no description below
 WINDOWS_AT_ONCE = 256  # of which the concepts' positions are held in memory together
 
 
+def describing_bytes(sets: tuple[kernel.Sets, kernel.Sets] | None) -> int:
+    """Memory that a thread takes to describe neurons."""
+    return 0 if sets is None else 24 * sets[0].concepts.shape[1] + 16 * len(sets[0].concepts) ** 2
+
+
 def concept_sets(
     windows: np.ndarray,
     tokens: np.ndarray,
     bos_id: int | None,
+    *,
     text_of: Callable[[int], str],
     whole: Callable[[int], bool],
     domain_of: np.ndarray,

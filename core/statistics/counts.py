@@ -13,6 +13,7 @@ import numpy as np
 
 from ffnscope.core.statistics import kernels
 from ffnscope.core.statistics.bits import words
+from ffnscope.core.statistics.concepts import Describer, describing_bytes
 from ffnscope.core.statistics.explained import SUMS, make_space, space_bytes
 from ffnscope.core.statistics.explained_kernel import Explained, explain_block
 from ffnscope.core.statistics.tables import CorpusTables
@@ -42,6 +43,7 @@ class LayerCounts:
     token_set [F, G] of token ids (-1 where fewer), token_set_size [F],
     detected[f] = (ids, counts) of a detector's n-grams, ordered by count, then id.
     float64: code_lengths [F, 5], D of p0, token, bigram, trigram, position, and token_f1 [F]; NaN for none.
+    formulas [F, 2, 4] int16 and formula_figures [F, 2, 3] float64: descriptions and runners-up, zeros and NaN for none.
     """
 
     activations: np.ndarray
@@ -62,6 +64,8 @@ class LayerCounts:
     token_set: np.ndarray
     token_set_size: np.ndarray
     token_f1: np.ndarray
+    formulas: np.ndarray
+    formula_figures: np.ndarray
     detected: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
     @classmethod
@@ -104,6 +108,8 @@ class LayerCounts:
             token_set=np.full((neurons, TOP_NGRAMS), -1, np.int64),
             token_set_size=np.zeros(neurons, np.int64),
             token_f1=np.full(neurons, np.nan),
+            formulas=np.zeros((neurons, 2, 4), np.int16),
+            formula_figures=np.full((neurons, 2, 3), np.nan),
         )
 
 
@@ -132,7 +138,7 @@ def _slots(tables: CorpusTables) -> int:
 def counting_bytes(tables: CorpusTables, neurons: int, threads: int) -> int:
     """Memory that counting a layer of ``neurons`` takes at most, beside ``tables``: arrays of threads, bits, counts."""
     places = tables.counted_windows * tables.seq_len
-    each = 4 * (3 * places + 3 * _slots(tables)) + space_bytes(tables.tree)
+    each = 4 * (3 * places + 3 * _slots(tables)) + space_bytes(tables.tree) + describing_bytes(tables.concepts)
     curve = tables.counted * tables.seq_len * (1 if tables.counted_windows < 1 << 8 else 2)
     return threads * each + 2 * BLOCK_BYTES + neurons * (curve + 3 * 3 * TOP_NGRAMS * 8)
 
@@ -156,6 +162,7 @@ def count_layer(
     counts = LayerCounts.empty(len(neurons), tables)
     bos, orders, tree = words(tables.bos), tables.orders, tables.tree
     workspace = _Workspace(tables)
+    describer = Describer(*tables.concepts) if tables.concepts else None
     size = max(1, BLOCK_BYTES // max(tables.bos.size, 1))
     blocks = [range(first, min(first + size, neurons.stop)) for first in range(neurons.start, neurons.stop, size)]
 
@@ -182,6 +189,9 @@ def count_layer(
             workspace.explained,
             Explained(*(getattr(counts, name)[rows] for name in Explained._fields)),
         )
+        if describer is not None:
+            described = block[part.start - first : part.stop - first]
+            describer.describe(described, counts.formulas[rows], counts.formula_figures[rows])
         return found + rows.start, ids, number
 
     def read(block: range) -> np.ndarray:

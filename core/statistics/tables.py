@@ -9,6 +9,7 @@ import numpy as np
 
 from ffnscope.core.corpus.windows import Corpus
 from ffnscope.core.statistics import kernels
+from ffnscope.core.statistics.concept_kernel import Sets
 from ffnscope.core.statistics.explained import make_tree
 from ffnscope.core.statistics.explained_kernel import Tree
 from ffnscope.core.statistics.ngrams import NgramTable, halve, ngram_tables
@@ -23,7 +24,7 @@ class CorpusTables:
 
     ``edges`` [D + 1] int64: domain d is the windows edges[d] .. edges[d + 1] - 1; the first ``counted`` domains
     count towards every statistic and ``ngrams`` covers just their windows. ``bos`` [S, B] uint8: bits of the
-    positions whose token is BOS.
+    positions whose token is BOS. ``concepts`` are those of the even and the odd kept windows, None where none are kept.
     """
 
     seq_len: int
@@ -31,6 +32,7 @@ class CorpusTables:
     counted: int
     ngrams: tuple[NgramTable, NgramTable, NgramTable]
     bos: np.ndarray
+    concepts: tuple[Sets, Sets] | None = None
 
     @cached_property
     def orders(self) -> tuple[kernels.Ngrams, ...]:
@@ -55,7 +57,7 @@ class CorpusTables:
         return int(self.edges[self.counted])
 
 
-def make_tables(corpus: Corpus) -> CorpusTables:
+def make_tables(corpus: Corpus, concepts: tuple[Sets, Sets] | None = None) -> CorpusTables:
     """What counting needs of the corpus; n-grams over the windows of the domains that are not count-only.
 
     Raises UserError where these have 2**31 positions or more.
@@ -75,4 +77,5 @@ def make_tables(corpus: Corpus) -> CorpusTables:
         counted=counted,
         ngrams=ngram_tables(corpus.tokens[:windows], corpus.bos_id, corpus.vocabulary_size),
         bos=np.packbits(is_bos, axis=1, bitorder="little"),
+        concepts=concepts,
     )

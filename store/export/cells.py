@@ -10,6 +10,7 @@ from ffnscope.store.escaping import json_text
 from ffnscope.store.export.float_text import float_texts
 from ffnscope.store.format.schema import ABSENT
 from ffnscope.store.query import columns
+from ffnscope.store.query.descriptions import formula_texts
 from ffnscope.store.reader import Store
 
 LISTS = ("detected_tokens", "top_unigrams", "top_bigrams", "top_trigrams", "promoted", "suppressed", "token_set")
@@ -48,6 +49,9 @@ def layer_cells(store: Store, layer: int, neurons: np.ndarray, column: str, toke
         return _token_set(store, layer, neurons, tokens)
     if column == "detected_tokens":
         return _detected(store, layer, neurons, tokens)
+    if column == "concept":
+        texts = formula_texts(store, layer)
+        return [json_text(texts[neuron]) if texts[neuron] else "null" for neuron in neurons.tolist()]
     if column == "suppresses_triggers":
         return [("null", "false", "true")[code] for code in columns.values(store, layer, column)[neurons].tolist()]
     values = columns.values(store, layer, column)[neurons]

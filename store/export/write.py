@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
@@ -49,14 +50,15 @@ EXPLAINED = (
     "token_set_size",
     "token_set",
 )
+DESCRIBED = registry.DESCRIBED
 FORMATS = ("csv", "jsonl")
 _ROWS = 1024  # formatted at a time where they lie in one layer
 _MIXED_ROWS = (1 << 15, 1 << 20)  # with and without lists, where they jump between layers
 
 
 def default_columns(store: Store) -> tuple[str, ...]:
-    """COLUMNS, a frequency for every domain, EXPLAINED."""
-    return (*COLUMNS, *(registry.DOMAIN_PREFIX + name for name in registry.domain_names(store)), *EXPLAINED)
+    """COLUMNS, a frequency for every domain, EXPLAINED, DESCRIBED."""
+    return (*COLUMNS, *(registry.DOMAIN_PREFIX + name for name in registry.domain_names(store)), *EXPLAINED, *DESCRIBED)
 
 
 def resolve_columns(store: Store, names: Sequence[str] | None) -> tuple[str, ...]:
@@ -137,6 +139,8 @@ def _csv(name: str, cells: list[str]) -> list[str]:
     """JSON texts as CSV cells: nothing for null, words without their quotes."""
     if name in LISTS:
         return ["" if cell == "null" else cell for cell in cells]
+    if name == "concept":
+        return ["" if cell == "null" else json.loads(cell) for cell in cells]
     return ["" if cell == "null" else cell.strip('"') for cell in cells]
 
 

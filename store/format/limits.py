@@ -17,13 +17,17 @@ MOST_POSITIONS = 1 << 30  # of a window
 _CODES = {"kind": KINDS, "order": ORDERS, "position_type": POSITION_TYPES, "position_strength": POSITION_STRENGTHS}
 
 
-def check_format(about: Any) -> tuple[int, frozenset[str]]:
-    """Version and groups of optional arrays of a format entry. Raises DamagedValueError where it is none."""
-    version: Any = about.get("version") if isinstance(about, dict) else None
-    groups: Any = about.get("arrays", []) if isinstance(about, dict) else None
-    _need(type(version) is int and isinstance(groups, list), "version", "format")
-    _need(all(isinstance(group, str) for group in groups), "arrays", "format")
-    return version, frozenset(groups)
+def check_format(about: Any) -> tuple[int, frozenset[str], tuple[str, ...]]:
+    """Version, groups of optional arrays and names of concepts of a format entry. Raises DamagedValueError where it is
+    none."""
+    entry: dict[str, Any] = about if isinstance(about, dict) else {}
+    version: Any = entry.get("version")
+    groups: Any = entry.get("arrays", [])
+    concepts: Any = entry.get("concepts", [])
+    _need(type(version) is int, "version", "format")
+    for name, texts in (("arrays", groups), ("concepts", concepts)):
+        _need(isinstance(texts, list) and all(isinstance(text, str) for text in texts), name, "format")
+    return version, frozenset(groups), tuple(concepts)
 
 
 def check_run(run: RunInfo) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ffnscope.store.format import schema
 from ffnscope.store.format.encoding import array_header, decode_array
-from ffnscope.store.records import Context, DetectedNgram, Ngram
+from ffnscope.store.records import Context, Description, DetectedNgram, Ngram
 
 
 def three(values: np.ndarray) -> tuple[int, int, int]:
@@ -59,6 +59,12 @@ def explained(row: Any) -> dict[str, Any]:
         "token_set_size": int(row("token_set_size")),
         "token_set": tuple(tokens[tokens != schema.ABSENT].tolist()),
     }
+
+
+def described(row: Any) -> dict[str, Any]:
+    """The field of a record with the neuron's descriptions; ``row(name)`` gives the neuron's row of an array."""
+    pairs = zip(row("concept_formula").tolist(), row("concept_figures").tolist(), strict=True)
+    return {"descriptions": tuple(Description(tuple(formula), *figures) for formula, figures in pairs if formula[1])}
 
 
 def detected(raw: Any, neuron: int, order: int) -> tuple[DetectedNgram, ...]:

@@ -17,6 +17,7 @@ TOP_NGRAMS = 20
 CONTEXTS = 8
 SIMILAR = 5
 EXPLAINED = "explained"  # the group of how much the token explains
+DESCRIBED = "described"  # the group of the descriptions by concepts
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,8 @@ LAYER_ARRAYS: dict[str, ArraySpec] = {
     "token_set": ArraySpec("<u4", "FG", "tokens of the token set, most activations first; ABSENT behind", EXPLAINED),
     "token_set_size": ArraySpec("<u4", "F", "tokens of the whole token set, 0 for none", EXPLAINED),
     "token_f1": ArraySpec("<f4", "F", "f1 of the token set on odd windows; NaN for none", EXPLAINED),
+    "concept_formula": ArraySpec("<i2", "F24", "shape and literals of the description and the runner-up", DESCRIBED),
+    "concept_figures": ArraySpec("<f4", "F23", "their precision, recall, f1 on odd windows; NaN for none", DESCRIBED),
 }
 GROUPS = tuple(dict.fromkeys(spec.group for spec in LAYER_ARRAYS.values() if spec.group))
 
@@ -103,7 +106,7 @@ def absent(name: str, neurons: int) -> np.ndarray:
     sizes = {"F": neurons, "G": TOP_NGRAMS}
     shape = tuple(sizes[letter] if letter in sizes else int(letter) for letter in spec.shape)
     dtype = np.dtype(spec.dtype)
-    return np.full(shape, np.nan if dtype.kind == "f" else 0 if dtype.itemsize == 1 else ABSENT, dtype)
+    return np.full(shape, np.nan if dtype.kind == "f" else 0 if dtype.itemsize <= 2 else ABSENT, dtype)
 
 
 def check_layer_arrays(

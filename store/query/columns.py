@@ -10,9 +10,11 @@ import numpy as np
 from ffnscope.store.definitions import KINDS, POSITION_STRENGTHS, POSITION_TYPES
 from ffnscope.store.errors import UserError
 from ffnscope.store.format.schema import LAYER_ARRAYS
+from ffnscope.store.query import descriptions
 from ffnscope.store.reader import Store
 
 DOMAIN_PREFIX = "frequency:"
+DESCRIBED = ("concept", "concept_precision", "concept_recall", "concept_f1")
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,10 @@ _COLUMNS = (
     Column("position_explained", (), "share that the position explains", whole=False),
     Column("token_f1", (), "f1 of the token set, on windows that did not choose it", whole=False),
     Column("token_set_size", ("token_set",), "tokens of the token set"),
+    Column("concept", (), "description by concepts", whole=False),
+    Column("concept_precision", (), "share of its activations where its description holds", whole=False),
+    Column("concept_recall", (), "share of the positions of its description where it is activated", whole=False),
+    Column("concept_f1", (), "f1 of its description, on windows that did not choose it", whole=False),
 )
 COLUMNS: dict[str, Column] = {column.name: column for column in _COLUMNS}
 ALIASES: dict[str, str] = {alias: column.name for column in _COLUMNS for alias in column.aliases}
@@ -132,12 +138,17 @@ def values(store: Store, layer: int, name: str) -> np.ndarray:
     if column == "suppresses_triggers":
         projection = store.column(layer, "trigger_projection")
         return np.where(np.isnan(projection), 0, 1 + (projection < 0)).astype(np.uint8)
+    if column == "concept":
+        return descriptions.order_key(store, layer)
+    if column in DESCRIBED:
+        return np.ascontiguousarray(store.column(layer, "concept_figures")[:, 0, DESCRIBED.index(column) - 1])
     return store.column(layer, column)
 
 
 def is_absent(store: Store, name: str) -> bool:
     """Whether a store was collected without a column (by its own name), so that no neuron has a value."""
-    return name in LAYER_ARRAYS and not store.has(name)
+    array = "concept_figures" if name in DESCRIBED else name
+    return array in LAYER_ARRAYS and not store.has(array)
 
 
 def require(store: Store, name: str) -> None:

@@ -13,13 +13,25 @@ from ffnscope.store.definitions import KINDS, POSITION_STRENGTHS, POSITION_TYPES
 from ffnscope.store.errors import UserError
 from ffnscope.store.escaping import quoted_parts
 from ffnscope.store.query import columns
-from ffnscope.store.query.filter_terms import Between, Compare, Detects, Lists, Not, OneOf, Own, Position, Scope, Term
+from ffnscope.store.query.filter_terms import (
+    Between,
+    Compare,
+    Described,
+    Detects,
+    Lists,
+    Not,
+    OneOf,
+    Own,
+    Position,
+    Scope,
+    Term,
+)
 from ffnscope.store.query.pattern import Pattern
 from ffnscope.store.reader import Store
 
 GROUPS = {"detector": ("token", "bigram", "trigram"), "alive": tuple(kind for kind in KINDS if kind != "dead")}
 POSITIONS = (*POSITION_TYPES[1:], *reversed(POSITION_STRENGTHS[1:]), "any", "none")
-TEXTS = ("detects", "promotes", "suppresses", "token_set")
+TEXTS = ("detects", "promotes", "suppresses", "token_set", "concept")
 _LISTS = {"promotes": "promoted", "suppresses": "suppressed", "token_set": "token_set"}
 FLAGS = ("marked", "noted")
 _SIGNS = re.compile("<=|>=|!=|<|>|=")
@@ -139,6 +151,8 @@ def _positive(word: Word, whole: Word, domains: Sequence[str]) -> Term:
         value = len(head) + 1
         if key in TEXTS:
             patterns = _patterns(word, value, whole, key)
+            if key == "concept":
+                return Described(patterns)
             if key == "detects":
                 return Detects(patterns)
             return Lists(_LISTS[key], patterns)

@@ -10,6 +10,7 @@ import numpy as np
 
 from ffnscope.store.definitions import POSITION_STRENGTHS, POSITION_TYPES
 from ffnscope.store.query import columns
+from ffnscope.store.query.descriptions import naming
 from ffnscope.store.query.pattern import Pattern, matching_ngrams, matching_tokens
 from ffnscope.store.reader import Store
 
@@ -169,6 +170,17 @@ class Lists(Term):
             tokens |= matching_tokens(scope.store.vocabulary, pattern)
         listed = scope.store.column(scope.layer, self.column)
         return tokens[np.minimum(listed, len(tokens) - 1)].any(axis=1)
+
+
+@dataclass(frozen=True)
+class Described(Term):
+    """A description that names a concept which one of the patterns fits."""
+
+    patterns: tuple[Pattern, ...]
+
+    def mask(self, scope: Scope) -> np.ndarray:
+        columns.require(scope.store, "concept")
+        return naming(scope.store, scope.layer, lambda name: any(pattern.matches(name) for pattern in self.patterns))
 
 
 @dataclass(frozen=True)

@@ -201,6 +201,20 @@ def _token_set(a: Arrays, run: RunInfo) -> np.ndarray:
     return bad | ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] != ABSENT)).any(axis=1)
 
 
+def _descriptions(a: Arrays, run: RunInfo) -> np.ndarray:
+    neurons = len(a["kind"])
+    if "concept_formula" not in a:
+        return np.zeros(neurons, np.bool_)
+    formulas, figures = a["concept_formula"].astype(np.int64), a["concept_figures"]
+    shapes, literals = formulas[..., 0], formulas[..., 1:]
+    there = literals != 0
+    bad = ((shapes < 0) | (shapes > 2) | (there[..., 1:] & ~there[..., :-1]).any(axis=2)).any(axis=1)
+    bad |= (there[:, 1, 0] & ~there[:, 0, 0]) | (there[:, :, 0] & (a["activations"] == 0)[:, None]).any(axis=1)
+    bad |= (np.isnan(figures[..., 2]) & there[..., 0]).any(axis=1)
+    bad |= (~np.isnan(figures) & ~there[..., :1]).any(axis=(1, 2))
+    return bad | ((figures < 0) | (figures > 1)).any(axis=(1, 2))
+
+
 CHECKS: tuple[tuple[str, Check], ...] = (
     ("codes that are out of range", _codes),
     ("activations are not the sum of the domains' or exceed their positions", _domains),
@@ -218,4 +232,5 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("contexts are not positions of the corpus", _contexts),
     ("shares explained do not agree with each other or with the layer's sums", _explained),
     ("token set is not a set of tokens that the neuron is activated on", _token_set),
+    ("descriptions are not formulas of concepts, or have figures out of range", _descriptions),
 )

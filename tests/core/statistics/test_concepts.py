@@ -31,7 +31,13 @@ class Corpus:
         self.positions = concept_positions(at, self.domain_of, DOMAINS)
         self.halves = [self.kept % 2 == half for half in (0, 1)]
         self.sets = concept_sets(
-            self.kept, self.tokens[self.kept], 0, PIECES.__getitem__, lambda token: True, self.domain_of, DOMAINS
+            self.kept,
+            self.tokens[self.kept],
+            0,
+            text_of=PIECES.__getitem__,
+            whole=lambda token: True,
+            domain_of=self.domain_of,
+            domains=DOMAINS,
         )
 
     def holds(self, formula: np.ndarray) -> np.ndarray:
