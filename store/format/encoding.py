@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 RAW, DEFLATED = 0, 1
-DTYPES = frozenset({"|u1", "<u2", "<u4", "<u8", "<f4", "<f8"})
+DTYPES = frozenset({"|u1", "<u2", "<u4", "<u8", "<f4", "<f8", "<i2"})
 MAX_DIMENSIONS = 4
 MAX_ARRAY_BYTES = 1 << 36
 MAX_JSON_BYTES = 1 << 26
