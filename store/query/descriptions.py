@@ -24,7 +24,7 @@ def formula_text(formula: Sequence[int], names: Sequence[str]) -> str:
 
 def formula_query(formula: Sequence[int], names: Sequence[str]) -> str:
     """A formula as a query for ``ask``, ``concept:digit -concept:in_number``; "" for none."""
-    return _text(formula, [name if name.startswith(DOMAIN) else f"concept:{name}" for name in map(_shown, names)], True)
+    return _text(formula, [f"concept:{_quoted(name)}" for name in names], True)
 
 
 def formula_texts(store: Store, layer: int) -> list[str]:
@@ -55,12 +55,20 @@ def order_key(store: Store, layer: int) -> np.ndarray:
 
 
 def _shown(name: str) -> str:
-    if not name.startswith(DOMAIN):
-        return name
+    """A concept's name as it is shown: a domain's may be any text."""
     domain = name.removeprefix(DOMAIN)
-    plain = domain.replace("_", "").replace(".", "").isalnum() and domain.isascii()
-    escaped = escape_typed(domain).replace('"', '\\"')
-    return name if plain else f'{DOMAIN}"{escaped}"'
+    return name if domain == name else DOMAIN + (domain if _is_plain(domain) else _quoted(domain))
+
+
+def _quoted(text: str) -> str:
+    if _is_plain(text.removeprefix(DOMAIN)):
+        return text
+    escaped = escape_typed(text).replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _is_plain(text: str) -> bool:
+    return text.isascii() and text.replace("_", "").replace(".", "").isalnum()
 
 
 def _text(formula: Sequence[int], names: Sequence[str], query: bool = False) -> str:

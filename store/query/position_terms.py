@@ -148,11 +148,15 @@ class Concepts(PositionTerm):
 
     def members(self, kept: KeptBits, proceed: Proceed) -> np.ndarray:
         found = np.zeros(kept.positions, np.bool_)
+        domains = {f"domain:{domain.name}": domain.name for domain in kept.store.run.corpus.counted_domains}
         for name in self.names:
-            if name not in BY_NAME:
-                raise TermError(f"no concept {name!r}; there are {', '.join(BY_NAME)}")
             proceed()
-            found |= kept.of_windows(BY_NAME[name].positions(_surroundings(kept)))
+            if name in domains:
+                found |= Domains((domains[name],)).members(kept, proceed)
+            elif name in BY_NAME:
+                found |= kept.of_windows(BY_NAME[name].positions(_surroundings(kept)))
+            else:
+                raise TermError(f"no concept {name!r}; there are {', '.join([*BY_NAME, *domains])}")
         return found
 
 
