@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from exact import DEMO, run
@@ -58,5 +60,5 @@ def test_columns_filters_and_records_agree(folder) -> None:
             [LAYER, n] for n, text in enumerate(texts) if text
         ]
         order = [texts[neuron] for _, neuron in select(store, parse_filter("concept_f1>=0.2"), "concept").tolist()]
-        assert len(set(order)) == 1 + sum(a != b for a, b in zip(order, order[1:], strict=False)), "equal ones together"
+        assert len(set(order)) == 1 + sum(a != b for a, b in pairwise(order)), "equal ones together"
         assert list(verify(store)) == []
