@@ -12,6 +12,7 @@ import numpy as np
 
 from ffnscope.store.definitions import KINDS, MOST_COVERING, ORDERS, POSITION_STRENGTHS, POSITION_TYPES
 from ffnscope.store.figures.intervals import interval, rule_of_three
+from ffnscope.store.query.descriptions import leading_concepts
 from ffnscope.store.reader import Store
 
 # The paper's bins of Figure 2, both ends included; None: no upper end.
@@ -77,6 +78,8 @@ class LayerFigures:
     activations: int  # activated positions of all neurons together
     ngrams: tuple[NgramFigures, NgramFigures, NgramFigures]  # orders 1, 2, 3
     positional: tuple[int, ...]  # neurons by POSITIONAL: each type strong, then weak (8)
+    # Described neurons by the concept that their description begins with, most first; None without descriptions.
+    concepts: tuple[tuple[str, int], ...] | None = None
 
     @property
     def depth(self) -> float:
@@ -112,6 +115,11 @@ class LayerFigures:
     def tokens(self) -> NgramFigures:
         """Order 1: what the paper's main text shows."""
         return self.ngrams[0]
+
+    @property
+    def described(self) -> int:
+        """Neurons that have a description by concepts."""
+        return sum(number for _, number in self.concepts or ())
 
     @property
     def positional_neurons(self) -> int:
@@ -248,6 +256,7 @@ class _Reading:
                 for n in (1, 2, 3)
             ),
             positional=tuple(int(np.count_nonzero((types == t) & (strengths == s))) for t, s in codes),
+            concepts=leading_concepts(store, layer) if store.has("concept_formula") else None,
         )
 
 

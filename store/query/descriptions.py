@@ -45,6 +45,19 @@ def naming(store: Store, layer: int, fits: Callable[[str], bool]) -> np.ndarray:
     return np.asarray(named.any(axis=1))
 
 
+def leading_concepts(store: Store, layer: int) -> tuple[tuple[str, int], ...]:
+    """How many descriptions of a layer's neurons begin with each concept, most first; the first that is not negated
+    counts, where all are the first with a ``-`` before it."""
+    formulas = store.column(layer, "concept_formula")[:, 0].astype(np.int64)
+    literals = formulas[formulas[:, 1] != 0, 1:]
+    positive = literals > 0
+    first = np.where(positive.any(axis=1), positive.argmax(axis=1), 0)
+    found, counts = np.unique(literals[np.arange(len(literals)), first], return_counts=True)
+    names = [formula_text((ALL, literal), store.concepts) for literal in found.tolist()]
+    pairs = list(zip(names, counts.tolist(), strict=True))
+    return tuple(sorted(pairs, key=lambda pair: (-pair[1], pair[0])))
+
+
 def order_key(store: Store, layer: int) -> np.ndarray:
     """[F] float64: numbers that sort neurons by their description, those of one formula together; NaN for none."""
     formulas = store.column(layer, "concept_formula")[:, 0].astype(np.int64)

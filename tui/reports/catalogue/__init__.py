@@ -5,6 +5,7 @@ The overview, `report`, `compare` and the CSV files loop over it; a new figure i
 
 from __future__ import annotations
 
+from ffnscope.tui.reports.catalogue.descriptions import DESCRIPTIONS
 from ffnscope.tui.reports.catalogue.detectors import (
     DETECTED,
     DETECTOR_COUNTS,
@@ -22,4 +23,5 @@ FIGURES: tuple[Figure, ...] = (
     *(DEAD, FREQUENCY, *COVERING),
     *(DETECTOR_COUNTS, DETECTED, NEW_TOKENS, SUPPRESSED, EXAMPLE_DETECTORS),
     *(POSITIONAL_NEURONS, POSITION_RANGES),
+    DESCRIPTIONS,
 )
