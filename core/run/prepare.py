@@ -33,7 +33,7 @@ from ffnscope.core.statistics.concept_kernel import Sets
 from ffnscope.core.statistics.concepts import concept_sets
 from ffnscope.core.statistics.counts import counting_bytes
 from ffnscope.core.statistics.tables import CorpusTables, make_tables
-from ffnscope.store.query.concepts import concept_names
+from ffnscope.store.concepts.rules import concept_names
 from ffnscope.store.records import RunInfo
 
 

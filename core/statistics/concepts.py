@@ -12,8 +12,8 @@ import numpy as np
 
 from ffnscope.core.statistics import concept_kernel as kernel
 from ffnscope.core.statistics.bits import words
-from ffnscope.store.query.concepts import concept_names, concept_positions
-from ffnscope.store.query.text_positions import TextPositions
+from ffnscope.store.concepts.rules import concept_names, concept_positions
+from ffnscope.store.concepts.text_positions import TextPositions
 
 LEAST_F1 = 0.2  # on the odd windows: no description below
 WINDOWS_AT_ONCE = 256  # of which the concepts' positions are held in memory together

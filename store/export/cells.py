@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ffnscope.store.concepts.descriptions import formula_texts
 from ffnscope.store.escaping import json_text
 from ffnscope.store.export.float_text import float_texts
 from ffnscope.store.format.schema import ABSENT
 from ffnscope.store.query import columns
-from ffnscope.store.query.descriptions import formula_texts
 from ffnscope.store.reader import Store
 
 LISTS = ("detected_tokens", "top_unigrams", "top_bigrams", "top_trigrams", "promoted", "suppressed", "token_set")

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ffnscope.store.concepts.descriptions import leading_concepts
 from ffnscope.store.definitions import KINDS, MOST_COVERING, ORDERS, POSITION_STRENGTHS, POSITION_TYPES
 from ffnscope.store.figures.intervals import interval, rule_of_three
-from ffnscope.store.query.descriptions import leading_concepts
 from ffnscope.store.reader import Store
 
 # The paper's bins of Figure 2, both ends included; None: no upper end.

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ffnscope.store.concepts import descriptions
 from ffnscope.store.definitions import KINDS, POSITION_STRENGTHS, POSITION_TYPES
 from ffnscope.store.errors import UserError
 from ffnscope.store.format.schema import LAYER_ARRAYS
-from ffnscope.store.query import descriptions
 from ffnscope.store.reader import Store
 
 DOMAIN_PREFIX = "frequency:"

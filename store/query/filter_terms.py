@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ffnscope.store.concepts.descriptions import naming
 from ffnscope.store.definitions import POSITION_STRENGTHS, POSITION_TYPES
 from ffnscope.store.query import columns
-from ffnscope.store.query.descriptions import naming
 from ffnscope.store.query.pattern import Pattern, matching_ngrams, matching_tokens
 from ffnscope.store.reader import Store
 

@@ -10,9 +10,9 @@ import regex
 
 from ffnscope.store.bits.kept import KeptBits
 from ffnscope.store.bits.window_text import SECONDS, SlowRegexError
-from ffnscope.store.query.concepts import BY_NAME
+from ffnscope.store.concepts.rules import BY_NAME
+from ffnscope.store.concepts.text_positions import TextPositions
 from ffnscope.store.query.pattern import Pattern, matching_tokens
-from ffnscope.store.query.text_positions import TextPositions
 
 Proceed = Callable[[], None]
 

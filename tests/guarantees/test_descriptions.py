@@ -11,7 +11,7 @@ from exact import DEMO, run
 import ffnscope.store
 from ffnscope.core.corpus.sources import DomainSource
 from ffnscope.store.bits.kept import KeptBits
-from ffnscope.store.query.descriptions import formula_query, formula_texts
+from ffnscope.store.concepts.descriptions import formula_query, formula_texts
 from ffnscope.store.query.filter import parse_filter
 from ffnscope.store.query.positions import parse_query
 from ffnscope.store.query.select import select

@@ -11,8 +11,8 @@ from ffnscope.core.statistics import concept_kernel as kernel
 from ffnscope.core.statistics import concepts as module
 from ffnscope.core.statistics.bits import words
 from ffnscope.core.statistics.concepts import Describer, concept_sets
-from ffnscope.store.query.concepts import concept_names, concept_positions
-from ffnscope.store.query.text_positions import TextPositions
+from ffnscope.store.concepts.rules import concept_names, concept_positions
+from ffnscope.store.concepts.text_positions import TextPositions
 
 PIECES = ["</s>", "\n", " 7", "12", " (", ")", " the", " The", "ab", "'s", " =", " #", '"', " one", ",", " x"]
 DOMAINS = ("a", "b")

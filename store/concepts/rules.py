@@ -13,8 +13,15 @@ from itertools import pairwise
 
 import numpy as np
 
-from ffnscope.store.query.text_positions import CLOSING, OPENING, TextPositions
-from ffnscope.store.query.word_lists import ENDINGS, FUNCTION_WORDS, KEYWORDS, MONTHS_AND_DAYS, NUMBER_WORDS, PRONOUNS
+from ffnscope.store.concepts.text_positions import CLOSING, OPENING, TextPositions
+from ffnscope.store.concepts.word_lists import (
+    ENDINGS,
+    FUNCTION_WORDS,
+    KEYWORDS,
+    MONTHS_AND_DAYS,
+    NUMBER_WORDS,
+    PRONOUNS,
+)
 
 QUOTES = '"“”„«»'
 OPERATORS = "=+*<>%&|^~"

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from ffnscope.store.query.concepts import BY_NAME, CONCEPTS, concept_names, concept_positions
-from ffnscope.store.query.text_positions import TextPositions
+from ffnscope.store.concepts.rules import BY_NAME, CONCEPTS, concept_names, concept_positions
+from ffnscope.store.concepts.text_positions import TextPositions
 
 BOS = 0
 PIECES = [
