@@ -175,7 +175,7 @@ class Ngram:
 class Description:
     """A formula of concepts that says where a neuron is activated, with its figures on the odd windows."""
 
-    formula: tuple[int, ...]  # shape and three literals, as query.descriptions reads them
+    formula: tuple[int, ...]  # shape and three literals, as concepts.descriptions reads them
     precision: float
     recall: float
     f1: float
