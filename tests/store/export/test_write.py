@@ -44,6 +44,7 @@ CONTRACT = [
     "promoted",
     "suppressed",
 ]
+DESCRIBED = ["concept", "concept_precision", "concept_recall", "concept_f1"]
 EXPLAINED = [
     "token_explained",
     "bigram_explained",
@@ -120,7 +121,7 @@ def check_row(row, neuron, store, token):
 
 def test_the_columns_are_the_contract(store):
     header = exported(store, export.select(store)[:0])
-    assert header == ",".join([*CONTRACT, "frequency:wiki", "frequency:code", *EXPLAINED]) + "\n"
+    assert header == ",".join([*CONTRACT, "frequency:wiki", "frequency:code", *EXPLAINED, *DESCRIBED]) + "\n"
 
 
 def test_every_cell_reads_back(store):
