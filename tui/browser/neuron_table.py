@@ -217,6 +217,10 @@ class NeuronTable:
         ngrams = self.neurons.detected(neuron)
         if not ngrams and not position and kind != "dead":
             mostly = " ".join(visible(self.text(token), self.glyphs) for token in self.neurons.mostly_at(neuron))
+            described = self.neurons.description(neuron)
+            if described:
+                formula, f1 = described
+                mostly = f"{visible(formula, self.glyphs)} {freq(f1).strip()} {self.glyphs.dot} {mostly}"
             out.add(fit(mostly, room, glyphs=self.glyphs), "faint" if plain == "text" else "dim")
         for index, ngram in enumerate(ngrams):
             if room <= 0:

@@ -39,6 +39,7 @@ class PageData:
     note: str = ""
     domains: tuple[str, ...] = ()  # counted, a row of the curve each
     order: int = 1  # of the trigger n-grams shown
+    concepts: tuple[str, ...] = ()  # that descriptions are made of, by their numbers
     _curve: list[np.ndarray] = field(default_factory=list, repr=False, compare=False)
 
     @property

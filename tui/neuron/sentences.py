@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ffnscope.store.concepts.descriptions import formula_text
 from ffnscope.store.definitions import ORDERS
 from ffnscope.store.records import Neuron
 from ffnscope.tui.drawing.lines import Part, Writer
@@ -48,6 +49,8 @@ def page_sentences(page: PageData) -> list[list[Part]]:
     elif neuron.activations:
         out.append(_mostly(page))
     if neuron.activations:
+        if neuron.descriptions:
+            out.append(_described(page, dot))
         out.append(_counts(page, dot))
         out.append(_domains(page))
         cover = (_many(neuron.unigrams_95, "unigram"), _many(neuron.bigrams_95, "bigram"))
@@ -111,6 +114,20 @@ def _mostly(page: PageData) -> list[Part]:
     parts: list[Part] = [(f"{percent(share)}{_base(neuron, 1)} at ", "text")]
     for ngram in most:
         parts += [*page.ngram(ngram.tokens, "bright").parts, (" ", "text")]
+    return parts
+
+
+def _described(page: PageData, dot: str) -> list[Part]:
+    """The description by concepts, with its figures on windows that did not choose it, and the runner-up."""
+    best, *others = page.neuron.descriptions
+    parts: list[Part] = [("described by ", "text")]
+    parts += Writer(page.glyphs).prose(formula_text(best.formula, page.concepts), "bright").parts
+    figures = f"precision {freq(best.precision).strip()}{dot}recall {freq(best.recall).strip()}"
+    parts.append((f"{dot}f1 {freq(best.f1).strip()} ({figures})", "text"))
+    for other in others:
+        parts.append((f"{dot}then ", "dim"))
+        parts += Writer(page.glyphs).prose(formula_text(other.formula, page.concepts), "dim").parts
+        parts.append((f" {freq(other.f1).strip()}", "dim"))
     return parts
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ffnscope.store.concepts.descriptions import formula_text
 from ffnscope.store.definitions import KINDS, POSITION_STRENGTHS, POSITION_TYPES
 from ffnscope.store.errors import UserError
 from ffnscope.store.format.schema import ABSENT
@@ -287,6 +288,14 @@ class NeuronList:
         counts = self.column("detected_count")[first:last].astype(np.int64)
         by_count = np.argsort(-counts, kind="stable")
         return [tuple(int(t) for t in row if t != ABSENT) for row in tokens[by_count]]
+
+    def description(self, neuron: int) -> tuple[str, float] | None:
+        """The neuron's description by concepts and its f1 on the odd windows; None where it has none."""
+        if not self.store.has("concept_formula"):
+            return None
+        formula = self.column("concept_formula")[neuron, 0].tolist()
+        text = formula_text(formula, self.store.concepts)
+        return (text, float(self.column("concept_figures")[neuron, 0, 2])) if text else None
 
     def mostly_at(self, neuron: int, limit: int = 8) -> list[int]:
         """The tokens a neuron is activated at most often."""

@@ -154,6 +154,7 @@ class Session:
             note=self.neurons.note(key),
             domains=tuple(domain.name for domain in corpus.counted_domains),
             order=order,
+            concepts=self.store.concepts,
         )
 
     def context(self, context: Context, drawn: bool, around: int = AROUND) -> ContextText:
