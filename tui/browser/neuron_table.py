@@ -220,7 +220,7 @@ class NeuronTable:
             described = self.neurons.description(neuron)
             if described:
                 formula, f1 = described
-                mostly = f"{visible(formula, self.glyphs)} {freq(f1).strip()} {self.glyphs.dot} {mostly}"
+                mostly = f"{freq(f1).strip()} {visible(formula, self.glyphs, False)} {self.glyphs.dot} {mostly}"
             out.add(fit(mostly, room, glyphs=self.glyphs), "faint" if plain == "text" else "dim")
         for index, ngram in enumerate(ngrams):
             if room <= 0:
