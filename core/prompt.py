@@ -134,7 +134,8 @@ def _find(run: RunInfo) -> ModelSource:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     if not there:
-        cached = None if Path(path).is_absolute() else snapshot(path)
+        name, at, revision = path.rpartition("@")
+        cached = None if Path(path).is_absolute() else snapshot(name if at else path, revision if at else None)
         if cached is None:
             raise UserError(f"{path}: the model of this store is not on this machine; a prompt needs it there")
         folder = str(cached)

@@ -8,31 +8,44 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
+from ffnscope.core.model.hub import snapshot
 from ffnscope.core.model.layered import LayeredModel
 from ffnscope.core.model.source import ModelSource, load_failure
 from ffnscope.store.errors import UserError
 
 
 def check_structure(source: ModelSource) -> None:
-    """Raise UserError where the model's layers or FFNs are not found, looked for without reading its weights."""
+    """Raise UserError where the model is no causal LM, needs packages that are missing, is quantised to 4 bits, or its
+    layers or FFNs are not found, looked for without reading its weights."""
+    quantised = getattr(source.config, "quantization_config", None)
+    settings = quantised if isinstance(quantised, dict) else getattr(quantised, "to_dict", dict)()
+    if settings.get("load_in_4bit"):
+        raise UserError(
+            f"{source.name}: its FFN matrices are quantised to 4 bits by bitsandbytes, from which projections would be "
+            "wrong; give the checkpoint that is not quantised"
+        )
     try:
         # On a thread's default device, not for good: nothing is allocated.
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(
                 copy.deepcopy(source.config), trust_remote_code=source.trust_remote_code
             )
-    except Exception:  # loading the model reports what is wrong
-        return
+    except Exception as error:
+        if isinstance(error, ImportError) or "for this kind of AutoModel" in str(error):
+            raise UserError(f"{source.name}: {load_failure(error)}") from error
+        return  # loading the model reports what else is wrong
     LayeredModel(model, source.name, torch.device("meta"))
 
 
 def load_model(source: ModelSource, device: torch.device, dtype: torch.dtype) -> LayeredModel:
     """Load the whole model to the device. Raises UserError for missing or broken weights."""
+    # By the folder, a model in the hub's cache is loaded without a look for its adapters on the hub.
+    cached = snapshot(source.name, source.revision) if source.offline else None
     try:
         model: Any
         loaded: Any
         model, loaded = AutoModelForCausalLM.from_pretrained(  # type: ignore[misc]
-            source.location,
+            source.location if cached is None else str(cached),
             config=source.config,
             dtype=dtype,
             weights_only=True,
@@ -40,7 +53,7 @@ def load_model(source: ModelSource, device: torch.device, dtype: torch.dtype) ->
             **source.options,
         )
     except Exception as error:
-        raise UserError(f"{source.name}: {load_failure(error)}") from error
+        raise UserError(f"{source.name}: {load_failure(error, source.gguf_file is not None)}") from error
     missing = sorted(loaded["missing_keys"])
     if missing:
         raise UserError(

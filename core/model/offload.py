@@ -27,11 +27,7 @@ def load_offloaded(source: ModelSource, device: torch.device, dtype: torch.dtype
     On ``device`` are then the embeddings and whatever else surrounds the layers, and one group of layers at a time.
     Raises UserError for checkpoints that lack weights, cannot be read in part or are broken.
     """
-    if source.gguf_file is not None:
-        raise UserError(f"{source.name}: a .gguf file cannot be read layer by layer; run without --offload")
-    if getattr(source.config, "quantization_config", None) is not None:
-        raise UserError(f"{source.name}: its weights are quantised, so they cannot be read layer by layer; "
-                        "run without --offload")  # fmt: skip
+    check_in_parts(source)
     checkpoint = Checkpoint.open(weights_folder(source))
     # Rotary and other computed buffers are not in checkpoints: they must be real from the start.
     with init_empty_weights(include_buffers=False):
@@ -39,6 +35,15 @@ def load_offloaded(source: ModelSource, device: torch.device, dtype: torch.dtype
             copy.deepcopy(source.config), dtype=dtype, trust_remote_code=source.trust_remote_code
         )
     return OffloadedModel(model, source.name, device, checkpoint, dtype)
+
+
+def check_in_parts(source: ModelSource) -> None:
+    """Raise UserError where a model's configuration or file shows that its weights cannot be read layer by layer."""
+    if source.gguf_file is not None:
+        raise UserError(f"{source.name}: a .gguf file cannot be read layer by layer; run without --offload")
+    if getattr(source.config, "quantization_config", None) is not None:
+        raise UserError(f"{source.name}: its weights are quantised, so they cannot be read layer by layer; "
+                        "run without --offload")  # fmt: skip
 
 
 class OffloadedModel(LayeredModel):

@@ -15,8 +15,9 @@ from transformers import AutoConfig
 from transformers.dynamic_module_utils import get_relative_import_files
 
 from ffnscope.core.model.checkpoint import weight_files
+from ffnscope.core.model.contents import ADAPTER, check_files, check_weights, missing_config, names_in, refuse_adapter
 from ffnscope.core.model.ffn import is_mixture
-from ffnscope.core.model.hub import fetch_weights, is_offline, snapshot
+from ffnscope.core.model.hub import cached_id, fetch, fetch_weights, hub_files, is_offline, snapshot
 from ffnscope.store.errors import UserError
 
 PART_BYTES = 1 << 20  # read at a time
@@ -27,7 +28,7 @@ class ModelSource:
     """A model on disk or on the hub, before its weights are read.
 
     ``name`` is what the user gave; ``gguf_file`` the file's name where that is a ``.gguf`` file; ``offline`` says
-    that a hub model is to be taken from the cache alone.
+    that a hub model is to be taken from the cache alone; ``revision`` is the branch, tag or commit of a hub model.
     """
 
     name: str
@@ -36,6 +37,7 @@ class ModelSource:
     trust_remote_code: bool
     gguf_file: str | None = None
     offline: bool = False
+    revision: str | None = None
 
     @property
     def location(self) -> str:
@@ -45,17 +47,31 @@ class ModelSource:
     @property
     def options(self) -> dict[str, Any]:
         """What Hugging Face's loaders need beside the location."""
-        return _options(self.trust_remote_code, self.gguf_file, self.offline)
+        return _options(self.trust_remote_code, self.gguf_file, self.offline, self.revision)
 
     @property
     def title(self) -> str:
-        """The name to show: a folder's or file's own, without the folders above it, or the hub id."""
-        return Path(self.name).resolve().name if Path(self.name).exists() else self.name
+        """The name to show: a folder's or file's own, without the folders above it, or the hub id; with its revision where
+        one was asked for. A folder of the hub's cache is called by its hub id."""
+        if not Path(self.name).exists():
+            return self.path
+        found = Path(self.name).resolve()
+        cached = cached_id(found)
+        return found.name if cached is None else cached[0]
 
     @property
     def path(self) -> str:
-        """Where it is: an absolute path, or the hub id."""
-        return str(Path(self.name).resolve()) if Path(self.name).exists() else self.name
+        """Where it is: an absolute path, or the hub id, as in ``owner/name@revision``."""
+        if Path(self.name).exists():
+            return str(Path(self.name).resolve())
+        return self.name if self.revision is None else f"{self.name}@{self.revision}"
+
+    @property
+    def commit(self) -> str | None:
+        """The commit of a model from the hub; None where it is not in the hub's cache."""
+        folder = _files_folder(self)
+        cached = None if folder is None else cached_id(folder.resolve())
+        return None if cached is None else cached[1]
 
     @property
     def positions(self) -> int | None:
@@ -70,10 +86,11 @@ class ModelSource:
         return int(self.text_config.vocab_size)
 
 
-def open_model(name: str, trust_remote_code: bool = False) -> ModelSource:
-    """Read the configuration of a local folder, a ``.gguf`` file or a hub model.
+def open_model(name: str, trust_remote_code: bool = False, revision: str | None = None) -> ModelSource:
+    """Read the configuration of a local folder, a ``.gguf`` file or a hub model, which may be ``owner/name@revision``.
 
-    Raises UserError for what is not there, and for a broken or unknown configuration.
+    Raises UserError for what is not there, for a broken or unknown configuration, and for adapters and folders without
+    weights.
     """
     if not name:
         raise UserError("MODEL is empty: give a local model folder, a hub id or a .gguf file")
@@ -82,15 +99,16 @@ def open_model(name: str, trust_remote_code: bool = False) -> ModelSource:
             name = str(Path(name).expanduser())
         except RuntimeError as error:
             raise UserError(f"{name}: no such folder ({error}); give its full path") from error
+    name, revision = _revision(name, revision)
     path = Path(name)
     gguf_file = path.name if path.suffix.lower() == ".gguf" else None
-    offline = _look(name, path, gguf_file)
+    offline, files = _look(name, path, gguf_file, revision)
     _quiet()
     location = name if gguf_file is None else str(path.parent)
     try:
-        config = AutoConfig.from_pretrained(location, **_options(trust_remote_code, gguf_file, offline))
+        config = AutoConfig.from_pretrained(location, **_options(trust_remote_code, gguf_file, offline, revision))
     except Exception as error:
-        raise UserError(f"{name}: {load_failure(error)}") from error
+        raise UserError(f"{name}: {load_failure(error, gguf_file is not None)}") from error
     text = config.get_text_config()
     if is_mixture(text):
         raise UserError(
@@ -100,38 +118,74 @@ def open_model(name: str, trust_remote_code: bool = False) -> ModelSource:
         value = getattr(text, field, None)
         if not isinstance(value, int) or value <= 0:
             raise UserError(f"{name}: its config.json has no usable {field} (it says {value!r})")
-    return ModelSource(name, config, text, trust_remote_code, gguf_file, offline)
+    if files:
+        check_weights(name, files)
+    if path.is_dir():
+        check_files(path)
+    return ModelSource(name, config, text, trust_remote_code, gguf_file, offline, revision)
 
 
-def _look(name: str, path: Path, gguf_file: str | None) -> bool:
-    """Whether ``name`` is a hub model to be taken from the cache alone. Raises UserError where there is nothing."""
+def _revision(name: str, revision: str | None) -> tuple[str, str | None]:
+    """(the name alone, the revision) of ``name``, which may end in ``@revision``. Raises UserError for a folder's or a
+    file's revision, and for two that differ."""
+    local = _exists(name)
+    if "@" in name and not local:
+        bare, _, given = name.rpartition("@")
+        if not bare or not given or revision not in (None, given):
+            raise UserError(f"{name}: give one revision, as owner/name@revision or by --revision")
+        name, revision, local = bare, given, _exists(bare)
+    if revision is not None and local:
+        raise UserError(f"{name}: is on this disk; only models of the hub have the revision {revision!r}")
+    return name, revision
+
+
+def _exists(name: str) -> bool:
+    try:
+        return Path(name).exists()
+    except (OSError, ValueError):
+        return False
+
+
+def _look(name: str, path: Path, gguf_file: str | None, revision: str | None) -> tuple[bool, list[str]]:
+    """(whether ``name`` is a hub model to be taken from the cache alone, the names of its files as far as known). Raises
+    UserError where there is nothing that can be read."""
     try:
         if path.is_file():
             if gguf_file is None:
                 raise UserError(f"{name}: is a file; give the folder that holds config.json and the weights")
             if importlib.util.find_spec("gguf") is None:
                 raise UserError(f"{name}: reading .gguf files needs a package: pip install 'ffnscope[gguf]'")
-            return False
+            return False, []
         if path.is_dir():
+            files = names_in(path)
+            refuse_adapter(name, files, path / ADAPTER)
             if not (path / "config.json").is_file():
-                raise UserError(f"{name}: no config.json in it; give a folder saved by save_pretrained")
-            return False
+                raise missing_config(name, files)
+            return False, files
     except OSError as error:
         raise UserError(f"{name}: cannot be read ({error.strerror})") from error
     if gguf_file is not None:
         raise UserError(f"{name}: no such file")
-    return is_offline(name)
+    offline = is_offline(name, revision)
+    files = hub_files(name, offline, revision)
+    if ADAPTER in files:
+        refuse_adapter(name, files, fetch(name, ADAPTER, offline, revision))
+    return offline, files
 
 
-def _options(trust_remote_code: bool, gguf_file: str | None, offline: bool) -> dict[str, Any]:
+def _options(
+    trust_remote_code: bool, gguf_file: str | None, offline: bool, revision: str | None = None
+) -> dict[str, Any]:
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "local_files_only": offline}
+    if revision is not None:
+        options["revision"] = revision
     return options if gguf_file is None else options | {"gguf_file": gguf_file}
 
 
 def weights_folder(source: ModelSource) -> Path:
     """The folder with the weights; those of a hub model are downloaded first. Raises UserError where there are none."""
     folder = Path(source.location)
-    return folder if folder.is_dir() else fetch_weights(source.name, source.offline)
+    return folder if folder.is_dir() else fetch_weights(source.name, source.offline, source.revision)
 
 
 def fingerprint(source: ModelSource) -> str:
@@ -180,7 +234,7 @@ def _own_code(source: ModelSource) -> list[Path]:
 
 
 def _files_folder(source: ModelSource) -> Path | None:
-    return Path(source.location) if Path(source.location).is_dir() else snapshot(source.name)
+    return Path(source.location) if Path(source.location).is_dir() else snapshot(source.name, source.revision)
 
 
 def _quiet() -> None:
@@ -191,8 +245,11 @@ def _quiet() -> None:
     logging.getLogger("torch").setLevel(logging.ERROR)
 
 
-def load_failure(error: Exception) -> str:
+def load_failure(error: Exception, gguf: bool = False) -> str:
+    """Why Hugging Face does not load a model, in one line without its name; ``gguf``: from a ``.gguf`` file."""
     line = _first_line(error)
+    if gguf and isinstance(error, ValueError | EOFError | IndexError) and _ends_early(line):
+        return f"cannot be read, is perhaps cut short ({line}); fetch it again"
     if "for this kind of AutoModel" in str(error):
         return "is not a causal LM, the only kind of model that ffnscope reads"
     if "model type" in str(error) and "not recogni" in str(error).lower():
@@ -202,6 +259,11 @@ def load_failure(error: Exception) -> str:
     if isinstance(error, json.JSONDecodeError) or "valid JSON" in str(error):
         return f"its config.json is not JSON ({line})"
     return f"cannot be loaded ({line})"
+
+
+def _ends_early(line: str) -> bool:
+    """Whether numpy says in ``line`` that a file has fewer bytes than a tensor needs."""
+    return any(sign in line for sign in ("reshape", "out of bounds", "out of range", "mmap length", "buffer"))
 
 
 def _first_line(error: Exception) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ffnscope.core.git_lfs import refuse_pointer
 from ffnscope.store.errors import UserError
 
 if TYPE_CHECKING:
@@ -14,7 +17,13 @@ if TYPE_CHECKING:
 
 TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model",
+    "sentencepiece.bpe.model",
 )  # fmt: skip
+
+
+_PIECE_FILES = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
+_PROTOBUF = b"\n"  # how a SentencePiece file begins; one of tiktoken begins with base64
+_NEEDS = {True: ("sentencepiece", "google.protobuf"), False: ("tiktoken",)}
 
 
 @contextmanager
@@ -55,7 +64,7 @@ def load_tokenizer(source: ModelSource) -> Any | None:
     # Reading a corpus needs tokenizer_failures, not what loading needs.
     from transformers import AutoTokenizer
 
-    from ffnscope.core.model.hub import has_any
+    from ffnscope.core.model.hub import has_any, snapshot
 
     folder = Path(source.location)
     if source.gguf_file is not None:
@@ -63,8 +72,50 @@ def load_tokenizer(source: ModelSource) -> Any | None:
     elif folder.is_dir():
         there = any((folder / name).is_file() for name in TOKENIZER_FILES)
     else:
-        there = has_any(source.name, TOKENIZER_FILES, source.offline)
+        there = has_any(source.name, TOKENIZER_FILES, source.offline, source.revision)
+        folder = snapshot(source.name, source.revision) or folder
     if not there:
         return None
+    _check_needs(source, folder)
     with tokenizer_failures(f"{source.name}: its tokenizer cannot be read"):
         return AutoTokenizer.from_pretrained(source.location, **source.options)
+
+
+def no_tokenizer(source: ModelSource) -> str:
+    """Why a model without a tokenizer cannot read text, and what to do."""
+    if (Path(source.location) / "tekken.json").is_file():
+        return (f"{source.name}: its tekken.json is a tokenizer for the package mistral-common; put the tokenizer.json of "
+                "the same model beside it, or give .npy windows of token ids")  # fmt: skip
+    return f"{source.name}: MODEL has no tokenizer; give .npy windows of token ids"
+
+
+def _check_needs(source: ModelSource, folder: Path) -> None:
+    """Raise UserError where the tokenizer's own code may not run, or packages for its file are missing."""
+    if source.gguf_file is not None or not folder.is_dir() or (folder / "tokenizer.json").is_file():
+        return
+    try:
+        settings = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        settings = {}
+    own = settings.get("auto_map", {}) if isinstance(settings, dict) else {}
+    if "AutoTokenizer" in own and not source.trust_remote_code:
+        raise UserError(f"{source.name}: its tokenizer is Python code of its own; --trust-remote-code runs it, if you "
+                        "trust it")  # fmt: skip
+    for name in _PIECE_FILES:
+        file = folder / name
+        if file.is_file():
+            refuse_pointer(file)
+            with file.open("rb") as handle:
+                pieces = handle.read(1) == _PROTOBUF
+            missing = [package for package in _NEEDS[pieces] if not _installed(package)]
+            if missing:
+                kind = "a SentencePiece" if pieces else "a tiktoken"
+                raise UserError(f"{source.name}: its {name} is {kind} file, and reading it needs packages: "
+                                "pip install 'ffnscope[sentencepiece]'")  # fmt: skip
+
+
+def _installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:  # of the package that it is part of
+        return False

@@ -61,7 +61,7 @@ def describe_run(request: CollectRequest, source: ModelSource, model: LayeredMod
     return RunInfo(
         model_info,
         corpus_info,
-        settings | {"model_path": source.path},
+        settings | {"model_path": source.path} | ({"model_commit": source.commit} if source.commit else {}),
         datetime.now(UTC).isoformat(timespec="seconds"),
         version("ffnscope"),
         hashlib.sha256(identity.encode()).hexdigest(),
@@ -93,7 +93,7 @@ def check_same_run(path: Path, there: RunInfo, now: RunInfo) -> None:
     for name in dict.fromkeys([*now.settings, "keep"]):
         absent = 0 if name == "keep" else None
         before, value = (run.settings.get(name, absent) for run in (there, now))
-        if name != "model_path" and before != value:
+        if name not in ("model_path", "model_commit") and before != value:
             differing.append(f"--{name.replace('_', '-')} ({before})")
     if differing:
         raise UserError(

@@ -13,15 +13,16 @@ import torch
 from ffnscope.core.activations.budget import Plan, check_memory, count_threads, make_plan
 from ffnscope.core.activations.forward import first_tokens
 from ffnscope.core.activations.malloc import keep_freed_memory
+from ffnscope.core.corpus.window_files import is_windows_file
 from ffnscope.core.corpus.windows import Corpus
 from ffnscope.core.model.device import choose_device, choose_dtype
 from ffnscope.core.model.file_stamps import FileStamps
 from ffnscope.core.model.layered import LayeredModel
 from ffnscope.core.model.load import check_structure, load_model
-from ffnscope.core.model.offload import load_offloaded
+from ffnscope.core.model.offload import check_in_parts, load_offloaded
 from ffnscope.core.model.source import ModelSource, model_files, open_model
 from ffnscope.core.model.token_texts import Vocabulary, build_vocabulary
-from ffnscope.core.model.tokenizer import load_tokenizer
+from ffnscope.core.model.tokenizer import load_tokenizer, no_tokenizer
 from ffnscope.core.processes import Processes
 from ffnscope.core.run.corpus import read_corpus
 from ffnscope.core.run.identity import describe_run
@@ -34,6 +35,7 @@ from ffnscope.core.statistics.concepts import concept_sets
 from ffnscope.core.statistics.counts import counting_bytes
 from ffnscope.core.statistics.tables import CorpusTables, make_tables
 from ffnscope.store.concepts.rules import concept_names
+from ffnscope.store.errors import UserError
 from ffnscope.store.records import RunInfo
 
 
@@ -173,8 +175,13 @@ def prepare(request: CollectRequest, processes: Processes, report: Report) -> Pr
 
 
 def _open_source(request: CollectRequest) -> tuple[ModelSource, Any]:
-    source = open_model(request.model, request.trust_remote_code)
+    source = open_model(request.model, request.trust_remote_code, request.revision)
     # What the configuration shows is checked before a large corpus is read and the weights are loaded.
     check_structure(source)
+    if request.offload:
+        check_in_parts(source)
     parse_layers(request.layers, int(source.text_config.num_hidden_layers))
-    return source, load_tokenizer(source)
+    tokenizer = load_tokenizer(source)
+    if tokenizer is None and not all(is_windows_file(domain.path) for domain in request.sources):
+        raise UserError(no_tokenizer(source))
+    return source, tokenizer

@@ -49,6 +49,7 @@ class CollectRequest:
     trust_remote_code: bool = False
     keep: str | None = None  # all, 0 or how many windows; None: as many as fit keep_gb
     keep_gb: float = KEEP_GB
+    revision: str | None = None
     title: str | None = None  # the model's name to show, if not that of its folder, file or hub id
 
     @property

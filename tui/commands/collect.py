@@ -37,6 +37,10 @@ def collect(
         list[str] | None,
         typer.Option("--text-field", metavar="FIELD", help="Field or column of rows; NAME=FIELD for one domain."),
     ] = None,
+    revision: Annotated[
+        str | None,
+        typer.Option("--revision", metavar="REV", help="Branch, tag or commit of a hub model.", show_default=False),
+    ] = None,
     seq_len: Annotated[
         int | None, typer.Option("--seq-len", metavar="T", min=2, help="Positions per window; default: the model's.")
     ] = None,
@@ -121,6 +125,7 @@ def collect(
             keep=keep,
             keep_gb=keep_gb,
             trust_remote_code=trust_remote_code,
+            revision=revision,
         )
         with Reporter() as report:
             run(request, report)

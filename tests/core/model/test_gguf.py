@@ -154,7 +154,9 @@ def test_what_cannot_be_done_is_said_in_one_line(tmp_path: Path, monkeypatch: py
         assert str(broken) in refused(lambda: open_model(str(broken)))
     cut = tmp_path / "cut.gguf"
     cut.write_bytes(file.read_bytes()[:-5000])
-    assert str(cut) in refused(lambda: load_model(open_model(str(cut)), CPU, torch.float32))
+    assert "perhaps cut short" in refused(lambda: load_model(open_model(str(cut)), CPU, torch.float32))
+    with pytest.raises(UserError, match="run without --offload"):
+        run(file, (DomainSource("text", Path("no-such-file.txt")),), tmp_path / "store", offload=True)
 
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "gguf" else find(name, *rest))

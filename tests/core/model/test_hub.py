@@ -16,6 +16,7 @@ from same_store import differing
 
 from ffnscope.core.model.hub import PATIENCE
 from ffnscope.core.model.source import fingerprint, open_model
+from ffnscope.core.prompt import PromptModel
 from ffnscope.store.errors import UserError
 from ffnscope.store.reader import Store
 
@@ -89,6 +90,65 @@ def test_a_cached_model_runs_without_network(tmp_path: Path, monkeypatch: pytest
             run(NAME, sources, tmp_path / f"broken-{offload}", offload=offload)
         assert str(error.value).startswith(f"{NAME}: ")
         assert "\n" not in str(error.value)
+
+
+def test_a_revision_is_another_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = tmp_path / "cache" / "models--some-lab--tiny-llama"
+    commits = {"main": COMMIT, "step100": COMMIT[::-1]}
+    (cache / "refs").mkdir(parents=True)
+    for seed, (revision, commit) in enumerate(commits.items()):
+        shutil.copytree(tm.tiny("llama", tmp_path, seed=seed), cache / "snapshots" / commit)
+        (cache / "refs" / revision).write_text(commit)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(
+        huggingface_hub.HfApi, "model_info", lambda self, repo, **_: _out_of_reach(self, repo, timeout=0)
+    )
+    windows = tm.random_windows(np.random.default_rng(5), 6, 24, tm.VOCAB)
+    sources = sources_of(tmp_path / "data", {"a": windows})
+
+    def info(store: Path) -> tuple[str, str, str]:
+        with Store.open(store) as opened:
+            settings = opened.run.settings
+            return opened.run.model.name, settings["model_path"], settings["model_commit"]
+
+    by_name = run(f"{NAME}@step100", sources, tmp_path / "by-name", batch_size=2)
+    by_option = run(NAME, sources, tmp_path / "by-option", batch_size=2, revision="step100")
+    snapshot = cache / "snapshots" / commits["step100"]
+    by_path = run(snapshot, sources, tmp_path / "by-path", batch_size=2, offload=True)
+    main = run(NAME, sources, tmp_path / "main", batch_size=2)
+    assert differing(by_name, by_option) == differing(by_name, by_path) == []
+    assert differing(by_name, main) != []
+    assert info(by_name) == info(by_option) == (f"{NAME}@step100", f"{NAME}@step100", commits["step100"])
+    assert info(by_path) == (NAME, str(snapshot), commits["step100"])
+    assert info(main) == (NAME, NAME, COMMIT)
+    with Store.open(by_name) as opened, pytest.raises(UserError, match=f"{snapshot}: has no tokenizer"):
+        PromptModel.load(opened.run)
+
+    assert "step1@step2" in _refused("step1@step2", None) and "one revision" in _refused(f"{NAME}@a", "b")
+    assert f"{NAME}@step7: no such folder; nor is it in the hub cache" in _refused(NAME, "step7")
+    assert "only models of the hub have the revision 'main'" in _refused(str(snapshot), "main")
+
+
+def _refused(name: str, revision: str | None) -> str:
+    with pytest.raises(UserError) as error:
+        open_model(name, revision=revision)
+    return str(error.value)
+
+
+def test_an_adapter_on_the_hub_and_a_model_without_weights_are_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = ["adapter_config.json"]
+    (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "some/base"}')
+    hf_config = tm.tiny("llama", tmp_path) / "config.json"
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *_, **__: None)
+    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", lambda *_, **__: files)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda repo, name, **_: str(tmp_path / name))
+    assert f"{NAME}: a LoRA adapter (base model: some/base)" in _line(NAME)
+    config = transformers.AutoConfig.from_pretrained(hf_config)
+    monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", lambda *_, **__: config)
+    files[:] = ["config.json", "tf_model.h5"]
+    assert f"{NAME}: no weights in it, but tf_model.h5: TensorFlow" in _line(NAME)
 
 
 OWN_CODE = """
