@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,13 @@ from ffnscope.tui.drawing import palette
 from ffnscope.tui.drawing.glyphs import ASCII, Glyphs, choose_glyphs
 from ffnscope.tui.screens import bindings
 from ffnscope.tui.screens.help import Help
-from ffnscope.tui.state.remembered import Place, read_places, state_path, write_places
+from ffnscope.tui.state.remembered import (
+    Place,
+    read_places,
+    state_path,
+    write_last_viewed,
+    write_places,
+)
 from ffnscope.tui.state.session import Session
 from ffnscope.tui.terminal.screen_diff import Wire
 from ffnscope.tui.terminal.textual_private import CompositorUpdate, TerminalApp, forward_key
@@ -54,15 +60,22 @@ class FfnscopeApp(TerminalApp, inherit_bindings=False):
     class Looked(Message):
         """How far the collector of a store is."""
 
-        def __init__(self, session: Session, progress: Progress, layers: tuple[int, ...]):
+        def __init__(self, session: Session, progress: Progress, layers: tuple[int, ...], failure: str = ""):
             super().__init__()
-            self.session, self.progress, self.layers = session, progress, layers
+            self.session, self.progress, self.layers, self.failure = session, progress, layers, failure
 
     def __init__(
-        self, stores: Sequence[Path], glyphs: Glyphs, theme: str = "ffnscope", places: dict[str, Place] | None = None
+        self,
+        stores: Sequence[Path],
+        glyphs: Glyphs,
+        theme: str = "ffnscope",
+        places: dict[str, Place] | None = None,
+        failure: Callable[[], str] | None = None,
     ):
-        """`places` by run id are where each store is opened; `close` updates them."""
+        """`places` by run id are where each store is opened; `close` updates them. `failure` says why the run that fills the
+        first store failed, if it did."""
         super().__init__()
+        self._failure = failure or (lambda: "")
         self._places = {} if places is None else places
         self.animation_level = "none"
         self._wire = Wire()
@@ -156,7 +169,8 @@ class FfnscopeApp(TerminalApp, inherit_bindings=False):
         for session in self.sessions:
             if session.progress.state != "complete":
                 try:
-                    self.post_message(self.Looked(session, *session.look()))
+                    failure = self._failure() if session is self.sessions[0] else ""
+                    self.post_message(self.Looked(session, *session.look(), failure))
                 except UserError:
                     continue
 
@@ -170,6 +184,9 @@ class FfnscopeApp(TerminalApp, inherit_bindings=False):
                 continue
             # News may come while the panes are being taken down.
             with suppress(NoMatches):
+                if event.failure and event.failure != session.failure:
+                    session.failure = event.failure
+                    browser.say(event.failure, "error")
                 if changed:
                     browser.show_progress()
                 else:
@@ -222,7 +239,14 @@ def choose_theme(name: str | None, environ: dict[str, str] | os._Environ[str] = 
     return "ffnscope" if many else "ansi-dark"
 
 
-def run(stores: Sequence[Path], *, mouse: bool | None = None, ascii: bool = False, theme: str | None = None) -> int:
+def run(
+    stores: Sequence[Path],
+    *,
+    mouse: bool | None = None,
+    ascii: bool = False,
+    theme: str | None = None,
+    failure: Callable[[], str] | None = None,
+) -> int:
     """Open the browser on one or more stores; returns when the user quits: 0, or 1 where the browser failed.
 
     `mouse` None: off over SSH, where every motion would be sent. Raises UserError where there is no terminal to draw
@@ -240,7 +264,8 @@ def run(stores: Sequence[Path], *, mouse: bool | None = None, ascii: bool = Fals
         mouse = config.mouse if config.mouse is not None else not os.environ.get("SSH_CONNECTION")
     glyphs = choose_glyphs(stderr.encoding, ascii or config.ascii)
     places = read_places(state_path())
-    app = FfnscopeApp([Path(store) for store in stores], glyphs, choose_theme(theme or config.theme), places)
+    app = FfnscopeApp([Path(store) for store in stores], glyphs, choose_theme(theme or config.theme), places, failure)
+    write_last_viewed(state_path(), [Path(store) for store in stores])
     app.set_keymap(config.keys)
     failures: list[str] = []
     try:

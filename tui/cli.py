@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from ffnscope.store.errors import UserError, device_full
+from ffnscope.tui.commands import shared
 from ffnscope.tui.commands.ask import ask
 from ffnscope.tui.commands.collect import collect
 from ffnscope.tui.commands.compare import compare
@@ -75,6 +76,7 @@ def program() -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. What a user can correct is one line on stderr."""
     given = sys.argv[1:] if arguments is None else list(arguments)
+    shared.given[:] = given
     _open_streams()
     if not sys.stderr.isatty():
         # The progress bars of Hugging Face's libraries, read by tqdm when it is imported.

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import termios
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
@@ -26,7 +27,8 @@ LAG = 5.0  # seconds that it may lack a processor for
 class PtyBrowser:
     """`ffnscope view` on a store, `columns` x `rows`. `press` returns the bytes sent for the keys."""
 
-    def __init__(self, store: Path, columns: int, rows: int, **environment: str):
+    def __init__(self, store: Path, columns: int, rows: int, command: Sequence[str] = (), **environment: str):
+        """`command`: the arguments of another command of ffnscope to run."""
         self.screen = pyte.Screen(columns, rows)
         self._stream = pyte.ByteStream(self.screen)
         # What the browser remembers belongs to this run alone.
@@ -43,7 +45,8 @@ class PtyBrowser:
                 "PYTHONUTF8": "1",
                 "SSH_CONNECTION": "x",
             } | environment
-            os.execve(sys.executable, [sys.executable, "-c", RUN, str(store)], kept | given)
+            program = ["-m", "ffnscope.tui", *command] if command else ["-c", RUN, str(store)]
+            os.execve(sys.executable, [sys.executable, *program], kept | given)
         fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         self.raw = b""
 

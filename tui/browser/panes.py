@@ -70,7 +70,8 @@ class Panes:
         model, corpus = run.model, run.corpus
         marks = len(self.session.neurons.marks)
         right = (f"{count(marks)} marked   " if marks else "") + "? help "
-        progress = progress_text(self.session.progress, self.glyphs)
+        failed = bool(self.session.failure) and self.session.progress.state != "complete"
+        progress = "the run failed" if failed else progress_text(self.session.progress, self.glyphs)
         out = Writer(self.glyphs).add(" ffnscope  ", "dim").prose(self.session.title, "bright")
         if len(self.sessions) > 1:
             out.add(f" ({self.sessions.index(self.session) + 1} of {len(self.sessions)}, b next)", "dim")
@@ -84,7 +85,7 @@ class Panes:
         while facts and len("  " + dot.join([*facts, progress])) > room:
             facts.pop()
         out.add("  ").prose(dot.join(facts) + dot if facts else "", "text")
-        out.prose(progress, "text" if self.session.progress.state == "complete" else "accent")
+        out.prose(progress, "error" if failed else "text" if self.session.progress.state == "complete" else "accent")
         used = Line(clip(out.parts, width - len(right) - 1, self.glyphs))
         return [Line((*used.parts, (" " * (width - used.width - len(right)), "text"), (right, "dim")), "head")]
 

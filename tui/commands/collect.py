@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,7 @@ import typer
 
 from ffnscope.store.definitions import MIN_OCCURRENCES, TOP_K
 from ffnscope.store.errors import UserError
+from ffnscope.tui.commands import shared
 from ffnscope.tui.commands.shared import is_main_process, safe
 
 LEAST_ADDRESS_SPACE = 2 << 30
@@ -86,6 +88,9 @@ def collect(
     keep_gb: Annotated[
         float, typer.Option("--keep-gb", metavar="X", help="At most so many GB of activation bits in the store.")
     ] = 1.0,
+    view: Annotated[
+        bool, typer.Option("--view", help="Open the browser at once; layers appear as they finish.")
+    ] = False,
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")
     ] = False,
@@ -93,10 +98,13 @@ def collect(
     """Run MODEL over a corpus and fill a store with the statistics of its neurons."""
     _check("--dtype", dtype, DTYPES)
     check_address_space()
+    name = safe(str(store), sys.stderr)
+    if view:
+        _browse_meanwhile(store, name)
+        return
     from ffnscope.core.corpus.sources import parse_sources
 
     sources = parse_sources(data, count_only or (), text_field or ())
-    name = safe(str(store), sys.stderr)
     try:
         # In the try block: the imports alone take seconds, in which a user may press Ctrl-C.
         from ffnscope.core.collect import collect as run
@@ -136,6 +144,18 @@ def collect(
         if is_main_process():
             print(f"ffnscope: stopped; the same command with --resume continues ({name})", file=sys.stderr)
         raise
+
+
+def _browse_meanwhile(store: Path, name: str) -> None:
+    """The same command in a process of its own, and the browser on its store."""
+    from ffnscope.tui.commands.background_run import collect_and_browse
+    from ffnscope.tui.commands.view import check_terminal
+
+    check_terminal("collect --view", "without --view it runs without one")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("--view: several processes collect here; start them without it, and `ffnscope view` the store")
+    arguments = [each for each in shared.given if each != "--view"]
+    collect_and_browse(arguments, store, lambda: print(f"{name}: complete", file=sys.stderr))
 
 
 def check_address_space() -> None:

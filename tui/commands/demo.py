@@ -21,27 +21,37 @@ def demo(
     store: Annotated[Path, typer.Option("--store", metavar="DIR", help="Where to keep the statistics.")] = Path(
         "demo.ffn"
     ),
-    view: Annotated[bool, typer.Option("--view/--no-view", help="Open the browser at the end.")] = True,
+    view: Annotated[
+        bool, typer.Option("--view/--no-view", help="Open the browser at once; layers appear as they finish.")
+    ] = True,
 ) -> None:
     """Collect statistics for the bundled model over the bundled corpus, then browse them."""
     if _complete(store):
         print(f"{safe(str(store), sys.stderr)}: collected already, opening it", file=sys.stderr)
     else:
         check_address_space()
+        if view and _can_browse():
+            from ffnscope.tui.commands.background_run import collect_and_browse
+
+            collect_and_browse(["demo", "--store", str(store), "--no-view"], store, lambda: _summary(store))
+            return
         from ffnscope.core.demo import run_demo
         from ffnscope.tui.commands.progress import Reporter
 
         with Reporter() as report:
             run_demo(store, report)
-    pass
-
-    with open_store(store) as opened:
-        print_layers(opened)
-    if view and _can_browse():
+    browsing = view and _can_browse()
+    _summary(store, hint=not browsing)
+    if browsing:
         from ffnscope.tui.commands.view import browse
 
         browse([store])
-    else:
+
+
+def _summary(store: Path, hint: bool = True) -> None:
+    with open_store(store) as opened:
+        print_layers(opened)
+    if hint:
         print(f"\nffnscope view {safe(str(store))}   opens the browser")
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ffnscope.tui.drawing.glyphs import choose_glyphs
 from ffnscope.tui.drawing.numbers import count, duration, percent
-from ffnscope.tui.drawing.text import visible
+from ffnscope.tui.drawing.text import fit, visible
 
 if TYPE_CHECKING:
     from ffnscope.store.records import Progress
@@ -128,6 +128,13 @@ class Status:
         if self._live:
             doing = visible(what, self._glyphs, spaces=False)
             print(f"\r\x1b[K{self._what} {doing} {percent(share)}", end="", file=sys.stderr, flush=True)
+            self._drawn = True
+
+    def say(self, what: str) -> None:
+        """Say what is being done, where nobody knows how far it is."""
+        if self._live:
+            doing = fit(visible(what, self._glyphs, spaces=False), 60, glyphs=self._glyphs).rstrip()
+            print(f"\r\x1b[K{self._what} {doing}", end="", file=sys.stderr, flush=True)
             self._drawn = True
 
     def print_result(self, line: str) -> None:

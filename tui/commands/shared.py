@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ffnscope.store.reader import Store
 
 WIDTH = 120  # of tables where there is no terminal
+given: list[str] = []  # the arguments of the command that runs, as typed
 StorePath = Annotated[Path, typer.Argument(metavar="STORE", help="Folder of the store.", show_default=False)]
 
 

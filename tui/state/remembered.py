@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -68,6 +70,25 @@ def write_places(path: Path, places: dict[str, Place]) -> None:
         _write_json(path, {run: asdict(place) for run, place in places.items()})
     except OSError:
         pass
+
+
+def read_last_viewed(path: Path) -> tuple[list[Path], float]:
+    """The stores last viewed and when (Unix time), kept beside the places at ``path``; none where there are none."""
+    try:
+        values: Any = json.loads(_last_viewed(path).read_text(encoding="utf-8"))
+        return [Path(each) for each in values["stores"]], float(values["time"])
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return [], 0.0
+
+
+def write_last_viewed(path: Path, stores: Sequence[Path]) -> None:
+    """Remember which stores are viewed, or quietly nothing where the folder cannot be written to."""
+    with suppress(OSError):
+        _write_json(_last_viewed(path), {"stores": [str(store.absolute()) for store in stores], "time": time.time()})
+
+
+def _last_viewed(path: Path) -> Path:
+    return path.with_name("last-viewed.json")
 
 
 def read_filters(path: Path) -> dict[str, str]:

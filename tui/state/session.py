@@ -45,6 +45,7 @@ class Session:
         # In this order: what lands in between is seen at the next look.
         self.progress: Progress = self.store.progress()
         self.layers: tuple[int, ...] = self.store.layers()
+        self.failure = ""  # why the run that fills the store failed, in one line
         self.figures: dict[int, LayerFigures] = {}
         self.kept: dict[type, Any] = {}  # what screens keep as long as the session, by its class
         self.index: TokenIndex | None = None
