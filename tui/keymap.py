@@ -24,6 +24,8 @@ _MODIFIERS = ("ctrl+", "alt+", "shift+", "super+")
 def screens() -> dict[str, type[DOMNode]]:
     """Every screen that has keys, by what the help calls it, the browser first."""
     # Most runs never show most of them.
+    from ffnscope.tui.ask.concordance import Concordance
+    from ffnscope.tui.ask.ranking import Ranking
     from ffnscope.tui.browser.screen import Browser
     from ffnscope.tui.overview.screen import Overview
     from ffnscope.tui.prompt.screen import PromptScreen
@@ -47,6 +49,8 @@ def screens() -> dict[str, type[DOMNode]]:
         "sort picker": SortPicker,
         "distribution": Distribution,
         "contexts": Contexts,
+        "kept contexts": Concordance,
+        "ranked neurons": Ranking,
         "position plot": Position,
         "overview": Overview,
         "a prompt that was run": PromptScreen,

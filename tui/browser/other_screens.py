@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ffnscope.store.bits.kept import kept_number
 from ffnscope.store.escaping import unescape
 from ffnscope.tui.browser.base import BrowserBase
 
@@ -10,11 +11,13 @@ class OtherScreens(BrowserBase):
     """One method for each binding; a screen is imported when it is first opened."""
 
     def action_contexts(self) -> None:
-        """Where the neuron is activated."""
+        """Where the neuron is activated: at all kept positions, where bits are kept."""
+        from ffnscope.tui.ask.concordance import Concordance
         from ffnscope.tui.screens.contexts import Contexts
 
         if self.settle_layer() and (key := self.session.neurons.key):
-            self.app.push_screen(Contexts(self.session, key))
+            screen = Concordance if kept_number(self.session.store) else Contexts
+            self.app.push_screen(screen(self.session, key))
 
     def action_position(self) -> None:
         """The position plot at full size."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from ffnscope.store.bits.kept import kept_number
 from ffnscope.store.records import Progress
 from ffnscope.tui.browser.layer_list import LayerList
 from ffnscope.tui.browser.neuron_table import NeuronTable
@@ -161,8 +162,10 @@ class Panes:
         }[self.state.pane]
         rest = {
             "layers": "/ search  f filter  o overview  : go to",
-            "neurons": "/ search  f filter  s sort  space mark  c contexts  o overview  e export",
-            "neuron": "c contexts  z plot  space mark  a note",
+            "neurons": "/ search  f filter  s sort  space mark  c contexts  o overview  e export"
+            + self._asking("  A ask")
+            + "  D distribution  u undo",
+            "neuron": "c contexts  z plot  space mark  a note" + self._asking("  w fires with  A ask"),
         }[self.state.pane]
         parts = Writer(self.glyphs).add(" ")
         for hint in f"{here}  {rest}  {back}".split("  "):
@@ -173,6 +176,10 @@ class Panes:
                 continue
             parts.add(key, "text").add(f" {what}  ", "faint")
         return [parts.line()]
+
+    def _asking(self, hints: str) -> str:
+        """Hints of keys that need kept bits."""
+        return hints if kept_number(self.session.store) else ""
 
     def empty(self) -> str:
         """Why the list is empty, and the way on."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from textual.binding import Binding
 
+from ffnscope.tui.browser.asking import Asking
 from ffnscope.tui.browser.moves import Moves
-from ffnscope.tui.browser.narrowing import Narrowing
 
 
-class Browser(Moves, Narrowing, inherit_bindings=False):
+class Browser(Moves, Asking, inherit_bindings=False):
     """Keys move a cursor in the session's NeuronList; the panes draw what changed. A new key is a Binding here, with an
-    ``id`` for config.toml, and its ``action_`` method in moves.py, tasks.py, narrowing.py or other_screens.py."""
+    ``id`` for config.toml, and its ``action_`` method in moves.py, tasks.py, narrowing.py, asking.py or other_screens.py."""
 
     BINDINGS = [
         Binding("j,down", "move(1)", "Down", id="down", show=False),
@@ -50,6 +50,8 @@ class Browser(Moves, Narrowing, inherit_bindings=False):
         Binding("y", "copy", "Copy the neuron's name", id="copy"),
         Binding("Y", "copy_row", "Copy the neuron as a CSV row", id="copy-row"),
         Binding("c", "contexts", "Contexts", id="contexts"),
+        Binding("A", "ask", "Ask which neurons fire on positions", id="ask"),
+        Binding("w", "coactive", "Neurons that fire with this one", id="fires-with"),
         Binding("z", "position", "Position plot at full size", id="position"),
         Binding("o", "overview", "Overview of the layers", id="overview"),
         Binding("p", "prompt", "Run a prompt", id="prompt"),

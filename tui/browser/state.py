@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ffnscope.tui.ask.ranking import FoundNeuron
 from ffnscope.tui.neuron.data import PageData
 from ffnscope.tui.neuron.page import Plot
 from ffnscope.tui.neuron.related import Related
@@ -26,7 +27,7 @@ class BrowserState:
     plot: Plot | None = None  # None while the plot library is being loaded
     message: tuple[str, str] | None = None  # (text, style) in the place of the keys
     searched: str = ""  # the text of the last search
-    hits: list[AnyHit] = field(default_factory=list)
+    hits: list[AnyHit | FoundNeuron] = field(default_factory=list)
     hit: int = 0  # which of them was gone to last
 
     def read_page(self, session: Session, contexts: bool) -> None:

@@ -97,7 +97,7 @@ def contexts(page: PageData, width: int, rows: int) -> list[Line]:
 
 def context_line(context: ContextText, width: int, glyphs: Glyphs, ground: str = "") -> Line:
     """One context around its token, which stands bright at a fixed column."""
-    value = "drawn" if context.drawn else f"{context.activation:5.3g}"
+    value = "drawn" if context.drawn else "" if math.isnan(context.activation) else f"{context.activation:5.3g}"
     out = Writer(glyphs).add(f"{value:>6} ", "text")
     left = (width - out.width) * 2 // 5
     plain = "text"

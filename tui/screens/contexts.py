@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -89,9 +90,10 @@ class Contexts(Pager, inherit_bindings=True):
         where = (
             f"window {count(context.window)}, position {count(context.position)} of {self.page.neuron.curve.shape[1]:,}"
         )
-        parts: list[Part] = [("strongest " if not context.drawn else "drawn at random ", "dim")]
+        known = not math.isnan(context.activation)
+        parts: list[Part] = [("drawn at random " if context.drawn else "strongest " if known else "", "dim")]
         parts += Writer(self.glyphs).token(context.domain, "text").parts
-        if not context.drawn:
+        if known and not context.drawn:
             parts.append((f"  activation {context.activation:.4g}", "text"))
         body, at = self._text(context, width - 4)
         rows = max(height - 1, 1)
@@ -119,13 +121,17 @@ class Contexts(Pager, inherit_bindings=True):
         self._others[event.token] = event.names
         self.refresh_content()
 
+    def positions_in(self, window: int) -> set[int]:
+        """The positions of a window that are marked in its text."""
+        return {each.position for each in self.page.contexts if each.window == window}
+
     def _text(self, context: ContextText, width: int) -> tuple[list[Line], int]:
         """The window wrapped, with the neuron's other contexts in it marked too; and the line of the token."""
         if context.window not in self._windows:
             tokens = self.session.store.window(context.window).tolist()
             self._windows[context.window] = tuple(self.session.store.vocabulary.texts(tokens))
         texts = self._windows[context.window]
-        others = {other.position for other in self.page.contexts if other.window == context.window}
+        others = self.positions_in(context.window)
         paragraphs: list[list[Part]] = [[]]
         for index, text in enumerate(texts):
             here = index == context.position

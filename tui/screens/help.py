@@ -26,6 +26,14 @@ _FILTERS = (
     ("marked  noted", "your own"),
     ("-term", "not"),
 )
+_QUERIES = (
+    ("text:/REGEX/  ends:/REGEX/", "the token holds any, or the last, character of a match (/i: case ignored)"),
+    ("token:school  prev:the", 'the token, or the one before, contains it; also token:=" school" and token:/REGEX/'),
+    ("domain:wiki  position:0-15", "windows of a domain; positions of the window"),
+    ("label:NAME  concept:digit", "labelled spans of the corpus; a concept"),
+    ("neuron:L2N10", "where that neuron is activated"),
+    ("-term  a|b", "not; or"),
+)
 
 
 class Help(Pager, inherit_bindings=True):
@@ -59,9 +67,12 @@ class Help(Pager, inherit_bindings=True):
         if self._typing:
             out += [BLANK, rule([("editing the line", "dim")], width, self.glyphs), *self._table(self._typing, width)]
         out += [BLANK, rule([("filters: terms that must all hold", "dim")], width, self.glyphs)]
-        for term, meaning in _FILTERS:
-            for row, parts in enumerate(wrap([(meaning, "text")], width - 32)):
-                out.append(Line(((f"  {'' if row else term:<28} ", "accent"), *parts)))
+        out += self._terms(_FILTERS, width)
+        out += [
+            BLANK,
+            rule([("queries (A, and f in kept contexts): terms that must all hold", "dim")], width, self.glyphs),
+        ]
+        out += self._terms(_QUERIES, width)
         out += [BLANK, rule([("signs", "dim")], width, self.glyphs)]
         out.append(self._sign(self.glyphs.space, "a space of a token (a token often begins with one)"))
         out.append(self._sign(self.glyphs.newline, "a newline of a token"))
@@ -79,6 +90,13 @@ class Help(Pager, inherit_bindings=True):
             title = "keys: every screen that is opened from the browser"
             out += [BLANK, rule([(title, "dim")], width, self.glyphs), *self._table(shared, width)]
         return out
+
+    def _terms(self, terms: Sequence[tuple[str, str]], width: int) -> list[Line]:
+        return [
+            Line(((f"  {'' if row else term:<28} ", "accent"), *parts))
+            for term, meaning in terms
+            for row, parts in enumerate(wrap([(meaning, "text")], width - 32))
+        ]
 
     def _table(self, rows: Sequence[bindings.Row], width: int) -> list[Line]:
         longest = max((len(row.description) for row in rows), default=0)

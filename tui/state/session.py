@@ -24,6 +24,7 @@ from ffnscope.tui.neuron.data import ContextText, PageData
 from ffnscope.tui.state.gc_pause import keeping
 from ffnscope.tui.state.neuron_list import Key, NeuronList
 from ffnscope.tui.state.remembered import MAX_FILTERS, Place
+from ffnscope.tui.state.task import Proceed, Result, Task
 
 if TYPE_CHECKING:
     from ffnscope.core.prompt import PromptModel
@@ -52,14 +53,18 @@ class Session:
         self._indexing = Lock()
         self.projections = {name: PushedIndex(self.store, name) for name in ("promoted", "suppressed")}
         self.filters: list[str] = []  # used before, oldest first
+        self.queries: list[str] = []  # sets of positions asked for, oldest first
         self.prompts: list[str] = []  # texts run through the model, oldest first
         self._model: PromptModel | None = None
         self._loading = Lock()
         self.failed: Callable[[str], object] = lambda message: None  # called in any thread
+        self._tasks: list[Task[Any]] = []
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="notes")
 
     def close(self) -> list[str]:
         """Wait for pending writes and close everything; returns a sentence for each write that failed."""
+        for task in self._tasks:
+            task.give_up(wait=True)
         failures: list[str] = []
         self.failed = failures.append
         self._writing.shutdown(wait=True)
@@ -125,6 +130,12 @@ class Session:
         return Place(
             neurons.layer, neuron, neurons.sort, neurons.descending, neurons.filter_text, self.filters[-MAX_FILTERS:]
         )
+
+    def begin(self, work: Callable[[Proceed], Result], done: Callable[[Result | None, str], object]) -> Task[Result]:
+        """Begin work on the store in a thread, as ``Task``; closing the store waits for it a moment."""
+        task = Task(work, done)
+        self._tasks = [*(each for each in self._tasks if not each.ended), task]
+        return task
 
     # What the panes draw
 

@@ -1,0 +1,256 @@
+"""Every kept activation of a neuron (`c`), aligned on the token: sorted, asked, counted, and what a detector misses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from textual.binding import Binding
+from textual.message import Message
+
+from ffnscope.store.bits.kept import KeptBits
+from ffnscope.store.query import contexts as kept_contexts
+from ffnscope.tui.ask.query_line import query_input
+from ffnscope.tui.drawing.lines import BLANK, Line, Part, Writer, line, wrap
+from ffnscope.tui.drawing.numbers import count, percent
+from ffnscope.tui.neuron.data import ContextText
+from ffnscope.tui.neuron.sections import context_line
+from ffnscope.tui.screens.contexts import Contexts
+from ffnscope.tui.state.neuron_list import Key
+from ffnscope.tui.state.session import Session
+from ffnscope.tui.state.task import Proceed, Task
+
+ORDERS = {"place": "text", "strength": "strength", "left": "left neighbour", "right": "right neighbour"}
+VIEWS = ("activations", "misses", "neighbours", "strongest")
+
+
+@dataclass(frozen=True)
+class Found:
+    """Kept positions in the order shown, by row, and how strong the strongest are."""
+
+    rows: np.ndarray
+    neighbours: tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]  # (ids, counts) before, after
+
+
+class Concordance(Contexts, inherit_bindings=True):
+    """Lists kept positions in place of the few contexts that every store has; those are one key away."""
+
+    BINDINGS = [
+        Binding("s", "order", "Sort by text, strength, left or right neighbour", id="next-order"),
+        Binding("f", "query", "Only where a query holds", id="filter"),
+        Binding("b", "show('neighbours')", "What stands before and after, counted", id="neighbours"),
+        Binding("m", "show('misses')", "Where a detector was not activated", id="misses"),
+        Binding("v", "show('strongest')", "The strongest of the whole corpus", id="strongest"),
+    ]
+
+    class Searched(Message):
+        """What was looked for, or what was wrong."""
+
+        def __init__(self, found: Found | None, error: str):
+            super().__init__()
+            self.found, self.error = found, error
+
+    def __init__(self, session: Session, key: Key):
+        super().__init__(session, key)
+        self.key = key
+        self.order, self.where, self.view = "place", "", "activations"
+        self.found: Found | None = None
+        self.error = ""
+        self._pending: Task[Found] | None = None
+        self._texts: dict[int, ContextText] = {}
+        self.strongest = {(each.window, each.position): each.activation for each in self.page.neuron.strongest}
+
+    def on_mount(self) -> None:
+        """Begin to look."""
+        self._search()
+
+    def on_unmount(self) -> None:
+        """Whoever leaves wants no answer."""
+        if self._pending:
+            self._pending.give_up()
+
+    # Looking
+
+    def _search(self) -> None:
+        if self._pending:
+            self._pending.give_up()
+        self.found, self.error, self._texts = None, "", {}
+        self.cursor = self.scrolled = 0
+        self.reading = False
+        store, key, where, order = self.session.store, self.key, self.where, self.order
+        look = kept_contexts.missed if self.view == "misses" else kept_contexts.activated
+
+        def work(proceed: Proceed) -> Found:
+            kept = store.kept
+            rows = look(store, *key, where, proceed)
+            _ = kept.texts
+            proceed()
+            rows = self._by_strength(kept, rows) if order == "strength" else kept_contexts.sort_rows(kept, rows, order)
+            return Found(rows, (kept_contexts.neighbours(kept, rows, -1), kept_contexts.neighbours(kept, rows, 1)))
+
+        self._pending = self.session.begin(work, lambda found, error: self.post_message(self.Searched(found, error)))
+        if self.is_mounted:
+            self._redraw_all()
+
+    def _by_strength(self, kept: KeptBits, rows: np.ndarray) -> np.ndarray:
+        """Those whose strength is known first, strongest first; the others in the corpus's order."""
+        places = zip(kept.windows[kept.window_of[rows]].tolist(), kept.position_of[rows].tolist(), strict=True)
+        strength = np.array([self.strongest.get(place, -math.inf) for place in places])
+        return rows[np.argsort(-strength, kind="stable")]
+
+    def on_concordance_searched(self, event: Searched) -> None:
+        """Show it."""
+        self.found, self.error = event.found, event.error
+        self._redraw_all()
+
+    # Drawing
+
+    @property
+    def _listed(self) -> int:
+        return (
+            len(self.page.contexts) if self.view == "strongest" else 0 if self.found is None else len(self.found.rows)
+        )
+
+    def title_parts(self) -> list[Part]:
+        """The neuron, and what is listed of it."""
+        what = {"misses": "misses of", "neighbours": "neighbours of"}.get(self.view, "contexts of")
+        parts: list[Part] = [(f"{what} {self.page.name} ", "accent")]
+        if self.view == "strongest":
+            return [*parts, ("the strongest and some drawn at random, of the whole corpus", "dim")]
+        if self.found is not None:
+            what = "misses" if self.view == "misses" else "activations"
+            parts.append(
+                (
+                    f"{count(len(self.found.rows))} {what} at {count(self.session.store.kept.positions)} kept positions",
+                    "text",
+                )
+            )
+            parts.append((f" {self.glyphs.dot} by {ORDERS[self.order]}", "dim"))
+        if self.where:
+            parts += [(f" {self.glyphs.dot} ", "dim"), *Writer(self.glyphs).prose(self.where, "accent").parts]
+        return parts
+
+    def hints(self) -> str:
+        """The keys."""
+        if self.reading:
+            return "j/k scroll the text  q back to the list"
+        return "j/k context  enter read  s sort  f query  b neighbours  m misses  v strongest  q back"
+
+    def content(self, width: int, height: int) -> Sequence[Line]:
+        """The list above, the chosen context's window below; or the counts of neighbours."""
+        if self.view == "strongest":
+            return super().content(width, height)
+        if self.error:
+            said = Writer(self.glyphs).add(" ").prose(self.error, "error").parts
+            return [BLANK, *(Line(tuple(parts)) for parts in wrap(said, width - 2))]
+        if self.found is None:
+            return [BLANK, line(("  searching the kept positions ...", "dim"))]
+        if self.view == "neighbours":
+            return self._neighbours(self.found, width)
+        if not len(self.found.rows):
+            return [BLANK, line(("  none among the kept positions", "dim"))]
+        self.top = 0
+        total = len(self.found.rows)
+        listed = min(total + 1, max(height // 2, 4)) if not self.reading else 0
+        first = max(0, min(self.cursor - listed // 2, total + 1 - listed))
+        self._seen = range(first, min(first + listed, total))
+        self._read_texts(self.found, [*self._seen, self.cursor])
+        out: list[Line] = []
+        for index in self._seen:
+            ground = "cursor" if index == self.cursor else ""
+            made = context_line(self._texts[index], width - 2, self.glyphs, ground)
+            out.append(Line((((self.glyphs.cursor if ground else " ") + " ", "accent"), *made.parts), ground))
+        out = [*out, *[BLANK] * (listed - len(out))]
+        return out + self._reader(self._texts[self.cursor], width, height - listed)
+
+    def _read_texts(self, found: Found, indexes: Sequence[int]) -> None:
+        if len(self._texts) > 4096:
+            self._texts = {}
+        missing = [index for index in dict.fromkeys(indexes) if index not in self._texts]
+        kept = self.session.store.kept
+        for index, each in zip(missing, kept_contexts.concordance(kept, found.rows[missing], width=160), strict=True):
+            strength = self.strongest.get((each.window, each.position), math.nan)
+            self._texts[index] = ContextText(
+                (each.left,),
+                each.token,
+                (each.right,),
+                strength,
+                each.window,
+                each.position,
+                self.session.domain_of(each.window),
+                False,
+            )
+
+    def positions_in(self, window: int) -> set[int]:
+        """All positions of a window that are listed."""
+        if self.found is None or self.view == "strongest":
+            return super().positions_in(window)
+        kept = self.session.store.kept
+        here = self.found.rows[kept.windows[kept.window_of[self.found.rows]] == window]
+        return set(kept.position_of[here].tolist())
+
+    def _neighbours(self, found: Found, width: int) -> list[Line]:
+        total = max(len(found.rows), 1)
+        half = width // 2
+        out = [Writer(self.glyphs).add(f"  {'before':<{half - 2}}", "dim").add("after", "dim").line()]
+        (before, before_counts), (after, after_counts) = found.neighbours
+        for row in range(max(len(before), len(after))):
+            made = Writer(self.glyphs)
+            for start, tokens, counts in ((0, before, before_counts), (half, after, after_counts)):
+                if row < len(tokens):
+                    made.to(start + 2).add(f"{count(counts[row]):>9} {percent(counts[row] / total):>4}  ", "text")
+                    made.token(self.session.text(int(tokens[row])), "token", min(30, half - 20))
+            out.append(made.line())
+        return out
+
+    # Keys
+
+    def action_move(self, by: int) -> None:
+        """Another context, or scroll."""
+        if self.view == "neighbours":
+            self.top += by
+        elif self.reading:
+            self.scrolled += by
+        else:
+            self.cursor = max(0, min(self.cursor + by, self._listed - 1))
+            self.scrolled = 0
+        self.refresh_content()
+
+    def action_read(self) -> None:
+        """The chosen context's window on the whole screen."""
+        if self.view != "neighbours" and self._listed:
+            super().action_read()
+
+    def action_order(self) -> None:
+        """The next order."""
+        if self.view != "strongest":
+            self.order = [*ORDERS][([*ORDERS].index(self.order) + 1) % len(ORDERS)]
+            self._search()
+
+    def action_show(self, view: str) -> None:
+        """Another list, or back to the activations."""
+        searched = self.view == "misses"
+        self.view = "activations" if self.view == view else view
+        self.cursor = self.scrolled = self.top = 0
+        self.reading = False
+        if searched or self.view == "misses":
+            self._search()
+        else:
+            self._redraw_all()
+
+    def action_query(self) -> None:
+        """Ask for a query; an empty one lists all again."""
+
+        def apply(text: str | None) -> None:
+            if text is not None:
+                self.where = text.strip()
+                if self.where:
+                    self.session.queries[:] = [
+                        *(each for each in self.session.queries if each != self.where),
+                        self.where,
+                    ]
+                self._search()
+
+        self.app.push_screen(query_input(self.session, "where", self.where, empty=True), apply)

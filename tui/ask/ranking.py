@@ -1,0 +1,188 @@
+"""Neurons ranked by how well they tell a set of positions (`A`), or by how much they fire with one neuron (`w`)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from textual.binding import Binding
+from textual.message import Message
+
+from ffnscope.store.query.ask import SCORES, Answer
+from ffnscope.tui.drawing.lines import BLANK, Line, Part, Writer, line, wrap
+from ffnscope.tui.drawing.numbers import count, freq, signed
+from ffnscope.tui.drawing.scroll import scroll
+from ffnscope.tui.drawing.text import visible
+from ffnscope.tui.screens.pager import Pager
+from ffnscope.tui.state.session import Session
+from ffnscope.tui.state.task import Proceed, Task
+
+MOST = 1000  # neurons listed
+_SHARES = ("precision", "recall", "f1", "f1_even", "f1_odd")
+_MORE = ("phi", "mi", "lift")  # where there is room
+_TITLES = {"f1_even": "even", "f1_odd": "odd", "precision": "prec"}
+
+
+@dataclass(frozen=True)
+class FoundNeuron:
+    """A neuron of a ranking: what `n` and `N` walk through."""
+
+    layer: int
+    neuron: int
+
+
+class Ranking(Pager, inherit_bindings=True):
+    """The list of an ``Answer``, which is made in a thread; `go(neurons, chosen)` is called with `enter`."""
+
+    BINDINGS = [
+        Binding("enter", "take", "Go to the neuron", id="take"),
+        Binding("s", "score", "Rank by the next score: f1, phi, mi ...", id="next-score"),
+    ]
+
+    class Answered(Message):
+        """The answer, or what was wrong."""
+
+        def __init__(self, answer: Answer | None, error: str):
+            super().__init__()
+            self.answer, self.error = answer, error
+
+    def __init__(
+        self,
+        session: Session,
+        question: str,
+        ask: Callable[[Proceed], Answer],
+        go: Callable[[list[FoundNeuron], int], None],
+    ):
+        super().__init__()
+        self.session, self.question = session, question
+        self.glyphs = session.glyphs
+        self._ask, self._go = ask, go
+        self._pending: Task[Answer] | None = None
+        self.answer: Answer | None = None
+        self.error = ""
+        self.by = "f1"
+        self.rows: np.ndarray = np.zeros(0, np.int64)  # of the answer, in the order shown
+        self.cursor = self._first = 0
+        self._facts: dict[tuple[int, int], tuple[str, list[str]]] = {}  # kind and tokens by neuron
+
+    def on_mount(self) -> None:
+        """Begin to look."""
+        self._pending = self.session.begin(
+            self._ask, lambda answer, error: self.post_message(self.Answered(answer, error))
+        )
+
+    def on_unmount(self) -> None:
+        """Whoever leaves wants no answer."""
+        if self._pending:
+            self._pending.give_up()
+
+    def on_ranking_answered(self, event: Answered) -> None:
+        """Show it."""
+        self.answer, self.error = event.answer, event.error
+        if self.answer is not None:
+            self.by = self.answer.by
+            self._sort()
+        self.refresh_content()
+
+    def _sort(self) -> None:
+        assert self.answer is not None
+        by_place = np.lexsort((self.answer["neuron"], self.answer["layer"]))
+        values = self.answer[self.by][by_place]
+        # NaN comes last, and neurons of the same value stay in their order.
+        self.rows = by_place[np.argsort(-values, kind="stable")][:MOST]
+        self.cursor = self._first = 0
+
+    def title_parts(self) -> list[Part]:
+        """The question."""
+        return [("neurons that ", "dim"), *Writer(self.glyphs).prose(self.question, "accent").parts]
+
+    def hints(self) -> str:
+        """The keys."""
+        if self.answer is None:
+            return "q or esc gives it up" if not self.error else "q back"
+        return f"j/k neuron  enter go to it  s by {SCORES[(SCORES.index(self.by) + 1) % len(SCORES)]}  q back"
+
+    def content(self, width: int, height: int) -> Sequence[Line]:
+        """How large the set is, a header, and the neurons in view."""
+        if self.error:
+            said = Writer(self.glyphs).add(" ").prose(self.error, "error").parts
+            return [BLANK, *(Line(tuple(parts)) for parts in wrap(said, width - 2))]
+        answer = self.answer
+        if answer is None:
+            return [BLANK, line(("  searching the kept positions ...", "dim"))]
+        out = [self._about(answer, width), BLANK]
+        if not answer.matches:
+            return [*out, line(("  no kept position fits", "dim"))]
+        columns = [*_SHARES, *(_MORE if width >= 110 else ("phi",))]
+        header = Writer(self.glyphs).add(f"  {'neuron':<11} {'hits':>9} {'active':>9} ", "dim")
+        for name in columns:
+            header.add(f"{_TITLES.get(name, name):>6} ", "accent" if name == self.by else "dim")
+        out.append(header.add(" detects (or mostly at)", "faint").line())
+        rows = height - len(out)
+        self._first = scroll(self._first, self.cursor, len(self.rows), rows)
+        for index in range(self._first, min(self._first + rows, len(self.rows))):
+            out.append(self._row(answer, index, columns, width))
+        return out
+
+    def _about(self, answer: Answer, width: int) -> Line:
+        made = Writer(self.glyphs).add(" ")
+        made.add(f"{count(answer.matches)} of {count(answer.positions)} kept positions", "text")
+        made.add(f" (the corpus has {count(answer.corpus_positions)})", "dim")
+        if not math.isnan(answer.chance):
+            made.add(f" {self.glyphs.dot} chance reaches f1 {freq(answer.chance).strip()}", "text")
+        return made.line()
+
+    def _row(self, answer: Answer, index: int, columns: Sequence[str], width: int) -> Line:
+        row, here = int(self.rows[index]), index == self.cursor
+        layer, neuron = int(answer["layer"][row]), int(answer["neuron"][row])
+        plain = "bright" if here else "text"
+        made = Writer(self.glyphs).add(self.glyphs.cursor if here else " ", "accent")
+        marked = (layer, neuron) in self.session.neurons.marks
+        made.add(self.glyphs.mark if marked else " ", "mark")
+        made.add(f"{f'L{layer}N{neuron}':<11} ", plain)
+        made.add(f"{count(answer['hits'][row]):>9} {count(answer['activations'][row]):>9} ", plain)
+        for name in columns:
+            value = float(answer[name][row])
+            text = signed(value) if name == "phi" else f"{value:.3g}" if name == "lift" else freq(value)
+            made.add(f"{'-' if math.isnan(value) else text:>6} ", plain)
+        kind, tokens = self._neuron_facts(layer, neuron)
+        made.add(f" {kind} ", "dim")
+        for text in tokens:
+            if made.width >= width:
+                break
+            made.add(visible(text, self.glyphs), "token" if kind in ("token", "bigram", "trigram") else "faint").add(
+                " "
+            )
+        return made.line("cursor" if here else "")
+
+    def _neuron_facts(self, layer: int, neuron: int) -> tuple[str, list[str]]:
+        """The neuron's kind, and the n-grams it detects or the tokens it is mostly at."""
+        if (layer, neuron) not in self._facts:
+            record, text = self.session.store.neuron(layer, neuron), self.session.text
+            ngrams = [each.tokens for each in (record.detected or record.top_ngrams[0])[:8]]
+            self._facts[layer, neuron] = record.kind, ["".join(map(text, tokens)) for tokens in ngrams]
+        return self._facts[layer, neuron]
+
+    def action_move(self, by: int) -> None:
+        """Another neuron."""
+        self.cursor = max(0, min(self.cursor + by, len(self.rows) - 1))
+        self.refresh_content()
+
+    def action_score(self) -> None:
+        """Rank by the next score."""
+        if self.answer is not None:
+            self.by = SCORES[(SCORES.index(self.by) + 1) % len(SCORES)]
+            self._sort()
+            self.refresh_content()
+            self.query_one("#hints").refresh()
+
+    def action_take(self) -> None:
+        """Go to the neuron; `n` and `N` walk on from it."""
+        if self.answer is None or not len(self.rows):
+            return
+        layers, neurons = self.answer["layer"][self.rows].tolist(), self.answer["neuron"][self.rows].tolist()
+        found = [FoundNeuron(layer, neuron) for layer, neuron in zip(layers, neurons, strict=True)]
+        self.dismiss(None)
+        self._go(found, self.cursor)
