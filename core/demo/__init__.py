@@ -22,7 +22,8 @@ FINGERPRINT = "20cc2ccced442e40d22d7f43efcc9ef896af63314b744bab6f937588edbd70ba"
 def demo_request(store: Path) -> CollectRequest:
     """What ``ffnscope demo`` asks for; an interrupted demo is resumed."""
     sources = tuple(DomainSource(name, FOLDER / "corpus" / f"{name}.jsonl") for name in DOMAINS)
-    return CollectRequest(str(FOLDER / "model"), sources, store, resume=is_store(store), title=TITLE)
+    # One layer after another: whoever looks on sees the first one soon.
+    return CollectRequest(str(FOLDER / "model"), sources, store, resume=is_store(store), title=TITLE, group_layers=1)
 
 
 def is_demo(model: ModelInfo) -> bool:

@@ -38,7 +38,7 @@ class Concordance(Contexts, inherit_bindings=True):
     """Lists kept positions in place of the few contexts that every store has; those are one key away."""
 
     BINDINGS = [
-        Binding("s", "order", "Sort by text, strength, left or right neighbour", id="next-order"),
+        Binding("s", "order", "Sort by text, strength or a neighbour", id="next-order"),
         Binding("f", "query", "Only where a query holds", id="filter"),
         Binding("b", "show('neighbours')", "What stands before and after, counted", id="neighbours"),
         Binding("m", "show('misses')", "Where a detector was not activated", id="misses"),

@@ -19,10 +19,11 @@ from ffnscope.tui.screens.pager import Pager
 from ffnscope.tui.state.session import Session
 from ffnscope.tui.state.task import Proceed, Task
 
+WIDE = 110  # columns from which every score is shown
 MOST = 1000  # neurons listed
 _SHARES = ("precision", "recall", "f1", "f1_even", "f1_odd")
 _MORE = ("phi", "mi", "lift")  # where there is room
-_TITLES = {"f1_even": "even", "f1_odd": "odd", "precision": "prec"}
+_TITLES = {"f1_even": "even", "f1_odd": "odd", "precision": "prec", "recall": "rec"}
 
 
 @dataclass(frozen=True)
@@ -115,10 +116,12 @@ class Ranking(Pager, inherit_bindings=True):
         out = [self._about(answer, width), BLANK]
         if not answer.matches:
             return [*out, line(("  no kept position fits", "dim"))]
-        columns = [*_SHARES, *(_MORE if width >= 110 else ("phi",))]
-        header = Writer(self.glyphs).add(f"  {'neuron':<11} {'hits':>9} {'active':>9} ", "dim")
+        wide = width >= WIDE
+        columns = [*_SHARES, *(_MORE if wide else (self.by,) if self.by in _MORE else ())]
+        header = Writer(self.glyphs).add(f"  {'neuron':<11} {'hits':>9} ", "dim")
+        header.add(f"{'active':>9} " if wide else "", "dim")
         for name in columns:
-            header.add(f"{_TITLES.get(name, name):>6} ", "accent" if name == self.by else "dim")
+            header.add(f"{_TITLES.get(name, name):>5} ", "accent" if name == self.by else "dim")
         out.append(header.add(" detects (or mostly at)", "faint").line())
         rows = height - len(out)
         self._first = scroll(self._first, self.cursor, len(self.rows), rows)
@@ -142,11 +145,13 @@ class Ranking(Pager, inherit_bindings=True):
         marked = (layer, neuron) in self.session.neurons.marks
         made.add(self.glyphs.mark if marked else " ", "mark")
         made.add(f"{f'L{layer}N{neuron}':<11} ", plain)
-        made.add(f"{count(answer['hits'][row]):>9} {count(answer['activations'][row]):>9} ", plain)
+        made.add(f"{count(answer['hits'][row]):>9} ", plain)
+        if width >= WIDE:
+            made.add(f"{count(answer['activations'][row]):>9} ", plain)
         for name in columns:
             value = float(answer[name][row])
             text = signed(value) if name == "phi" else f"{value:.3g}" if name == "lift" else freq(value)
-            made.add(f"{'-' if math.isnan(value) else text:>6} ", plain)
+            made.add(f"{'-' if math.isnan(value) else text:>5} ", plain)
         kind, tokens = self._neuron_facts(layer, neuron)
         made.add(f" {kind} ", "dim")
         for text in tokens:

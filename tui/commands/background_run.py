@@ -18,16 +18,22 @@ from ffnscope.tui.commands.shared import open_store, safe
 
 LOOK = 0.3  # seconds between looks at the run
 STOPPING = 60.0  # seconds that a run may take to stop
-QUESTION = "the run goes on: enter waits for it here, b leaves it running in the background, s stops it: "
+QUESTION = "still running: enter waits here, b leaves it in the background, s stops it: "
 
 
 class BackgroundRun:
     """A command of ffnscope that fills ``store``, in a session of its own: what ends the terminal or the browser, and
     Ctrl-C, do not reach it. What it says goes to ``log``, beside the store."""
 
-    def __init__(self, arguments: Sequence[str], store: Path, command: Sequence[str] = ("-m", "ffnscope.tui")):
-        """Start it. Raises UserError where the log cannot be written."""
-        self.store = store
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        store: Path,
+        again: str = "the same command with --resume",
+        command: Sequence[str] = ("-m", "ffnscope.tui"),
+    ):
+        """Start it; ``again`` is what continues it where it was stopped. Raises UserError where the log cannot be written."""
+        self.store, self.again = store, again
         self.log = store.with_name(f"{store.name}.log")
         self._begun = time.time()
         try:
@@ -79,15 +85,16 @@ class BackgroundRun:
             self.process.wait(STOPPING)
 
 
-def collect_and_browse(arguments: Sequence[str], store: Path, finish: Callable[[], None]) -> None:
+def collect_and_browse(arguments: Sequence[str], store: Path, finish: Callable[[], None], again: str) -> None:
     """Run a command that fills ``store`` in the background, browse the store meanwhile, and ask what is to become of the run
-    when the browser is left first. ``finish`` says what there is to say when browser and run are done.
+    when the browser is left first. ``finish`` says what there is to say when browser and run are done, ``again`` is what
+    continues the run where it was stopped.
 
     Raises UserError where the run fails, with what it said; typer.Exit where it is left or stopped.
     """
     from ffnscope.tui.commands.view import browse
 
-    run = BackgroundRun(arguments, store)
+    run = BackgroundRun(arguments, store, again)
     try:
         _await_store(run)
         browse([store], failure=run.failure)
@@ -129,7 +136,7 @@ def _ask(run: BackgroundRun) -> None:
         choice = answer.strip().lower()[:1]
         if choice == "s":
             run.stop()
-            _say(f"stopped; the same command with --resume goes on ({safe(str(run.store), sys.stderr)})")
+            _say(f"stopped; {run.again} continues ({safe(str(run.store), sys.stderr)})")
             raise typer.Exit(130)
         if choice == "b" or not answer:  # no answer at all: nobody is there
             _say(_left(run))

@@ -100,7 +100,7 @@ def collect(
     check_address_space()
     name = safe(str(store), sys.stderr)
     if view:
-        _browse_meanwhile(store, name)
+        _browse_meanwhile(store, name, group_layers)
         return
     from ffnscope.core.corpus.sources import parse_sources
 
@@ -146,7 +146,7 @@ def collect(
         raise
 
 
-def _browse_meanwhile(store: Path, name: str) -> None:
+def _browse_meanwhile(store: Path, name: str, group_layers: int | None) -> None:
     """The same command in a process of its own, and the browser on its store."""
     from ffnscope.tui.commands.background_run import collect_and_browse
     from ffnscope.tui.commands.view import check_terminal
@@ -155,7 +155,10 @@ def _browse_meanwhile(store: Path, name: str) -> None:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("--view: several processes collect here; start them without it, and `ffnscope view` the store")
     arguments = [each for each in shared.given if each != "--view"]
-    collect_and_browse(arguments, store, lambda: print(f"{name}: complete", file=sys.stderr))
+    if group_layers is None:
+        arguments += ["--group-layers", "1"]  # layers of one group are finished together, at its end
+    done = f"{name}: complete"
+    collect_and_browse(arguments, store, lambda: print(done, file=sys.stderr), again="the same command with --resume")
 
 
 def check_address_space() -> None:

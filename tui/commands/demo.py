@@ -33,7 +33,8 @@ def demo(
         if view and _can_browse():
             from ffnscope.tui.commands.background_run import collect_and_browse
 
-            collect_and_browse(["demo", "--store", str(store), "--no-view"], store, lambda: _summary(store))
+            arguments = ["demo", "--store", str(store), "--no-view"]
+            collect_and_browse(arguments, store, lambda: _summary(store), again="the same command")
             return
         from ffnscope.core.demo import run_demo
         from ffnscope.tui.commands.progress import Reporter

@@ -51,7 +51,7 @@ def test_a_run_that_fails_says_why_in_a_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("answers", "code", "says"),
-    [("s\n", 130, "--resume goes on"), ("b\n", 0, "goes on in the background"), ("", 0, "stops it; log")],
+    [("s\n", 130, "--resume continues"), ("b\n", 0, "goes on in the background"), ("", 0, "stops it; log")],
 )
 def test_who_leaves_the_browser_is_asked(
     tmp_path: Path,
@@ -106,7 +106,7 @@ def test_collect_view_shows_layers_while_the_run_goes_on(tmp_path: Path) -> None
     try:
         terminal.wait_for("collecting", 120)
         terminal.press("q")
-        await_bytes(terminal, b"b leaves it running")
+        await_bytes(terminal, b"b leaves it in")
         terminal.press("b\r")
         await_bytes(terminal, b"goes on in the background")
         assert os.waitstatus_to_exitcode(os.waitpid(terminal.process, 0)[1]) == 0
