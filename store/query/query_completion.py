@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from ffnscope.store.query.concepts import BY_NAME
+from ffnscope.store.concepts.rules import BY_NAME
 from ffnscope.store.query.positions import TERMS
 
 

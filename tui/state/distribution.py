@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from ffnscope.store.errors import UserError
 from ffnscope.store.query import columns
 from ffnscope.store.query.filter import parse_filter
 from ffnscope.tui.drawing.bar_charts import round_between
@@ -40,7 +41,8 @@ def column_text(name: str) -> str:
 
 def value_term(name: str, value: float | np.generic, away: bool = False) -> str:
     """The filter term that keeps a column's value, or with `away` all others: of real numbers the values from this one
-    on, or those below it."""
+    on, or those below it. Raises UserError for the descriptions, which no term of this kind finds."""
+    _check(name)
     words, column = columns.words(name), column_text(name)
     if words:
         term = _word_term(column, words, int(value))
@@ -52,6 +54,11 @@ def value_term(name: str, value: float | np.generic, away: bool = False) -> str:
         # The shortest text that reads back as the same number of the column's own type.
         return f"{column}{'<' if away else '>='}{value!s}"
     return _negated(term) if away else term
+
+
+def _check(name: str) -> None:
+    if name == "concept":
+        raise UserError("concept: its values are formulas; filter by a concept's name, as in concept:digit")
 
 
 def _negated(term: str) -> str:
@@ -71,6 +78,7 @@ def _missing_term(column: str) -> str:
 def distribution(name: str, values: np.ndarray) -> list[Bar]:
     """The bars of a column's values [N] (codes of a column of words), in the values' order; empty ranges between others
     are kept, those at the ends are not. A heavy tail has bars of growing width."""
+    _check(name)
     words, column = columns.words(name), column_text(name)
     if words:
         counts = np.bincount(values.astype(np.int64), minlength=len(words)).tolist()

@@ -42,10 +42,15 @@ def mask(neurons: NeuronList, text: str) -> np.ndarray:
     return parse_filter(text, neurons.domains).mask(neurons.store, neurons.layer)
 
 
+def filterable(neurons: NeuronList) -> list[str]:
+    names = columns.names(neurons.domains)
+    return [name for name in names if name != "concept" and not columns.is_absent(neurons.store, name)]
+
+
 def test_every_bar_counts_what_its_filter_keeps(app: FfnscopeApp) -> None:
     """Of every column: the bars' terms keep exactly the neurons counted, and no neuron is in two bars or in none."""
     neurons = app.sessions[0].neurons
-    for name in columns.names(neurons.domains):
+    for name in filterable(neurons):
         bars = distribution(name, neurons.column(name))
         kept = [mask(neurons, bar.term) for bar in bars]
         assert [int(mask.sum()) for mask in kept] == [bar.count for bar in bars], name
@@ -54,7 +59,7 @@ def test_every_bar_counts_what_its_filter_keeps(app: FfnscopeApp) -> None:
 
 def test_a_value_and_all_others_part_the_layer(app: FfnscopeApp) -> None:
     neurons = app.sessions[0].neurons
-    for name in columns.names(neurons.domains):
+    for name in filterable(neurons):
         for neuron in (0, 7, 60):
             value = neurons.column(name)[neuron]
             kept, others = (mask(neurons, value_term(name, value, away)) for away in (False, True))
