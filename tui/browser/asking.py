@@ -60,5 +60,5 @@ class Asking(Narrowing):
 
     def _walk(self, question: str, neurons: list[FoundNeuron], chosen: int) -> None:
         """Go to a neuron of a ranking; `n` and `N` walk on."""
-        self.state.searched, self.state.hits, self.state.hit = question, [*neurons], chosen
+        self.state.searched, self.state.hits, self.state.hit = question, neurons, chosen
         self._show_hit()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ffnscope.tui.ask.ranking import FoundNeuron
 from ffnscope.tui.neuron.data import PageData
@@ -27,7 +28,7 @@ class BrowserState:
     plot: Plot | None = None  # None while the plot library is being loaded
     message: tuple[str, str] | None = None  # (text, style) in the place of the keys
     searched: str = ""  # the text of the last search
-    hits: list[AnyHit | FoundNeuron] = field(default_factory=list)
+    hits: Sequence[AnyHit | FoundNeuron] = ()
     hit: int = 0  # which of them was gone to last
 
     def read_page(self, session: Session, contexts: bool) -> None:
