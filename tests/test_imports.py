@@ -51,7 +51,7 @@ def test_there_is_something_to_check():
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    return make_store(tmp_path_factory.mktemp("imports") / "s.ffn", layers=1, neurons=48)
+    return make_store(tmp_path_factory.mktemp("imports") / "s.ffn", layers=1, neurons=48, keep=20)
 
 
 HEAVY = {"torch", "transformers", "textual", "plotext", "numba", "accelerate"}
@@ -59,7 +59,18 @@ HEAVY = {"torch", "transformers", "textual", "plotext", "numba", "accelerate"}
 
 @pytest.mark.parametrize(
     "arguments",
-    ["--help", "--version", "export --help", "info S", "search S the", "export S", "report S --json", "verify S"],
+    [
+        "--help",
+        "--version",
+        "export --help",
+        "info S",
+        "search S the",
+        "export S",
+        "report S --json",
+        "verify S",
+        "ask S token:a",
+        "contexts S L0N3",
+    ],
 )
 def test_commands_that_read_stay_light(store, arguments):
     given = [str(store) if word == "S" else word for word in arguments.split()]

@@ -31,6 +31,7 @@ def info(
                 "run_id": run.run_id,
                 "progress": progress.to_json(),
                 "layers": list(layers),
+                "kept": _kept(opened),
                 "bytes_on_disk": opened.size_on_disk(),
             }
             json.dump(facts, sys.stdout, indent=1)
@@ -71,10 +72,33 @@ def _lines(store: Any, run: Any, progress: Any, layers: tuple[int, ...]) -> list
             )
         )
     lines.append(("settings", ", ".join(f"{name} {_setting(value)}" for name, value in sorted(run.settings.items()))))
+    kept = _kept(store)
+    if kept is None:
+        lines.append(("kept bits", "none: ask and contexts need `collect --keep`"))
+    else:
+        lines.append(
+            (
+                "kept bits",
+                f"{count(kept['windows'])} of {count(corpus.counted_windows)} windows, {count(kept['positions'])} of "
+                f"{count(corpus.positions)} positions, {filesize(kept['bytes'])} when complete",
+            )
+        )
     lines.append(("collected", f"{run.created} by ffnscope {run.version}, run {run.run_id[:16]}"))
     lines.append(("progress", describe_progress(progress, len(layers))))
     lines.append(("size", filesize(store.size_on_disk())))
     return lines
+
+
+def _kept(store: Any) -> dict[str, int] | None:
+    """How many windows and positions have their bits kept, and the bytes that all layers' take."""
+    from ffnscope.store.bits.kept import kept_number
+    from ffnscope.store.format.kept_bits import position_bytes
+
+    if not kept_number(store):
+        return None
+    positions = store.kept.positions
+    size = positions * len(store.run.layers) * position_bytes(store.run.model.neurons)
+    return {"windows": len(store.kept.windows), "positions": positions, "bytes": size}
 
 
 def _setting(value: Any) -> str:
