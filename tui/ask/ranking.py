@@ -13,6 +13,7 @@ from textual.message import Message
 from ffnscope.store.query.ask import SCORES, Answer
 from ffnscope.tui.drawing.lines import BLANK, Line, Part, Writer, line, wrap
 from ffnscope.tui.drawing.numbers import count, freq, signed
+from ffnscope.tui.drawing.pane import Pane
 from ffnscope.tui.drawing.scroll import scroll
 from ffnscope.tui.drawing.text import visible
 from ffnscope.tui.screens.pager import Pager
@@ -85,7 +86,11 @@ class Ranking(Pager, inherit_bindings=True):
         if self.answer is not None:
             self.by = self.answer.by
             self._sort()
-        self.refresh_content()
+        self._redraw_all()
+
+    def _redraw_all(self) -> None:
+        for pane in self.query(Pane):
+            pane.redraw()
 
     def _sort(self) -> None:
         assert self.answer is not None
@@ -180,8 +185,7 @@ class Ranking(Pager, inherit_bindings=True):
         if self.answer is not None:
             self.by = SCORES[(SCORES.index(self.by) + 1) % len(SCORES)]
             self._sort()
-            self.refresh_content()
-            self.query_one("#hints").refresh()
+            self._redraw_all()
 
     def action_take(self) -> None:
         """Go to the neuron; `n` and `N` walk on from it."""

@@ -15,13 +15,16 @@ import tiny_models as tm
 import typer
 from commands import one_line, run
 from pty_browser import PtyBrowser
+from screens import LARGE, shown
 from synthetic import make_store
 
 from ffnscope.store.errors import UserError
 from ffnscope.store.reader import Store
+from ffnscope.tui.app import FfnscopeApp
 from ffnscope.tui.commands import background_run
 from ffnscope.tui.commands.background_run import BackgroundRun
 from ffnscope.tui.commands.view import default_stores
+from ffnscope.tui.drawing.glyphs import UNICODE
 from ffnscope.tui.state.remembered import state_path, write_last_viewed
 
 SLEEPS = "import time; print('at work', flush=True); time.sleep(100)"
@@ -138,3 +141,15 @@ def test_view_without_a_store_takes_the_latest(
     assert default_stores() == [viewed]
     code, _, error = run(capsys, "collect", "m", "--data", "a=b", "--store", "x.ffn", "--view")
     assert code == 2 and "collect --view needs a terminal" in one_line(error)
+
+
+async def test_a_run_that_failed_is_told_in_the_browser(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "s.ffn", layers=2, neurons=48, written=1, complete=False)
+    app = FfnscopeApp([store], UNICODE, failure=lambda: "the disk is full\x1b[2J [/]")
+    async with app.run_test(size=LARGE) as pilot:
+        app.look()
+        await pilot.pause(0.2)
+        await app.workers.wait_for_complete()
+        await pilot.pause(0.1)
+        assert "the disk is full␛[2J [/]" in shown(app) and "the run failed" in shown(app)
+    app.close()
