@@ -133,8 +133,18 @@ class _Run:
                 tables.ngrams[0].totals,
                 groups=(EXPLAINED, DESCRIBED) if prepared.kept else (EXPLAINED,),
                 raw=raw,
+                labels=self._labels(),
                 concepts=prepared.concept_names,
             )
+
+    def _labels(self) -> dict[str, np.ndarray]:
+        """The kept positions [P] bool inside the corpus's labelled spans, by label."""
+        corpus, kept = self.prepared.corpus, self.prepared.kept
+        if corpus.labels:
+            listed = ", ".join(f"{label} {len(places):,}" for label, places in corpus.labels.items())
+            only = "" if kept is not None else "; left out, because no activation bits are kept"
+            self.report(f"positions inside labelled spans: {listed}{only}")
+        return {label: kept.members(places, corpus.seq_len) for label, places in corpus.labels.items()} if kept else {}
 
     def _check_weights(self, hidden: Path) -> None:
         """Raise UserError where the model's files have changed, and delete the ``hidden`` states made from them."""

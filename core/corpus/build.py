@@ -13,9 +13,9 @@ from ffnscope.core.corpus.documents import iter_parts
 from ffnscope.core.corpus.fields import TextField
 from ffnscope.core.corpus.sources import DomainSource, in_order
 from ffnscope.core.corpus.text import ReadNotes
-from ffnscope.core.corpus.tokens import encode_parts
+from ffnscope.core.corpus.tokens import encode_labelled
 from ffnscope.core.corpus.window_files import is_windows_file, load_windows_npy, open_windows_npy
-from ffnscope.core.corpus.windows import Corpus, CutText, Domain, WindowCutter, fingerprint_windows
+from ffnscope.core.corpus.windows import Corpus, CutText, Domain, WindowCutter, fingerprint_labelled
 from ffnscope.core.model.tokenizer import chat_renderer
 from ffnscope.store.errors import UserError
 
@@ -78,6 +78,7 @@ def build_corpus(
         )
     domains: list[Domain] = []
     arrays: list[np.ndarray] = []
+    labels: dict[str, list[np.ndarray]] = {}
     first = 0
     for source in sources:
         report = _reporter(progress, source, seq_len, max_tokens)
@@ -96,14 +97,17 @@ def build_corpus(
                 dropped_tokens=cut.dropped_tokens,
                 documents=cut.documents,
                 count_only=source.count_only,
-                fingerprint=fingerprint_windows(cut.windows),
+                fingerprint=fingerprint_labelled(cut.windows, cut.labels),
                 notes=cut.notes,
             )
         )
         arrays.append(cut.windows)
+        for label, places in cut.labels.items():
+            labels.setdefault(label, []).append(first * seq_len + places)
         first += len(cut.windows)
     tokens = np.concatenate(arrays) if len(arrays) > 1 else np.ascontiguousarray(arrays[0])
-    return Corpus(tokens, tuple(domains), bos_id, vocabulary_size)
+    marked = {label: np.concatenate(parts) for label, parts in sorted(labels.items())}
+    return Corpus(tokens, tuple(domains), bos_id, vocabulary_size, marked)
 
 
 def _reporter(
@@ -157,16 +161,16 @@ def _cut_text(
         _check_ids(source, cached.windows, vocabulary_size)
         return cached
     cutter, notes = WindowCutter(seq_len, bos_id, max_tokens), ReadNotes()
-    for ids, last in encode_parts(iter_parts(source.path, notes, field), tokenizer, workers):
-        _check_ids(source, ids, vocabulary_size)
-        cutter.add(ids, last)
+    for encoded in encode_labelled(iter_parts(source.path, notes, field), tokenizer, workers):
+        _check_ids(source, encoded.ids, vocabulary_size)
+        cutter.add(*encoded)
         report(cutter.n_windows)
         if cutter.full:
             break
     windows, dropped = cutter.finish()
     if not len(windows):
         _refuse_short(source, cutter.joined_tokens, seq_len if bos_id is None else seq_len - 1, notes)
-    cut = CutText(windows, dropped, cutter.documents, notes)
+    cut = CutText(windows, dropped, cutter.documents, notes, cutter.labels(len(windows)))
     if cache_dir is not None:
         save_cut_text(cache_dir, key, cut)
     return cut

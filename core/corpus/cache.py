@@ -18,7 +18,7 @@ from ffnscope.core.corpus.text import ReadNotes
 from ffnscope.core.corpus.windows import CutText, fingerprint_windows
 from ffnscope.store.errors import UserError
 
-_VERSION = 5  # of what is cached and of how documents are read and cut
+_VERSION = 6  # of what is cached and of how documents are read and cut
 
 
 def fingerprint_tokenizer(tokenizer: Any) -> str:
@@ -57,7 +57,11 @@ def load_cut_text(folder: Path, key: str) -> CutText | None:
         windows = np.load(ids, allow_pickle=False)
         if windows.dtype != np.int32 or windows.ndim != 2 or fingerprint_windows(windows) != found["fingerprint"]:
             return None
-        return CutText(windows, int(found["dropped_tokens"]), int(found["documents"]), ReadNotes(**found["notes"]))
+        labels = {str(label): np.array(places, np.int64) for label, places in found["labels"].items()}
+        if any(len(places) and not 0 <= places.min() <= places.max() < windows.size for places in labels.values()):
+            return None
+        notes = ReadNotes(**found["notes"])
+        return CutText(windows, int(found["dropped_tokens"]), int(found["documents"]), notes, labels)
     except (OSError, ValueError, EOFError, SyntaxError, KeyError, TypeError, AttributeError):
         return None
 
@@ -70,6 +74,7 @@ def save_cut_text(folder: Path, key: str, cut: CutText) -> None:
         "dropped_tokens": cut.dropped_tokens,
         "documents": cut.documents,
         "notes": asdict(cut.notes),
+        "labels": {label: places.tolist() for label, places in cut.labels.items()},
     }
     temporary = folder / f"{ids.stem}.{os.getpid()}.part"
     try:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from ffnscope.core.corpus.fields import TextField
 from ffnscope.core.corpus.formats import ARROW, CSV, JSON, JSON_LINES, PARQUET, TEXT, TSV, describe_formats, format_of
+from ffnscope.core.corpus.labels import LabelledText, clip
 from ffnscope.core.corpus.row_files import NotRowsError, csv_documents, json_documents, jsonl_documents
 from ffnscope.core.corpus.tables import (
     arrow_documents,
@@ -98,7 +99,10 @@ def _file_parts(path: Path, field: TextField, notes: ReadNotes) -> Iterator[Part
 
 def _whole(documents: Iterator[str]) -> Iterator[Part]:
     for text in documents:
-        yield from cut_parts([text])
+        spans, at = text.spans if isinstance(text, LabelledText) else (), 0
+        for part in cut_parts([text]):
+            yield part._replace(spans=clip(spans, at, at + len(part.text))) if spans else part
+            at += len(part.text)
 
 
 def require_file(path: Path) -> None:

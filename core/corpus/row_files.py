@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from ffnscope.core.corpus.fields import TextField, field_names
+from ffnscope.core.corpus.labels import FIELD as SPANS
+from ffnscope.core.corpus.labels import LabelledText, read_spans
 from ffnscope.core.corpus.text import (
     CHUNK_BYTES,
     ReadNotes,
@@ -34,9 +36,11 @@ class NotRowsError(UserError):
 
 
 def jsonl_documents(path: Path, field: TextField, notes: ReadNotes) -> Iterator[str]:
-    """The text of every line, one line in memory at a time; blank lines are passed over.
+    """The text of every line, one line in memory at a time; blank lines are passed over. A LabelledText where the line has
+    a field "spans".
 
-    Raises UserError with the file and the line number for a line that is no JSON object with that field.
+    Raises UserError with the file and the line number for a line that is no JSON object with that field, and for spans
+    that are none of its text.
     """
     with open_bytes(path) as handle:
         for number, raw in enumerate(handle, 1):
@@ -56,7 +60,10 @@ def jsonl_documents(path: Path, field: TextField, notes: ReadNotes) -> Iterator[
                     f"{where}: not JSON ({reason}); every line must be an object with a string field "
                     f"{field.name!r}{hint}"
                 ) from error
-            yield from count_document(field.text_of(row, where), invalid, notes, field.is_chat(row))
+            text = field.text_of(row, where)
+            spans = read_spans(row.get(SPANS), None if field.is_chat(row) else text, where)
+            for clean in count_document(text, invalid, notes, field.is_chat(row)):
+                yield LabelledText.of(clean, spans) if spans else clean
 
 
 def json_documents(path: Path, field: TextField, notes: ReadNotes) -> Iterator[str]:

@@ -81,11 +81,12 @@ class ReadNotes:
 
 class Part(NamedTuple):
     """A document, or a piece of a long one; `last` ends the document. `text` is never empty; its first `anchored` tokens
-    are not the document's."""
+    are not the document's. `spans`: (start, end, label) of its characters."""
 
     text: str
     last: bool
     anchored: int = 0
+    spans: tuple[tuple[int, int, str], ...] = ()
 
 
 @contextmanager

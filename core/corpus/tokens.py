@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from ffnscope.core.corpus.labels import Span, labelled_tokens, shift
 from ffnscope.core.corpus.text import Part
+from ffnscope.core.model.token_texts import Vocabulary, build_vocabulary
 from ffnscope.core.model.tokenizer import tokenizer_failures
 
 _FIRST_BATCH = 1 << 16  # characters; small, so that a small --max-tokens reads little
@@ -22,10 +25,28 @@ _LONGEST_WHOLE = 1 << 22  # characters of a document tokenised in one go where i
 _LETTER_THEN_SPACE = re.compile(r"[A-Za-z][ĠĊĉč]|[^\W\d_][▁\s]")
 
 
+_VOCABULARIES: WeakKeyDictionary[Any, Vocabulary] = WeakKeyDictionary()
+
+
+class Encoded(NamedTuple):
+    """The tokens of a part: ids [n] int64, whether they end their document, and (label, [m] int64: which of them hold a
+    character of its span) for each labelled span."""
+
+    ids: np.ndarray
+    last: bool
+    labels: tuple[tuple[str, np.ndarray], ...] = ()
+
+
 def encode_parts(
     parts: Iterable[Part], tokenizer: Any, workers: int | None = None
 ) -> Iterator[tuple[np.ndarray, bool]]:
-    """(token ids [n] int64, whether they end their document) of every part, in order; n may be 0.
+    """(token ids [n] int64, whether they end their document) of every part, in order: ``encode_labelled`` without labels."""
+    for encoded in encode_labelled(parts, tokenizer, workers):
+        yield encoded.ids, encoded.last
+
+
+def encode_labelled(parts: Iterable[Part], tokenizer: Any, workers: int | None = None) -> Iterator[Encoded]:
+    """The tokens of every part, in order; there may be none.
 
     No special tokens are added. A special token spelled out in the text (`</s>`) becomes that token, as it does
     wherever Hugging Face tokenizers encode text: it then counts as BOS if it is the model's BOS.
@@ -39,7 +60,7 @@ def encode_parts(
     characters, limit, continues = 0, _FIRST_BATCH, False
     for part in parts:
         if continues and anchor is not None and part.text[0].isspace():
-            part = Part(ANCHOR + part.text, part.last, anchor)
+            part = Part(ANCHOR + part.text, part.last, anchor, shift(part.spans, len(ANCHOR)))
         continues = not part.last
         batch.append(part)
         characters += len(part.text)
@@ -62,13 +83,15 @@ def _spans_words(tokenizer: Any) -> bool:
 def _joined(parts: Iterable[Part]) -> Iterator[Part]:
     """The same documents in parts as long as memory allows."""
     held: list[str] = []
+    spans: tuple[Span, ...] = ()
     characters = 0
     for part in parts:
         held.append(part.text)
+        spans += shift(part.spans, characters)
         characters += len(part.text)
         if part.last or characters >= _LONGEST_WHOLE:
-            yield Part("".join(held), part.last)
-            held, characters = [], 0
+            yield Part("".join(held), part.last, spans=spans)
+            held, spans, characters = [], (), 0
 
 
 def _anchor(tokenizer: Any) -> int | None:
@@ -89,13 +112,31 @@ def _anchor(tokenizer: Any) -> int | None:
     return size if same else None
 
 
-def _encode(batch: list[Part], tokenizer: Any, workers: int | None) -> Iterator[tuple[np.ndarray, bool]]:
+def _encode(batch: list[Part], tokenizer: Any, workers: int | None) -> Iterator[Encoded]:
     texts = [part.text for part in batch]
     with _parallelism(workers), tokenizer_failures(_FAILS):
         # verbose=False: no warning that a document has more tokens than the model has positions; it is cut into windows
         ids = tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
     for part, document in zip(batch, ids, strict=True):
-        yield np.array(document[part.anchored :], dtype=np.int64), part.last
+        labels: tuple[tuple[str, np.ndarray], ...] = ()
+        if part.spans:
+            with tokenizer_failures(_FAILS):
+                found = labelled_tokens(part.text, document, part.spans, tokenizer, _encoded(tokenizer))
+            labels = tuple((label, tokens[tokens >= part.anchored] - part.anchored) for label, tokens in found)
+        yield Encoded(np.array(document[part.anchored :], dtype=np.int64), part.last, labels)
+
+
+def _encoded(tokenizer: Any) -> Callable[[int], bytes]:
+    """The bytes that each token stands for, by id."""
+    if tokenizer not in _VOCABULARIES:
+        _VOCABULARIES[tokenizer] = build_vocabulary(tokenizer, max(tokenizer.get_vocab().values()) + 1)
+    vocabulary = _VOCABULARIES[tokenizer]
+
+    def encoded(token: int) -> bytes:
+        text = vocabulary.texts[token]
+        return text.encode("utf-8", "surrogatepass") if vocabulary.whole[token] else vocabulary.raw[token]
+
+    return encoded
 
 
 @contextmanager

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
+from ffnscope.core.corpus.labels import JoinedLabels
 from ffnscope.core.corpus.text import ReadNotes
 from ffnscope.store.errors import UserError
 
@@ -43,6 +45,9 @@ class Corpus:
     domains: tuple[Domain, ...]
     bos_id: int | None
     vocabulary_size: int
+    labels: dict[str, np.ndarray] = field(
+        default_factory=dict
+    )  # positions window * T + p, ascending, of labelled spans
 
     @property
     def seq_len(self) -> int:
@@ -83,6 +88,7 @@ class WindowCutter:
         self._pending: list[np.ndarray] = []
         self._waiting = 0
         self._open = False
+        self._labels = JoinedLabels()
 
     @property
     def n_windows(self) -> int:
@@ -100,13 +106,15 @@ class WindowCutter:
         """Length so far of the joined documents, before pieces are prefixed."""
         return self._cut * self._piece + self._waiting
 
-    def add(self, ids: np.ndarray, last: bool = True) -> None:
-        """Appends a document's ids `[n]`, or its next ids where `last` is False."""
+    def add(self, ids: np.ndarray, last: bool = True, labels: Iterable[tuple[str, np.ndarray]] = ()) -> None:
+        """Appends a document's ids `[n]`, or its next ids where `last` is False; `labels`: which of them stand in labelled
+        spans."""
         if len(ids):
             if not self._open:
                 if self.documents and self._bos_id is not None:
                     self._append(np.array([self._bos_id], np.int32))
                 self.documents += 1
+            self._labels.add(self.joined_tokens, labels)
             self._append(ids.astype(np.int32))
             self._open = True
         if last:
@@ -119,6 +127,10 @@ class WindowCutter:
         self._flush()
         windows = np.concatenate([np.empty((0, self._seq_len), np.int32), *self._blocks])
         return windows[: self._most], 0 if self.full else self._waiting
+
+    def labels(self, windows: int) -> dict[str, np.ndarray]:
+        """By label: positions window * T + p `[n]` int64 of the first `windows` windows that stand in its spans."""
+        return self._labels.in_windows(windows, self._seq_len, self._piece)
 
     def _append(self, ids: np.ndarray) -> None:
         self._pending.append(ids)
@@ -147,6 +159,18 @@ class CutText:
     dropped_tokens: int
     documents: int
     notes: ReadNotes
+    labels: dict[str, np.ndarray] = field(
+        default_factory=dict
+    )  # positions window * T + p, ascending, of labelled spans
+
+
+def fingerprint_labelled(windows: np.ndarray, labels: dict[str, np.ndarray]) -> str:
+    """``fingerprint_windows``, and where there are labels those too."""
+    found = fingerprint_windows(windows)
+    if not labels:
+        return found
+    listed = json.dumps([found, {label: places.tolist() for label, places in labels.items()}], sort_keys=True)
+    return hashlib.sha256(listed.encode()).hexdigest()
 
 
 def fingerprint_windows(windows: np.ndarray) -> str:

@@ -45,6 +45,12 @@ class KeptWindows:
         kept = np.ones(chosen.shape, np.bool_) if bos_id is None else chosen != bos_id
         return cls(windows, words(np.packbits(kept, axis=1, bitorder="little")))
 
+    def members(self, places: np.ndarray, seq_len: int) -> np.ndarray:
+        """[P] bool: which kept positions are among ``places`` (window * T + p, of all windows)."""
+        kept = np.unpackbits(self.bits.view(np.uint8), axis=1, bitorder="little")[:, :seq_len].view(np.bool_)
+        everywhere = self.windows[:, None] * seq_len + np.arange(seq_len)
+        return np.isin(everywhere[kept], places)
+
     @cached_property
     def starts(self) -> np.ndarray:
         """[K + 1] int64: the rows starts[i] .. starts[i + 1] - 1 are those of window i."""

@@ -21,8 +21,8 @@ import pytest
 import tiny_models as tm
 from exact import run, sources_of
 
-from ffnscope.core import collect as collecting
 from ffnscope.core.corpus.sources import DomainSource
+from ffnscope.core.run import prepare
 from ffnscope.store.errors import UserError
 from ffnscope.store.export.write import write
 from ffnscope.store.format.environment import BITS, DATABASES
@@ -104,7 +104,7 @@ def test_counting_threads_do_not_matter(
         asked.append(threads)
         return threads
 
-    monkeypatch.setattr(collecting, "count_threads", count_threads)
+    monkeypatch.setattr(prepare, "count_threads", count_threads)
     store = run(model, sources, tmp_path / "run.ffn", **OPTIONS)
     assert contents(store) == whole[0]
     assert asked
