@@ -35,7 +35,7 @@ def collect(request: CollectRequest, report: Report = lambda event: None) -> Non
 
     Raises UserError for whatever the user can fix; layers finished before it stay in the store.
     """
-    with interruptible(), join_processes() as processes:
+    with interruptible(), join_processes(report) as processes:
         report = report if processes.is_main_process else _silent
         prepared = prepare(request, processes, report)
         with open_store(prepared, report) as (writer, complete):

@@ -7,8 +7,10 @@ scratch folder, which all processes must see. The names are those of accelerate.
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -16,10 +18,12 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
-from ffnscope.store.errors import UserError, device_full
+from ffnscope.store.errors import LostProcessError, UserError, device_full
 
 Item = TypeVar("Item")
 Slices = TypeVar("Slices", range, list[tuple[int, int]])
+NOT_WAITED_FOR = "not waited for"  # the name of threads that do not keep the program from ending
+SAY_AFTER = 5.0  # seconds of waiting for the other processes
 TIMEOUT = timedelta(days=7)  # one process may count for hours while another waits
 
 
@@ -47,7 +51,8 @@ class Processes:
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
-        dist.all_gather_object(values, value)
+        with self._others_alive():
+            dist.all_gather_object(values, value)
         return values
 
     def gather_on_main(self, value: Any) -> list[Any]:
@@ -55,8 +60,20 @@ class Processes:
         if self.size == 1:
             return [value]
         values: list[Any] | None = [None] * self.size if self.is_main_process else None
-        dist.gather_object(value, values, dst=0)
+        with self._others_alive():
+            dist.gather_object(value, values, dst=0)
         return values or []
+
+    @contextmanager
+    def _others_alive(self) -> Iterator[None]:
+        """Raise LostProcessError where another process has closed its connection: it ended, or was killed."""
+        try:
+            yield
+        except RuntimeError as error:
+            raise LostProcessError(
+                f"process {self.rank} of {self.size}: another process of this run has ended; what is finished is in the "
+                "store, start all processes again with --resume"
+            ) from error
 
     def broadcast(self, value: Item) -> Item:
         """The main process's ``value``, on every process."""
@@ -96,15 +113,54 @@ class Processes:
 SINGLE_PROCESS = Processes()
 
 
+def _meet(say: Callable[[str], None]) -> None:
+    """Wait until all processes of the run are there, and say for whom where that takes long.
+
+    In a thread: torch waits deaf to signals, this thread hears them. Raises UserError where the processes cannot meet.
+    """
+    failures: list[Exception] = []
+
+    def meet() -> None:
+        try:
+            dist.init_process_group("gloo", timeout=TIMEOUT)
+        except Exception as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=meet, name=NOT_WAITED_FOR, daemon=True)
+    thread.start()
+    said_at = time.monotonic() + SAY_AFTER
+    while thread.is_alive():
+        thread.join(0.1)
+        if time.monotonic() > said_at and thread.is_alive():
+            said_at = float("inf")
+            say(_whom())
+    if failures:
+        reason = " ".join(str(failures[0]).split())[:200]
+        raise UserError(f"{_whom()}, but cannot reach them ({reason}); check MASTER_ADDR, MASTER_PORT, RANK and WORLD_SIZE"
+                        ) from failures[0]  # fmt: skip
+
+
+def _whom() -> str:
+    rank, size = os.environ.get("RANK", "?"), os.environ["WORLD_SIZE"]
+    place = f"{os.environ.get('MASTER_ADDR', '?')}:{os.environ.get('MASTER_PORT', '?')}"
+    if rank != "0":
+        return f"process {rank} of {size} waits for process 0 at {place}"
+    others = "process 1" if size == "2" else f"processes 1 to {int(size) - 1}"
+    return f"process 0 of {size} waits for {others} at {place}"
+
+
 @contextmanager
-def join_processes() -> Iterator[Processes]:
-    """The processes that this one was started with: itself alone, unless a launcher set RANK and WORLD_SIZE."""
+def join_processes(say: Callable[[str], None] = lambda line: None) -> Iterator[Processes]:
+    """The processes that this one was started with: itself alone, unless a launcher set RANK and WORLD_SIZE.
+
+    ``say`` is given a line where the others keep this one waiting.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield SINGLE_PROCESS
         return
     started = not dist.is_initialized()
     if started:
-        dist.init_process_group("gloo", timeout=TIMEOUT)
+        _meet(say)
     try:
         yield Processes(
             dist.get_rank(),
@@ -114,4 +170,5 @@ def join_processes() -> Iterator[Processes]:
         )
     finally:
         if started:
-            dist.destroy_process_group()
+            with suppress(RuntimeError):  # another process is gone
+                dist.destroy_process_group()

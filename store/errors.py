@@ -10,6 +10,10 @@ class UserError(Exception):
     """
 
 
+class LostProcessError(UserError):
+    """One of the processes of a run has ended while others wait for it: each of those that are left says so."""
+
+
 def device_full(device: str, error: BaseException) -> str:
     """The message for a device that is out of memory: ``device`` names it, ``error`` is what was raised."""
     reason = " ".join(str(error).split())[:120]

@@ -254,8 +254,9 @@ def run(
     """
     term = os.environ.get("TERM", "")
     others = "`ffnscope search`, `ffnscope export` and `ffnscope info` work without one"
-    if term == "dumb":
-        raise UserError(f"TERM=dumb: the browser needs a terminal that can place the cursor; {others}")
+    if term in ("", "dumb"):
+        state = f"TERM={term}" if term else "TERM is not set"
+        raise UserError(f"{state}: the browser needs a terminal that can place the cursor; {others}")
     stderr = sys.__stderr__
     if not (sys.stdin and sys.stdin.isatty() and stderr and stderr.isatty()):
         raise UserError(f"the browser needs a terminal on standard input and standard error; {others}")

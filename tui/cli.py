@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ffnscope.store.errors import UserError, device_full
+from ffnscope.store.errors import LostProcessError, UserError, device_full
 from ffnscope.tui.commands import shared
 from ffnscope.tui.commands.ask import ask
 from ffnscope.tui.commands.collect import collect
@@ -43,7 +43,6 @@ app = typer.Typer(
     name="ffnscope",
     help="See what the FFN neurons of a language model do: exact statistics in a store, and a terminal browser on it.",
     no_args_is_help=True,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
@@ -94,6 +93,9 @@ def _run(arguments: list[str]) -> tuple[int, str]:
         code = app(arguments, prog_name="ffnscope", standalone_mode=False)
         sys.stdout.flush()
         return (code if isinstance(code, int) else 0), ""
+    except LostProcessError as error:
+        _say(str(error))  # the main process may be the one that is gone
+        return BAD_INPUT, ""
     except UserError as error:
         return BAD_INPUT, str(error)
     except KeyboardInterrupt:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -57,6 +60,57 @@ def test_a_mistake_is_said_once_and_no_process_waits(folder: Path) -> None:
     assert missing.returncode != 0
     assert missing.stderr.count("ffnscope: ") == 1
     assert "nowhere.npy" in missing.stderr
+
+
+def _process(folder: Path, rank: int, port: int, *command: str) -> subprocess.Popen[str]:
+    place = {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    return subprocess.Popen(
+        [sys.executable, *command], cwd=folder, env=os.environ | place, stderr=subprocess.PIPE, text=True
+    )
+
+
+def _port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+COLLECT = ("-m", "ffnscope.tui", "collect", "model", "--data", "a=a.npy", "--bos-id", "2", "--store")
+
+
+def test_a_process_whose_others_never_come_says_so_and_ends_on_a_signal(folder: Path) -> None:
+    waiting = _process(folder, 0, _port(), *COLLECT, "alone")
+    assert waiting.stderr is not None
+    try:
+        assert "process 0 of 2 waits for process 1 at 127.0.0.1:" in waiting.stderr.readline()
+        waiting.send_signal(signal.SIGTERM)
+        assert waiting.wait(60) == 130
+        assert "Traceback" not in waiting.stderr.read()
+    finally:
+        waiting.kill()
+        waiting.wait()
+
+
+JOIN_AND_DIE = """
+import os
+from ffnscope.core.processes import join_processes
+with join_processes():
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_where_the_main_process_is_killed_the_other_says_so_in_one_line(folder: Path) -> None:
+    port = _port()
+    killed, left = _process(folder, 0, port, "-c", JOIN_AND_DIE), _process(folder, 1, port, *COLLECT, "left")
+    try:
+        _, errors = left.communicate(timeout=120)
+        assert left.returncode == 2
+        assert errors.count("\n") == 1 and "another process of this run has ended" in errors and "--resume" in errors
+        assert killed.wait(60) == -signal.SIGKILL
+    finally:
+        for process in (killed, left):
+            process.kill()
+            process.wait()
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])

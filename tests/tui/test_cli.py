@@ -262,6 +262,18 @@ def test_no_command_shows_the_help_and_says_so(capsys):
     assert code == 2 and "collect" in out and "no command given" in one_line(err)
 
 
+def test_a_shell_completes_commands_and_options():
+    for words, place, expected in (("ffnscope coll", "1", "collect"), ("ffnscope collect --text", "2", "--text-field")):
+        _, out, err = ffnscope(_FFNSCOPE_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=place)
+        assert expected in out.split(), err
+
+
+@pytest.mark.parametrize(("term", "says"), [("", "TERM is not set"), ("dumb", "TERM is dumb")])
+def test_a_terminal_that_cannot_place_text_is_named_as_it_is(store, term, says):
+    code, sent = on_a_terminal("view", store, TERM=term)
+    assert code == 2 and says in sent
+
+
 def test_demo_says_how_to_go_on_where_no_browser_can_run(demo_store):
     code, sent = on_a_terminal("demo", "--store", demo_store, TERM="dumb")
     assert code == 0 and "opens the browser" in sent

@@ -62,8 +62,12 @@ def check_terminal(command: str = "view", others: str = "info, search, export an
     """Raise UserError where no full-screen program can run."""
     if not all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout, sys.__stderr__)):
         raise UserError(f"{command} needs a terminal on standard input, output and error; {others}")
-    if os.environ.get("TERM", "dumb") in ("", "dumb"):
-        raise UserError(f"{command} needs a terminal that can place text (TERM is dumb); {others}")
+    term = os.environ.get("TERM", "")
+    if term in ("", "dumb"):
+        state = (
+            f"TERM is {term}" if term else "TERM is not set; set it to what your terminal is, such as xterm-256color"
+        )
+        raise UserError(f"{command} needs a terminal that can place text ({state}); {others}")
 
 
 def browse(

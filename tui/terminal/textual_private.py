@@ -5,17 +5,24 @@ Textual may change them in any release: ``tests/tui/terminal/test_textual_privat
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from time import monotonic
+from typing import TYPE_CHECKING, Any
 
 from rich.color import ColorSystem
 from rich.console import Console, RenderableType
 from rich.style import Style
+from textual._ansi_sequences import ANSI_SEQUENCES_KEYS
 from textual._compositor import ChopsUpdate, CompositorUpdate, LayoutUpdate
+from textual._xterm_parser import XTermParser
 from textual.app import App
 from textual.binding import BindingsMap
 from textual.dom import DOMNode
+from textual.drivers import linux_driver
 from textual.keys import _character_to_key as character_to_key
+from textual.message import Message
+
+from ffnscope.tui.terminal.replies import ReplyFilter
 
 if TYPE_CHECKING:
     from textual import events
@@ -25,7 +32,12 @@ __all__ = ["ChopsUpdate", "CompositorUpdate", "LayoutUpdate", "character_to_key"
 
 
 class TerminalApp(App[None]):
-    """An app that may change what is sent to the terminal."""
+    """An app that may change what is sent to the terminal, and takes no answer of it for keys."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        driver: Any = linux_driver
+        driver.XTermParser = AnswerFreeParser  # its input thread makes one by this name
 
     def outgoing(self, update: CompositorUpdate) -> CompositorUpdate:
         """What to send in the place of an update."""
@@ -35,6 +47,31 @@ class TerminalApp(App[None]):
         if isinstance(renderable, CompositorUpdate) and not self.is_inline:
             renderable = self.outgoing(renderable)
         super()._display(screen, renderable)
+
+
+class AnswerFreeParser(XTermParser):
+    """Reads what the terminal sends, less its answers to questions that Textual did not ask."""
+
+    def __init__(self, debug: bool = False):
+        super().__init__(debug)
+        self.replies = ReplyFilter(is_key_sequence, monotonic)
+
+    def feed(self, data: str) -> Iterable[Message]:
+        """The messages for what has come; "" is the end of the input."""
+        kept = self.replies.keep(data)
+        return super().feed(kept) if kept or not data else ()
+
+    def tick(self) -> Iterable[Message]:
+        """The messages for what nothing more has come behind."""
+        if expired := self.replies.expired():
+            yield from super().feed(expired)
+            self._timeout_time = 0.0  # it has waited long enough
+        yield from super().tick()
+
+
+def is_key_sequence(sequence: str) -> bool:
+    """Whether Textual knows an escape sequence as a key."""
+    return sequence in ANSI_SEQUENCES_KEYS
 
 
 def forward_key(screen: Screen[object], key: events.Key) -> None:

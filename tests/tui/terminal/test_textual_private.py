@@ -6,18 +6,24 @@ import ast
 from pathlib import Path
 
 import pytest
+import textual._ansi_sequences
 import textual._compositor
+import textual._xterm_parser
 import textual.keys
 from rich.console import Console
 from rich.style import Style
 from textual.app import App
 from textual.dom import DOMNode
+from textual.drivers import linux_driver
 from textual.screen import Screen
 from textual.widgets import Input
 
 TUI = Path(__file__).resolve().parents[3] / "tui"
 PRIVATE = TUI / "terminal" / "textual_private.py"
 NAMES = [
+    (textual._ansi_sequences, "ANSI_SEQUENCES_KEYS"),
+    (textual._xterm_parser, "XTermParser"),
+    (textual._xterm_parser.XTermParser(), "_timeout_time"),
     (textual._compositor, "ChopsUpdate"),
     (textual._compositor, "CompositorUpdate"),
     (textual._compositor, "LayoutUpdate"),
@@ -39,9 +45,15 @@ def test_a_private_name_is_still_there(owner: object, name: str) -> None:
     assert hasattr(owner, name)
 
 
+def test_the_driver_makes_its_parser_by_the_name_that_is_replaced() -> None:
+    assert hasattr(linux_driver, "XTermParser")
+    assert "XTermParser" in linux_driver.LinuxDriver.run_input_thread.__code__.co_names
+
+
 def test_these_are_all_of_them() -> None:
     tree = ast.parse(PRIVATE.read_text("utf-8"))
-    used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr.startswith("_")}
+    names = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)} - {"__init__"}
+    used = {name for name in names if name.startswith("_")}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(("textual", "rich")):
             private = node.module.startswith("textual._")

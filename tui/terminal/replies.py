@@ -1,0 +1,116 @@
+"""What terminals answer is kept from the keys: device attributes, colours, versions and the like may come late, in pieces,
+and to a program that never asked, as when tmux is attached over SSH.
+
+Textual takes an escape sequence that it does not know for the keys it is spelled with. Here whole sequences are told
+apart before Textual sees them: keys, the mouse, pastes and the reports that Textual reads go on, all others are dropped.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+ESC = "\x1b"
+PASTE, PASTE_END = "\x1b[200~", "\x1b[201~"
+KEY_DELAY = 0.1  # seconds after which an escape that nothing followed is the key
+PATIENCE = 3.0  # seconds that an answer's next piece may take
+LONGEST = 1 << 16  # characters of an answer: one with the clipboard is long
+
+_WANTED = re.compile(
+    r"\x1b\[(?:<[-\d;]+[mM]|[-\d;]+[mM]|M"  # the mouse
+    r"|[\d:;]*[u~ABCDEFHPQRSZIO]"  # keys, pastes, focus, the cursor's position
+    r"|\?\d+;\d\$y|48;[\d:;]+t)"  # the modes and sizes that Textual asks for
+)
+_CSI = re.compile(r"\x1b\[(?:\[|[0-?]*[ -/]*)")
+# Their first characters, behind Escape and one of ] P _ ^ X; Alt and that character is a key.
+_STRINGS = {"]": re.compile(r"[\d;lL]"), "P": re.compile(r"[\d;>!$+|]"), "_": re.compile(r"G"), "^": None, "X": None}
+
+
+class ReplyFilter:
+    """Takes what the terminal sends, piece by piece, and gives back what is not an answer.
+
+    `is_key`: whether an escape sequence is a key's. `now`: a clock in seconds.
+    """
+
+    def __init__(self, is_key: Callable[[str], bool], now: Callable[[], float]):
+        self._is_key, self._now = is_key, now
+        self._held = ""  # the beginning of a sequence
+        self._since = 0.0
+        self._pasting = False
+        self._tail = ""  # of a paste, what may be its end
+
+    def keep(self, data: str) -> str:
+        """The part of everything up to `data` that Textual should see by now."""
+        if not (self._held or self._pasting or ESC in data):
+            return data
+        kept: list[str] = []
+        for character in data:
+            if self._pasting:
+                kept.append(self._paste(character))
+            elif self._held:
+                kept.append(self._add(character))
+            elif character == ESC:
+                self._held = ESC
+            else:
+                kept.append(character)
+        self._since = self._now()
+        return "".join(kept)
+
+    def expired(self) -> str:
+        """What was held back and is a key after all, because nothing followed it; an answer without an end is dropped."""
+        if not self._held:
+            return ""
+        is_answer = len(self._held) > 2 or self._held[1:] == "["
+        if self._now() - self._since < (PATIENCE if is_answer else KEY_DELAY):
+            return ""
+        held, self._held = self._held, ""
+        return "" if is_answer else held
+
+    def _add(self, character: str) -> str:
+        """Hold a further character back, or give what is held as keys, or drop a complete answer."""
+        held = self._held + character
+        self._held = ""
+        if len(held) == 2:
+            if character == ESC:
+                self._held = ESC
+                return ESC
+            if character != "[" and character not in _STRINGS:
+                return held
+        elif held[1] == "[":
+            return self._sequence(held, character)
+        elif len(held) == 3 and not self._begins_string(held):
+            self._held = ESC if character == ESC else ""
+            return held[:2] if character == ESC else held
+        elif character == "\x07" or held.endswith("\x1b\\") or len(held) > LONGEST:
+            return ""
+        elif held[-2] == ESC:  # the string was cut off, another sequence has begun
+            self._held = ESC
+            return self._add(character)
+        self._held = held
+        return ""
+
+    def _paste(self, character: str) -> str:
+        """The same within a paste, whose escapes Textual would take for the end of it: it goes on without them."""
+        tail = self._tail + character
+        if PASTE_END.startswith(tail):
+            self._pasting = tail != PASTE_END
+            self._tail = tail if self._pasting else ""
+            return "" if self._pasting else tail
+        self._tail = ESC if character == ESC else ""
+        return tail.replace(ESC, "")
+
+    def _begins_string(self, held: str) -> bool:
+        start = _STRINGS[held[1]]
+        return start is not None and bool(held[2]) and start.fullmatch(held[2]) is not None
+
+    def _sequence(self, held: str, character: str) -> str:
+        """The same for a sequence behind Escape and [."""
+        if character == ESC:
+            self._held = ESC
+            return ""
+        if self._is_key(held) or _WANTED.fullmatch(held):
+            self._pasting = held == PASTE
+            return held
+        if _CSI.fullmatch(held):
+            self._held = held
+        return ""
