@@ -31,6 +31,7 @@ COVERING_BINS: tuple[tuple[int, int | None], ...] = (
 COVERING_LABELS = ("1", "2-3", "4-5", "6-10", "11-20", "21-50", "51-200", "201-1k", "1k-2k", ">2k")
 FEW = MOST_COVERING[0]  # covered by so few unigrams, a neuron may be a token detector (paper 4.2)
 DETECTORS = ORDERS[1:]
+EXPLAINED_BY = ("token", "bigram", "trigram", "position")
 POSITIONAL = tuple((kind, strength) for kind in POSITION_TYPES[1:] for strength in ("strong", "weak"))
 _FIRST_ABOVE = np.array([high for _, high in COVERING_BINS[:-1]])
 _COVERED_BY = ("unigrams_95", "bigrams_95", "trigrams_95")
@@ -80,6 +81,7 @@ class LayerFigures:
     positional: tuple[int, ...]  # neurons by POSITIONAL: each type strong, then weak (8)
     # Described neurons by the concept that their description begins with, most first; None without descriptions.
     concepts: tuple[tuple[str, int], ...] | None = None
+    explained: tuple[float, float, float, float] | None = None  # by EXPLAINED_BY; None in a store without, or of no neuron
 
     @property
     def depth(self) -> float:
@@ -255,9 +257,19 @@ class _Reading:
                 )
                 for n in (1, 2, 3)
             ),
+            explained=_explained(store, layer),
             positional=tuple(int(np.count_nonzero((types == t) & (strengths == s))) for t, s in codes),
             concepts=leading_concepts(store, layer) if store.has("concept_formula") else None,
         )
+
+
+def _explained(store: Store, layer: int) -> tuple[float, float, float, float] | None:
+    """1 - sum of D(p) / sum of D(p0) over the alive neurons, for each of EXPLAINED_BY."""
+    base, *sums = store.column(layer, "explained_sums").tolist()
+    if not base > 0:
+        return None
+    token, bigram, trigram, position = (1 - each / base for each in sums)
+    return token, bigram, trigram, position
 
 
 def _packed(rows: np.ndarray, vocabulary: int) -> np.ndarray:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ffnscope.store.escaping import quoted
-from ffnscope.store.query.pattern import Pattern, matching_ngrams
+from ffnscope.store.query.pattern import Pattern, matching_ngrams, parse_regex
 from ffnscope.store.reader import Store
 from ffnscope.store.records import Ngram
 
@@ -29,7 +29,10 @@ class Hit:
 
 
 def parse_search(text: str) -> Pattern:
-    """What a searched text means: part of a token, case ignored; in double quotes, the whole token exactly."""
+    """What a searched text means: part of a token, case ignored; in double quotes, the whole token exactly; between
+    slashes a regular expression (``/re/``, ``/re/i``). Raises UserError for one that is none."""
+    if (pattern := parse_regex(text)) is not None:
+        return pattern
     exact = quoted(text)
     return Pattern(text) if exact is None else Pattern(exact, exact=True)
 

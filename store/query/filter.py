@@ -26,7 +26,7 @@ from ffnscope.store.query.filter_terms import (
     Scope,
     Term,
 )
-from ffnscope.store.query.pattern import Pattern
+from ffnscope.store.query.pattern import REGEX, Pattern, parse_regex
 from ffnscope.store.reader import Store
 
 GROUPS = {"detector": ("token", "bigram", "trigram"), "alive": tuple(kind for kind in KINDS if kind != "dead")}
@@ -98,6 +98,7 @@ class Word:
     """One term as typed, its place in the text (from 1), and which of its characters stand in quotes.
 
     ``plain`` is the text with every character inside quotes, and the quotes, as NUL: what the syntax is read from.
+    Regular expressions are NUL too.
     """
 
     text: str
@@ -127,11 +128,25 @@ def split(text: str) -> list[Word]:
             if plain:
                 words.append(Word(text[start:at], start + 1, plain))
             start, plain = at + 1, ""
+        elif char == "/" and (end := _regex_end(text, at, plain)):
+            plain += "\0" * (end - at)
+            at = end - 1
         else:
             quoted = char == '"'
             plain += "\0" if quoted or char == "\0" else char
         at += 1
     return words
+
+
+def _regex_end(text: str, at: int, plain: str) -> int:
+    """Where a regular expression ends that begins at a place of the text, behind ``plain`` of its term; 0 for none."""
+    head, colon, _ = plain.lstrip("-").partition(":")
+    if not colon or plain[-1] not in ":|" or head.lower() not in TEXTS:
+        return 0
+    match = REGEX.match(text, at)
+    if match is None or (match.end() < len(text) and not (text[match.end()].isspace() or text[match.end()] == "|")):
+        return 0
+    return match.end()
 
 
 def _term(word: Word, domains: Sequence[str]) -> Term:
@@ -207,6 +222,12 @@ def _words(word: Word, value: int, whole: Word, known: Sequence[str], what: str)
 def _patterns(word: Word, value: int, whole: Word, key: str) -> tuple[Pattern, ...]:
     patterns = []
     for start, end in _alternatives(word, value):
+        if word.plain.startswith("\0", start) and word.text.startswith("/", start):
+            try:
+                patterns.append(parse_regex(word.text[start:end]) or Pattern(word.text[start:end]))
+            except UserError as error:
+                raise whole.bad(str(error)) from None
+            continue
         exact = word.plain[start:end].startswith("=")
         text = _value(word, start + exact, end)
         if not text:

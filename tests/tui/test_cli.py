@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import os
 import pty
 import select
@@ -106,10 +107,11 @@ def test_export_of_the_marked(capsys, store):
 
 
 def test_search_names_detectors_or_exits_1(capsys, store):
-    code, out, err = run(capsys, "search", store, "e", "--limit", "7")
+    code, out, err = run(capsys, "search", store, "e", "--limit", "7", "--detectors-only")
     assert code == 0 and err == "" and len(out.splitlines()) == 7
+    assert run(capsys, "search", store, "e", "--limit", "7")[1] == out
     assert all(line.startswith("L") and "%" in line for line in out.splitlines())
-    code, out, err = run(capsys, "search", store, "e", "--json")
+    code, out, err = run(capsys, "search", store, "e", "--json", "--detectors-only")
     hits = json.loads(out)
     assert code == 0 and [hit["matched_share"] for hit in hits] == sorted(
         (h["matched_share"] for h in hits), reverse=True
@@ -124,6 +126,28 @@ def test_search_names_detectors_or_exits_1(capsys, store):
     assert code == 1 and json.loads(out) == []
     code, out, err = run(capsys, "search", store, "\x1b[31mnone")
     assert code == 1 and "\x1b" not in err
+
+
+def test_search_lists_the_neurons_that_come_closest_below_the_detectors(capsys, store):
+    code, out, _ = run(capsys, "search", store, "e")
+    alone = run(capsys, "search", store, "e", "--detectors-only")[1]
+    near = out.removeprefix(alone).splitlines()
+    assert code == 0 and out.startswith(alone) and len(near) == 20
+    assert all(line.startswith("L") and line.count("%") == 2 and " mostly at " in line for line in near)
+    hits = json.loads(run(capsys, "search", store, "e", "--json", "--limit", "60")[1])
+    assert [hit["match"] for hit in hits] == ["detects"] * len(alone.splitlines()) + ["mostly at"] * (60 - len(alone.splitlines()))
+    scores = [hit["f1"] for hit in hits if hit["match"] == "mostly at"]
+    assert scores == sorted(scores, reverse=True)
+    with Store.open(store) as opened:
+        detected = {opened.vocabulary.text(g.tokens[0]) for n in opened.iterate() if n.order == 1 for g in n.detected}
+        met = {opened.vocabulary.text(g.tokens[0]) for n in opened.iterate() for g in n.top_ngrams[0][:5]}
+    word = min(met - detected)
+    code, out, err = run(capsys, "search", store, f'"{word}"')
+    assert code == 1 and "mostly at" in out and "no neuron detects" in err and "fire mostly at" in err
+    assert run(capsys, "search", store, f'"{word}"', "--detectors-only")[:2] == (1, "")
+    assert run(capsys, "search", store, f"/^{re.escape(word)}$/")[:2] == (1, out)
+    code, out, err = run(capsys, "search", store, "/(/")
+    assert code == 2 and out == "" and "is no regular expression" in one_line(err)
 
 
 def test_info_says_what_the_store_is(capsys, store):

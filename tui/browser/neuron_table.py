@@ -80,6 +80,12 @@ _NUMBERS = (
     TableColumn("mean_activation", "mean", 6, _real(6), "e"),
     TableColumn("bos_activations", "bos", 7, _whole(7), "o"),
     TableColumn("position_bias", "bias", 5, freq, "i"),
+    TableColumn("token_explained", "tok", 5, _signed, "h"),
+    TableColumn("bigram_explained", "big", 5, _signed, "j"),
+    TableColumn("trigram_explained", "trg", 5, _signed, "l"),
+    TableColumn("position_explained", "pos", 5, _signed, "q"),
+    TableColumn("token_f1", "f1", 5, freq, "v"),
+    TableColumn("token_set_size", "set", 5, _whole(5), "w"),
 )
 _OTHER_KEYS = {"neuron": "n", "kind": "k", "order": "r", "position_type": "y", "position_strength": "g"}
 _DIGITS = "1234567890"  # keys of the first domains

@@ -53,6 +53,7 @@ def page_sentences(page: PageData) -> list[list[Part]]:
             out.append(_described(page, dot))
         out.append(_counts(page, dot))
         out.append(_domains(page))
+        out += _explained(page, dot)
         cover = (_many(neuron.unigrams_95, "unigram"), _many(neuron.bigrams_95, "bigram"))
         trigrams = _many(neuron.trigrams_95, "trigram")
         out.append([(f"95% covered by {dot.join((*cover, trigrams))}", "text")])
@@ -62,6 +63,34 @@ def page_sentences(page: PageData) -> list[list[Part]]:
     else:
         out.append([("its output row still points somewhere: see promoted and suppressed", "dim")])
     return out
+
+
+def _explained(page: PageData, dot: str) -> list[list[Part]]:
+    """How much the token, the tokens before it and the position explain; the token set."""
+    neuron = page.neuron
+    out: list[list[Part]] = []
+    shares = (neuron.token_explained, neuron.bigram_explained, neuron.trigram_explained, neuron.position_explained)
+    names = ("token explains", "bigram", "trigram", "position")
+    parts: list[Part] = []
+    for name, share in zip(names, shares, strict=True):
+        if share is not None:
+            parts += [(f"{dot if parts else ''}{name} ", "text"), (_share(share), "bright")]
+    if parts:
+        out.append(parts)
+    if neuron.token_set_size:
+        f1 = "" if neuron.token_f1 is None else f" (f1 {_share(neuron.token_f1)} on other windows)"
+        words: list[Part] = [(f"{_many(neuron.token_set_size, 'token')} best tell it{f1}: ", "text")]
+        for token in neuron.token_set:
+            words += page.ngram((token,), "token").parts
+            words.append((" ", "text"))
+        out.append(words)
+    return out
+
+
+def _share(share: float) -> str:
+    """`.82`, `1`, `-.03`: two digits behind the point."""
+    text = f"{share:.2f}"
+    return text.replace("0.", ".", 1) if abs(share) < 0.995 else f"{share:.3g}"
 
 
 def _coverage(page: PageData, dot: str) -> list[Part]:

@@ -16,9 +16,10 @@ from ffnscope.store.definitions import ORDERS
 from ffnscope.store.errors import UserError
 from ffnscope.store.query.detector_index import Hit
 from ffnscope.store.query.projection_index import TOP, PushedHit, PushedIndex
+from ffnscope.store.query.trigger_index import TriggerHit
 from ffnscope.tui.drawing.glyphs import Glyphs
 from ffnscope.tui.drawing.lines import Line, Part, Writer, line, rule
-from ffnscope.tui.drawing.numbers import percent, signed
+from ffnscope.tui.drawing.numbers import freq, percent, signed
 from ffnscope.tui.drawing.scroll import scroll
 from ffnscope.tui.drawing.text import visible
 from ffnscope.tui.neuron.sentences import ordinal
@@ -29,7 +30,7 @@ LIMIT = 200
 EVERY = 0.25  # seconds between two looks at what has been read
 BLANK_PART: Part = (" ", "text")
 WAYS = ("detects", "promotes", "suppresses")
-AnyHit = Hit | PushedHit
+AnyHit = Hit | PushedHit | TriggerHit
 
 
 def hit_line(hit: Hit, width: int, glyphs: Glyphs, chosen: bool) -> Line:
@@ -45,6 +46,23 @@ def hit_line(hit: Hit, width: int, glyphs: Glyphs, chosen: bool) -> Line:
         if out.width >= width:
             break
         out.token(text, "token").add(" ")
+    return out.line(ground)
+
+
+def trigger_line(hit: TriggerHit, width: int, glyphs: Glyphs, chosen: bool) -> Line:
+    """`L2N412 other 30.2% 12,345  mostly at ␣school .45`: as a detector's, then P(active | token) and other triggers."""
+    ground = "cursor" if chosen else ""
+    out = Writer(glyphs).add(glyphs.cursor if chosen else " ", "accent")
+    plain = "bright" if chosen else "text"
+    share = "-" if hit.share is None else percent(hit.share, 1)
+    out.add(f" {f'L{hit.layer}N{hit.neuron}':<9} {hit.kind[:7]:<8}{share:>6} {hit.activations:>9,}  ", plain)
+    out.add("mostly at ", "dim").token(hit.text, "token")
+    out.add(f" {freq(hit.probability)}" if hit.probability is not None else " in its set", plain).add("  ", plain)
+    for text in hit.texts:
+        if out.width >= width:
+            break
+        if text != hit.text:
+            out.token(text, "dim").add(" ")
     return out.line(ground)
 
 
@@ -87,7 +105,7 @@ class Search(InputLine, inherit_bindings=False):
 
     def __init__(
         self,
-        search: Callable[[str], Sequence[Hit]],
+        search: Callable[[str], Sequence[Hit | TriggerHit]],
         glyphs: Glyphs,
         value: str = "",
         *,
@@ -158,7 +176,7 @@ class Search(InputLine, inherit_bindings=False):
     def _draw(self, width: int, height: int) -> list[Line]:
         text, way, _ = self._found
         if not text or way != self.way:
-            hint = "part of a token, or a whole one in quotes; the strongest come first"
+            hint = "part of a token, a whole one in quotes, or /re/; the strongest come first"
             return [rule(self._head(), width, self.glyphs, "ctrl+o keys"), line((" " + hint, "dim"))]
         if not self.hits:
             none = "detector" if way == "detects" else "neuron that " + way
@@ -174,10 +192,15 @@ class Search(InputLine, inherit_bindings=False):
         if way != "detects":
             head = f"  {'neuron':<9} {'kind':<11}{'proj':>8} {'rank':>6}  the {TOP} that it {way} most"
         rows = [self._row(hit, width, self._top + row == self.chosen) for row, hit in enumerate(shown)]
+        near = sum(isinstance(hit, TriggerHit) for hit in self.hits)
         tail = f"{self._reading}{len(self.hits)}{more} found"
+        if near:
+            tail = f"{len(self.hits) - near or 'no'} detect it, {near}{more} fire mostly at it"
         return [rule(self._head(), width, self.glyphs, tail), line((head, "dim")), *rows]
 
     def _row(self, hit: AnyHit, width: int, chosen: bool) -> Line:
+        if isinstance(hit, TriggerHit):
+            return trigger_line(hit, width, self.glyphs, chosen)
         if isinstance(hit, PushedHit):
             return projection_line(hit, width, self.glyphs, chosen)
         return hit_line(hit, width, self.glyphs, chosen)

@@ -18,6 +18,7 @@ from ffnscope.store.figures.layers import LayerFigures, layer_figures
 from ffnscope.store.notes import Notes
 from ffnscope.store.query.detector_index import Hit, TokenIndex
 from ffnscope.store.query.projection_index import PushedIndex
+from ffnscope.store.query.trigger_index import TriggerHit, TriggerIndex
 from ffnscope.store.records import Context, Progress
 from ffnscope.tui.drawing.glyphs import Glyphs
 from ffnscope.tui.neuron.data import ContextText, PageData
@@ -50,6 +51,7 @@ class Session:
         self.figures: dict[int, LayerFigures] = {}
         self.kept: dict[type, Any] = {}  # what screens keep as long as the session, by its class
         self.index: TokenIndex | None = None
+        self.triggers = TriggerIndex(self.store)
         self._indexing = Lock()
         self.projections = {name: PushedIndex(self.store, name) for name in ("promoted", "suppressed")}
         self.filters: list[str] = []  # used before, oldest first
@@ -202,9 +204,14 @@ class Session:
         self.figures[layer] = figures
         return figures
 
-    def search(self, text: str, limit: int = 200) -> list[Hit]:
-        """The detectors of what a text fits, strongest first, over the layers finished by now."""
-        return self.read_index().search(text, limit)
+    def search(self, text: str, limit: int = 200) -> list[Hit | TriggerHit]:
+        """The detectors of what a text fits, strongest first, over the layers finished by now; below them the neurons
+        that come closest. Raises UserError for a bad regular expression."""
+        detectors = self.read_index().search(text)
+        with keeping():
+            self.triggers.refresh()
+        known = {(hit.layer, hit.neuron) for hit in detectors}
+        return [*detectors[:limit], *self.triggers.search(text, max(limit - len(detectors), 0), known)]
 
     def read_index(self) -> TokenIndex:
         """The token index of the layers finished by now."""

@@ -13,6 +13,7 @@ from ffnscope.tui.reports.catalogue.detectors import (
     NEW_TOKENS,
     SUPPRESSED,
 )
+from ffnscope.tui.reports.catalogue.explained import EXPLAINED
 from ffnscope.tui.reports.catalogue.positions import POSITION_RANGES, POSITIONAL_NEURONS
 from ffnscope.tui.reports.catalogue.sparsity import COVERING, DEAD, FREQUENCY
 from ffnscope.tui.reports.figures import Figure
@@ -23,5 +24,6 @@ FIGURES: tuple[Figure, ...] = (
     *(DEAD, FREQUENCY, *COVERING),
     *(DETECTOR_COUNTS, DETECTED, NEW_TOKENS, SUPPRESSED, EXAMPLE_DETECTORS),
     *(POSITIONAL_NEURONS, POSITION_RANGES),
+    EXPLAINED,
     DESCRIPTIONS,
 )
