@@ -81,7 +81,8 @@ class LayerFigures:
     positional: tuple[int, ...]  # neurons by POSITIONAL: each type strong, then weak (8)
     # Described neurons by the concept that their description begins with, most first; None without descriptions.
     concepts: tuple[tuple[str, int], ...] | None = None
-    explained: tuple[float, float, float, float] | None = None  # by EXPLAINED_BY; None in a store without, or of no neuron
+    # By EXPLAINED_BY; None in a store without, or where no neuron has a value.
+    explained: tuple[float, float, float, float] | None = None
 
     @property
     def depth(self) -> float:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 import os
 import pty
+import re
 import select
 import subprocess
 import sys
@@ -135,7 +135,9 @@ def test_search_lists_the_neurons_that_come_closest_below_the_detectors(capsys, 
     assert code == 0 and out.startswith(alone) and len(near) == 20
     assert all(line.startswith("L") and line.count("%") == 2 and " mostly at " in line for line in near)
     hits = json.loads(run(capsys, "search", store, "e", "--json", "--limit", "60")[1])
-    assert [hit["match"] for hit in hits] == ["detects"] * len(alone.splitlines()) + ["mostly at"] * (60 - len(alone.splitlines()))
+    assert [hit["match"] for hit in hits] == ["detects"] * len(alone.splitlines()) + ["mostly at"] * (
+        60 - len(alone.splitlines())
+    )
     scores = [hit["f1"] for hit in hits if hit["match"] == "mostly at"]
     assert scores == sorted(scores, reverse=True)
     with Store.open(store) as opened:

@@ -35,8 +35,9 @@ EXPLAINED = Figure(
     heading=Heading(
         "Explained: how much the token, the tokens before and the position say",
         lambda store: (
-            "Chances of activation counted on even windows, judged on odd ones: 100% where they decide every activation, 0 where they are no "
-            "better than the neuron's rate, below 0 where they are worse. Ours, for models without detectors too."
+            "Chances of activation counted on even windows, judged on odd ones: 100% where they decide every activation, "
+            "0 where they are no better than the neuron's rate, below 0 where they are worse. Ours, for models without "
+            "detectors too."
         ),
         "Explained by the token, over relative depth.",
     ),
