@@ -38,8 +38,8 @@ ONE: dict[tuple[int, int], tuple[Station, ...]] = {
         ("", ("h",), ()),
         ("layers", (), ()),
         ("overview", ("o",), ()),
-        ("overview-covering", (*"llllllll", "z"), ("z",)),
-        ("overview-positional", (*"hh", "z"), ("z", "q")),
+        ("overview-covering", (*"lllllllll", "z"), ("z",)),
+        ("overview-positional", (*"hhh", "z"), ("z", "q")),
         ("", ("enter",), ()),
     ),
 }

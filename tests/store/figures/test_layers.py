@@ -60,7 +60,7 @@ STORES = {
 def test_every_figure_is_what_the_exported_csv_says(name, tmp_path, capsys):
     store = make_store(tmp_path / "s.ffn", **STORES[name])
     found, wanted = reported(store, capsys), exported(store, tmp_path)
-    assert set(found) - set(wanted) == {"figure_5_token_detectors", "figure_9_position_ranges"}
+    assert set(found) - set(wanted) == {"figure_5_token_detectors", "figure_9_position_ranges", "explained"}
     for key, rows in wanted.items():
         same(found[key]["rows"], rows)
 
@@ -70,6 +70,15 @@ def test_the_demo_too(demo_store, tmp_path, capsys):
     for key, rows in wanted.items():
         same(found[key]["rows"], rows)
     assert sum(row[4] for row in found["figure_1a_dead_neurons"]["rows"]) > 0
+
+
+def test_what_explains_a_layer_is_of_its_sums(tmp_path):
+    with Store.open(make_store(tmp_path / "s.ffn", layers=3, neurons=60)) as store:
+        for layer in model_figures(store).layers:
+            base, *sums = store.column(layer.layer, "explained_sums").tolist()
+            assert layer.explained == pytest.approx([1 - each / base for each in sums]) and base > 0
+    with Store.open(make_store(tmp_path / "old.ffn", neurons=60, explained=False)) as store:
+        assert [layer.explained for layer in model_figures(store).layers] == [None, None]
 
 
 def test_nothing_alive(tmp_path, capsys, monkeypatch):

@@ -32,7 +32,7 @@ NAMES = ("token", "bigram", "position")
 class Explained(LayerFigures):
     """A layer of a store that may hold one number more per name."""
 
-    explained: tuple[float, ...] | None = None
+    decided: tuple[float, ...] | None = None
 
 
 NEW = Figure(
@@ -41,16 +41,16 @@ NEW = Figure(
     title="what explains activation",
     unit="share",
     curves=Series(
-        lambda layers: tuple(Category(name[0], name, "token") for name in NAMES), lambda x: x.explained or (None,) * 3
+        lambda layers: tuple(Category(name[0], name, "token") for name in NAMES), lambda x: x.decided or (None,) * 3
     ),
-    value=lambda x: x.explained[0] if x.explained else None,
-    needs="explained",
+    value=lambda x: x.decided[0] if x.decided else None,
+    needs="decided",
     missing="this store has no numbers for what explains activation",
     csv=layer_csv(
         "explained",
         "Explained",
         [Column("by", "what explains", "text"), Column("explained", "share", "share")],
-        lambda x: zip(NAMES, x.explained or (), strict=False),
+        lambda x: zip(NAMES, x.decided or (), strict=False),
     ),
 )
 STACK = replace(NEW, heading=Heading("Stacked", lambda store: "", ""), curves=None, stack=NEW.curves, csv=None)
@@ -72,7 +72,7 @@ def stores(tmp_path_factory):
 
 def explained(store, numbers=(None,) * 3):
     layers = tuple(
-        Explained(**{field.name: getattr(layer, field.name) for field in fields(LayerFigures)}, explained=of_layer)
+        Explained(**{field.name: getattr(layer, field.name) for field in fields(LayerFigures)}, decided=of_layer)
         for layer, of_layer in zip(store.figures.layers, numbers, strict=True)
     )
     return replace(store, figures=replace(store.figures, layers=layers))
