@@ -17,11 +17,12 @@ from synthetic import make_store
 
 from ffnscope.tui.app import FfnscopeApp
 from ffnscope.tui.drawing.glyphs import ASCII, UNICODE, Glyphs
-from ffnscope.tui.overview.figures import FIGURES
+from ffnscope.tui.overview.figures import COVERING, FIGURES
 from ffnscope.tui.overview.grid import PANEL
 from ffnscope.tui.state.remembered import filters_path, save_filter
 
 GOLDENS = Path(__file__).parents[1] / "screens"
+POSITIONAL = next(number for number, figure in enumerate(FIGURES) if figure.number == "8")
 Station = tuple[str, tuple[str, ...], tuple[str, ...]]  # golden ("" for none), keys to it, keys from it
 FIGURE = tuple(
     (f"overview-{number + 1}-{FIGURES[number].number if number < len(FIGURES) else 'panel'}", ("l",), ())
@@ -38,8 +39,8 @@ ONE: dict[tuple[int, int], tuple[Station, ...]] = {
         ("", ("h",), ()),
         ("layers", (), ()),
         ("overview", ("o",), ()),
-        ("overview-covering", (*"lllllllll", "z"), ("z",)),
-        ("overview-positional", (*"hhh", "z"), ("z", "q")),
+        ("overview-covering", (*("l" * COVERING[0]), "z"), ("z",)),
+        ("overview-positional", (*("h" * (COVERING[0] - POSITIONAL)), "z"), ("z", "q")),
         ("", ("enter",), ()),
     ),
 }

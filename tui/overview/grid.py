@@ -49,8 +49,9 @@ def make_grid(width: int, height: int, layers: int, chosen: int, slots: Sequence
     order = tuple(slots) or tuple(range(PANEL + 1))
     if beside == 3 and not slots:
         # The three figures that share the panel's legend stand in one row.
-        before = (PANEL,) if COVERING[0] % beside == beside - 1 else ()
-        order = (*range(COVERING[0]), *before, *COVERING, *(() if before else (PANEL,)))
+        others = (*range(COVERING[0]), PANEL)
+        whole_rows = len(others) // beside * beside
+        order = (*others[:whole_rows], *COVERING, *others[whole_rows:])
     rows = -(-len(order) // beside)
     shown = min(rows, max(height // LOWEST, 1))
     row = order.index(chosen) // beside

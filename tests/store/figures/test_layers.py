@@ -60,7 +60,11 @@ STORES = {
 def test_every_figure_is_what_the_exported_csv_says(name, tmp_path, capsys):
     store = make_store(tmp_path / "s.ffn", **STORES[name])
     found, wanted = reported(store, capsys), exported(store, tmp_path)
-    assert set(found) - set(wanted) == {"figure_5_token_detectors", "figure_9_position_ranges", "explained"}
+    assert set(found) - set(wanted) == {
+        "figure_5_token_detectors",
+        "figure_9_position_ranges",
+        "explained",
+    }
     for key, rows in wanted.items():
         same(found[key]["rows"], rows)
 
