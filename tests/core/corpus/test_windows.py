@@ -362,8 +362,8 @@ def test_refusals(tmp_path: Path, tokenizer) -> None:
     (tmp_path / "folder").mkdir()
     refuse(tmp_path / "short.txt", "2 tokens, but one window needs 63.*--seq-len")
     refuse(tmp_path / "short.txt", "2 tokens, but one window needs 64", bos_id=None)
-    refuse(tmp_path / "empty.txt", r"empty\.txt: an empty corpus.*1 empty document")
-    refuse(tmp_path / "folder", "folder: an empty corpus")
+    refuse(tmp_path / "empty.txt", r"empty\.txt: the corpus is empty.*1 empty document")
+    refuse(tmp_path / "folder", "folder: the corpus is empty")
     refuse(tmp_path / "missing", "no such file")
     refuse(tmp_path / "short.txt", "MODEL has no tokenizer", tokenizer=None)
     refuse(tmp_path / "short.txt", "a=.*token id .* vocabulary has 100 ", vocabulary_size=100)
@@ -405,7 +405,7 @@ def test_cached_windows_are_found_again_and_only_then(tmp_path: Path, tokenizer,
 
     def build_from_cache(**settings: int | None) -> Corpus:
         with monkeypatch.context() as patch:
-            patch.setattr("ffnscope.core.corpus.build.encode_parts", tokenised)
+            patch.setattr("ffnscope.core.corpus.build.encode_labelled", tokenised)
             return build(**settings)
 
     def tokenised(*_: object) -> None:
@@ -436,7 +436,7 @@ def test_cached_windows_are_found_again_and_only_then(tmp_path: Path, tokenizer,
 
     (path / "a.txt").write_text("")
     (path / "b.txt").write_text("")
-    with pytest.raises(UserError, match="empty corpus"):
+    with pytest.raises(UserError, match="corpus is empty"):
         build()
     blocked = tmp_path / "file"
     blocked.write_text("")
