@@ -24,10 +24,13 @@ from ffnscope.tui.state.remembered import filters_path, save_filter
 GOLDENS = Path(__file__).parents[1] / "screens"
 POSITIONAL = next(number for number, figure in enumerate(FIGURES) if figure.number == "8")
 Station = tuple[str, tuple[str, ...], tuple[str, ...]]  # golden ("" for none), keys to it, keys from it
-FIGURE = tuple(
-    (f"overview-{number + 1}-{FIGURES[number].number if number < len(FIGURES) else 'panel'}", ("l",), ())
-    for number in range(1, PANEL)
-)
+
+
+def _figure(number: int) -> str:
+    return (FIGURES[number].number or FIGURES[number].name) if number < len(FIGURES) else "panel"
+
+
+FIGURE = tuple((f"overview-{number + 1}-{_figure(number)}", ("l",), ()) for number in range(1, PANEL))
 ONE: dict[tuple[int, int], tuple[Station, ...]] = {
     SMALL: (
         ("layers", (), ()),

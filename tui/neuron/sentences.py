@@ -78,8 +78,8 @@ def _explained(page: PageData, dot: str) -> list[list[Part]]:
     if parts:
         out.append(parts)
     if neuron.token_set_size:
-        f1 = "" if neuron.token_f1 is None else f" (f1 {_share(neuron.token_f1)} on other windows)"
-        words: list[Part] = [(f"{_many(neuron.token_set_size, 'token')} best tell it{f1}: ", "text")]
+        f1 = "" if neuron.token_f1 is None else f", f1 {_share(neuron.token_f1)} on other windows"
+        words: list[Part] = [(f"token set ({_many(neuron.token_set_size, 'token')}{f1}): ", "text")]
         for token in neuron.token_set:
             words += page.ngram((token,), "token").parts
             words.append((" ", "text"))
