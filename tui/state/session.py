@@ -208,8 +208,14 @@ class Session:
         """The detectors of what a text fits, strongest first, over the layers finished by now; below them the neurons
         that come closest. Raises UserError for a bad regular expression."""
         detectors = self.read_index().search(text)
-        with keeping():
-            self.triggers.refresh()
+        try:
+            with keeping():
+                self.triggers.refresh()
+        except UserError:
+            if not detectors:
+                raise
+            # A damaged layer hides what comes close, not what is known of the detectors.
+            return list(detectors[:limit])
         known = {(hit.layer, hit.neuron) for hit in detectors}
         return [*detectors[:limit], *self.triggers.search(text, max(limit - len(detectors), 0), known)]
 

@@ -36,7 +36,7 @@ def test_two_runs_give_identical_bytes(capsys, store, tmp_path):
         assert run(capsys, "report", store, "--csv", tmp_path / name, "--html", tmp_path / f"{name}.html")[0] == 0
     assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
     files = sorted(path.name for path in (tmp_path / "a").iterdir())
-    assert len(files) == 12 and all(
+    assert len(files) == 13 and all(
         (tmp_path / "a" / f).read_bytes() == (tmp_path / "b" / f).read_bytes() for f in files
     )
     for options in ([], ["--json"]):
@@ -56,7 +56,7 @@ def test_nothing_is_replaced_unless_asked_for(capsys, store, tmp_path):
     assert len(list(folder.iterdir())) == 2
     assert run(capsys, "report", store, "--html", page_file, "--csv", folder, "--overwrite")[0] == 0
     assert page_file.read_text("utf-8").startswith("<!DOCTYPE html>")
-    assert (folder / "other.txt").read_text() == "mine" and len(list(folder.iterdir())) == 13
+    assert (folder / "other.txt").read_text() == "mine" and len(list(folder.iterdir())) == 14
     code, _, err = run(capsys, "report", store, "--html", tmp_path / "nowhere" / "r.html")
     assert code == 2 and "cannot be written" in err
     assert not list(tmp_path.rglob("*.tmp"))

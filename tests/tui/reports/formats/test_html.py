@@ -27,7 +27,7 @@ def test_the_page_loads_nothing_and_runs_only_its_own_script(store):
     assert "default-src 'none'" in text
     assert "eval" not in parsed.scripts[0] and "innerHTML" not in parsed.scripts[0]
     figures = re.findall(r"<svg.*?</svg>", text, re.DOTALL)
-    assert len(figures) == 10
+    assert len(figures) == 11
     for figure in figures:
         ElementTree.fromstring(figure)
 
