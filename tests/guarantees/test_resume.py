@@ -357,7 +357,7 @@ def test_another_run_is_not_gone_on_with(
 ) -> None:
     other, data, options = change(tmp_path, model, sources)
     before = (started / "data.mdb").read_bytes()
-    with pytest.raises(UserError, match=rf"run\.ffn: .*({named}).*--overwrite") as caught:
+    with pytest.raises(UserError, match=rf"run\.ffn: .*differs in .*({named}).*--overwrite") as caught:
         run(other, data, started, resume=True, **(OPTIONS | options))
     assert "\n" not in str(caught.value)
     assert (started / "data.mdb").read_bytes() == before
