@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
 
-import torch
 import torch.distributed as dist
 
-from ffnscope.store.errors import LostProcessError, UserError, device_full
+from ffnscope.store.errors import LostProcessError, UserError, device_message, is_device_error
 
 Item = TypeVar("Item")
 Slices = TypeVar("Slices", range, list[tuple[int, int]])
@@ -36,6 +35,7 @@ class Processes:
     size: int = 1
     local_rank: int = 0
     local_size: int = 1
+    group: dist.ProcessGroup | None = None  # over gloo; None for torch's default group
 
     @property
     def is_main_process(self) -> bool:
@@ -52,7 +52,7 @@ class Processes:
             return [value]
         values: list[Any] = [None] * self.size
         with self._others_alive():
-            dist.all_gather_object(values, value)
+            dist.all_gather_object(values, value, group=self.group)
         return values
 
     def gather_on_main(self, value: Any) -> list[Any]:
@@ -61,7 +61,7 @@ class Processes:
             return [value]
         values: list[Any] | None = [None] * self.size if self.is_main_process else None
         with self._others_alive():
-            dist.gather_object(value, values, dst=0)
+            dist.gather_object(value, values, dst=0, group=self.group)
         return values or []
 
     @contextmanager
@@ -90,10 +90,10 @@ class Processes:
             result = work()
         except UserError as raised:
             error = raised
-        except torch.OutOfMemoryError as raised:
-            if self.size == 1:
+        except RuntimeError as raised:  # torch.OutOfMemoryError is one
+            if self.size == 1 or not is_device_error(raised):
                 raise
-            error = UserError(device_full(f"process {self.rank}: its device", raised))
+            error = UserError(device_message(f"process {self.rank}: its device", raised))
         messages = [message for message in self.gather(None if error is None else str(error)) if message is not None]
         if messages:
             raise error or UserError(messages[0])
@@ -153,7 +153,8 @@ def _whom() -> str:
 def join_processes(say: Callable[[str], None] = lambda line: None) -> Iterator[Processes]:
     """The processes that this one was started with: itself alone, unless a launcher set RANK and WORLD_SIZE.
 
-    ``say`` is given a line where the others keep this one waiting.
+    ``say`` is given a line where the others keep this one waiting. Where the caller has made torch's process group
+    already, over NCCL perhaps, the run talks over a gloo group of its own, and leaves the caller's as it was.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield SINGLE_PROCESS
@@ -161,14 +162,15 @@ def join_processes(say: Callable[[str], None] = lambda line: None) -> Iterator[P
     started = not dist.is_initialized()
     if started:
         _meet(say)
+    group = None if started else dist.new_group(backend="gloo", timeout=TIMEOUT)
     try:
         yield Processes(
             dist.get_rank(),
             dist.get_world_size(),
             int(os.environ.get("LOCAL_RANK", "0")),
             int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
+            group,
         )
     finally:
-        if started:
-            with suppress(RuntimeError):  # another process is gone
-                dist.destroy_process_group()
+        with suppress(RuntimeError):  # another process is gone
+            dist.destroy_process_group(group)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ffnscope.store.errors import LostProcessError, UserError, device_full
+from ffnscope.store.errors import LostProcessError, UserError, device_message, is_device_error
 from ffnscope.tui.commands import shared
 from ffnscope.tui.commands.ask import ask
 from ffnscope.tui.commands.collect import collect
@@ -111,8 +111,8 @@ def _run(arguments: list[str]) -> tuple[int, str]:
     except Exception as error:
         if type(error).__name__ == "Abort":
             return INTERRUPTED, ""
-        if "out of memory" in str(error).lower():
-            return BAD_INPUT, device_full("the device", error)
+        if is_device_error(error):
+            return BAD_INPUT, device_message("the device", error)
         if any(sign in str(error) for sign in _NO_MEMORY):
             why = " ".join(str(error).split())[:200]
             return BAD_INPUT, f"not enough memory or address space ({why}); close something, or raise `ulimit -v`"

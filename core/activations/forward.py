@@ -84,7 +84,8 @@ class Sweep:
         self.counted = counted
         self.batch_size = batch_size
         self.folder = folder
-        model.prepare(first_tokens(tokens, model.device))
+        if not model.prepared:
+            model.prepare(first_tokens(tokens, model.device))
         self._item = model.hidden_dtype.itemsize
 
     @property

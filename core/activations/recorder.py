@@ -16,6 +16,7 @@ from ffnscope.core.jit import compiled
 from ffnscope.store.errors import UserError
 from ffnscope.store.format.schema import CONTEXTS
 
+CANDIDATE_CELLS = 1 << 24  # activations that are searched for the strongest at a time, outside a CPU
 COLUMNS_PER_THREAD = 64  # threads' shares of the neurons are multiples of this
 
 
@@ -130,8 +131,9 @@ class Recorder:
         window, neuron = (maxima > least).nonzero(as_tuple=True)
         # The patterns of positive floats sort like the floats; the position below them breaks ties.
         late = torch.arange(length - 1, -1, -1, device=after.device)
-        for start in range(0, len(window), 1 << 13):
-            some, columns = window[start : start + (1 << 13)], neuron[start : start + (1 << 13)]
+        step = max(1, CANDIDATE_CELLS // length)
+        for start in range(0, len(window), step):
+            some, columns = window[start : start + step], neuron[start : start + step]
             values = after[some, :, columns].float().contiguous()
             keys = values.view(torch.int32).long() * length + late
             best = keys.topk(min(CONTEXTS, length), dim=1).values

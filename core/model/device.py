@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ffnscope.core.model.source import ModelSource
-from ffnscope.store.errors import UserError
+from ffnscope.store.errors import UserError, is_device_full
 
 
 def choose_device(name: str, local_rank: int = 0) -> torch.device:
@@ -26,8 +26,23 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
             # What asks for the current device, as quantised loaders and kernels do, must mean this one.
             torch.cuda.set_device(device)
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"--device {name}: not available on this machine; use auto, cpu, cuda or mps") from error
+        raise UserError(f"--device {name}: not available on this machine{_why(name, error)}") from error
     return device
+
+
+def _why(name: str, error: Exception) -> str:
+    """What torch says, and the way out."""
+    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:160].rstrip(".")
+    if is_device_full(error):
+        return f" now: its memory is full ({reason}); `nvidia-smi` lists what is on it, --device cuda:1 is the next GPU"
+    if "exclusive" in reason or "busy" in reason:
+        return f" now: another process has it to itself ({reason})"
+    return f" ({reason}); use auto, cpu, cuda or mps"
+
+
+def device_name(device: torch.device) -> str | None:
+    """The GPU's name, such as NVIDIA H100 80GB HBM3; None for a CPU."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else None
 
 
 def choose_dtype(name: str, source: ModelSource, device: torch.device) -> torch.dtype:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ffnscope.core.model.ffn import Ffn, find_ffn, find_layers, in_out, is_mixture, is_projection, output_rows
-from ffnscope.store.errors import UserError
+from ffnscope.store.errors import UserError, is_device_error
 
 WEIGHT_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
@@ -90,6 +90,11 @@ class LayeredModel:
     def neurons(self) -> int:
         """F, FFN neurons per layer."""
         return self.ffns[0].neurons
+
+    @property
+    def prepared(self) -> bool:
+        """Whether ``prepare`` has been called, so that ``hidden_dtype`` is that of the hidden states between layers."""
+        return self._returned is not None
 
     def layer(self, index: int) -> nn.Module:
         """Decoder layer ``index`` itself."""
@@ -178,11 +183,11 @@ class LayeredModel:
                 self._forward(tokens)
             for index in range(self.count):
                 self._check_second(index)
-        except (UserError, torch.OutOfMemoryError):
+        except UserError:
             raise
         except Exception as error:
-            if "out of memory" in str(error):
-                raise  # of MPS, which has no exception of its own for it
+            if is_device_error(error):
+                raise
             # Whatever torch or transformers make of impossible settings (negative heads, a dropout of 2).
             what = " ".join(str(error).split())[:200] or type(error).__name__
             raise UserError(f"{self.name}: cannot be run ({what}); check its config.json") from error

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM
 from ffnscope.core.model.hub import snapshot
 from ffnscope.core.model.layered import LayeredModel
 from ffnscope.core.model.source import ModelSource, load_failure
-from ffnscope.store.errors import UserError
+from ffnscope.store.errors import UserError, is_device_full
 
 
 def check_structure(source: ModelSource) -> None:
@@ -62,7 +62,9 @@ def load_model(source: ModelSource, device: torch.device, dtype: torch.dtype) ->
         )
     try:
         return LayeredModel(model.to(device), source.name, device)
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not is_device_full(error):
+            raise
         raise UserError(
             f"{source.name}: does not fit on {device}; --offload keeps one group of layers there"
         ) from error

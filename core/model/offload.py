@@ -34,7 +34,16 @@ def load_offloaded(source: ModelSource, device: torch.device, dtype: torch.dtype
         model = AutoModelForCausalLM.from_config(
             copy.deepcopy(source.config), dtype=dtype, trust_remote_code=source.trust_remote_code
         )
+    _compute_buffers(model)
     return OffloadedModel(model, source.name, device, checkpoint, dtype)
+
+
+def _compute_buffers(model: Any) -> None:
+    """Compute the tables that are in no checkpoint (GPT-J's sines) as Hugging Face does when it loads a whole model: in
+    float32. ``from_config`` makes them in the dtype of the weights."""
+    for module in model.modules():
+        if next(module.buffers(recurse=False), None) is not None:
+            model._init_weights(module)  # weights are on the meta device, where this does nothing
 
 
 def check_in_parts(source: ModelSource) -> None:

@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from ffnscope.core.corpus.windows import Corpus
+from ffnscope.core.model.device import device_name
 from ffnscope.core.model.layered import LayeredModel
 from ffnscope.core.model.source import ModelSource, fingerprint
 from ffnscope.core.run.keep import choose_keep
 from ffnscope.core.run.request import CollectRequest, choose_batch_size, parse_layers
 from ffnscope.store.errors import UserError
 from ffnscope.store.records import CorpusInfo, DomainInfo, ModelInfo, RunInfo
+
+UNIDENTIFIED = ("model_path", "model_commit", "gpu")  # settings in which a run and its continuation may differ
 
 
 def describe_run(request: CollectRequest, source: ModelSource, model: LayeredModel, corpus: Corpus) -> RunInfo:
@@ -58,10 +61,12 @@ def describe_run(request: CollectRequest, source: ModelSource, model: LayeredMod
         settings["keep"] = keep
     corpus_info = CorpusInfo(corpus.seq_len, corpus.bos_id, domains, corpus.fingerprint)
     identity = json.dumps([model_info.fingerprint, corpus_info.to_json(), settings], sort_keys=True)
+    values = (source.path, source.commit, device_name(model.device))
+    unidentified = dict(zip(UNIDENTIFIED, values, strict=True))
     return RunInfo(
         model_info,
         corpus_info,
-        settings | {"model_path": source.path} | ({"model_commit": source.commit} if source.commit else {}),
+        settings | {name: value for name, value in unidentified.items() if value},
         datetime.now(UTC).isoformat(timespec="seconds"),
         version("ffnscope"),
         hashlib.sha256(identity.encode()).hexdigest(),
@@ -93,7 +98,7 @@ def check_same_run(path: Path, there: RunInfo, now: RunInfo) -> None:
     for name in dict.fromkeys([*now.settings, "keep"]):
         absent = 0 if name == "keep" else None
         before, value = (run.settings.get(name, absent) for run in (there, now))
-        if name not in ("model_path", "model_commit") and before != value:
+        if name not in UNIDENTIFIED and before != value:
             differing.append(f"--{name.replace('_', '-')} ({before})")
     if differing:
         raise UserError(

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from ffnscope.core.activations.budget import Plan, check_memory, count_threads, make_plan
 from ffnscope.core.activations.forward import first_tokens
@@ -19,6 +18,7 @@ from ffnscope.core.model.device import choose_device, choose_dtype
 from ffnscope.core.model.file_stamps import FileStamps
 from ffnscope.core.model.layered import LayeredModel
 from ffnscope.core.model.load import check_structure, load_model
+from ffnscope.core.model.numerics import use_full_precision
 from ffnscope.core.model.offload import check_in_parts, load_offloaded
 from ffnscope.core.model.source import ModelSource, model_files, open_model
 from ffnscope.core.model.token_texts import Vocabulary, build_vocabulary
@@ -87,13 +87,14 @@ class Prepared:
     def plan(self) -> Plan:
         """Layers per group. Raises UserError where the scratch folder has no room for one layer."""
         request, model = self.request, self.model
+        self._prepare_model()
         return make_plan(
             self.run.layers,
             len(self.corpus.tokens),
             self.corpus.seq_len,
             neurons=model.neurons,
             width=model.width,
-            itemsize=next(model.base.parameters()).element_size(),
+            itemsize=model.hidden_dtype.itemsize,
             folder=self.folder,
             scratch_gb=request.scratch_gb,
             group_layers=request.group_layers,
@@ -148,7 +149,12 @@ class Prepared:
         _ = self.plan
         self.check_memory()
         check_room(self.request.store, self.kept_bytes)
-        self.model.prepare(first_tokens(self.corpus.tokens, self.model.device))
+        self._prepare_model()
+
+    def _prepare_model(self) -> None:
+        """Find out what the model's layers exchange, unless that is known."""
+        if not self.model.prepared:
+            self.model.prepare(first_tokens(self.corpus.tokens, self.model.device))
 
 
 def prepare(request: CollectRequest, processes: Processes, report: Report) -> Prepared:
@@ -156,8 +162,7 @@ def prepare(request: CollectRequest, processes: Processes, report: Report) -> Pr
 
     Raises UserError for whatever is wrong with any of them, on every process.
     """
-    # All 32 bits of float32: TORCH_ALLOW_TF32_CUBLAS_OVERRIDE would cut the mantissas of products to 10 bits.
-    torch.set_float32_matmul_precision("highest")
+    use_full_precision()
     processes.on_main(lambda: check_request(request))
     device = processes.on_all(lambda: choose_device(request.device, processes.local_rank))
     source, tokenizer = processes.on_all(lambda: _open_source(request))

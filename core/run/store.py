@@ -48,6 +48,12 @@ def _open_writer(prepared: Prepared, report: Report) -> StoreWriter | None:
                 return None
             if store.run.version != run.version:
                 report(f"{path}: started with ffnscope {store.run.version}, resumed with {run.version}")
+            before, now = store.run.settings.get("gpu"), run.settings.get("gpu")
+            if before and now and before != now:
+                report(
+                    f"{path}: started on {before}, resumed on {now}: kernels of different GPUs may differ in the last bit of "
+                    "an activation, so that layers of both are not strictly of one run"
+                )
     writer = StoreWriter.open(path)
     remote = remote_file_system(path)
     if remote:

@@ -134,15 +134,70 @@ def test_the_strongest_of_two_recorders_are_the_strongest_of_all() -> None:
         assert list(found) == expected
 
 
-def test_every_process_hears_of_a_full_device() -> None:
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), "out of memory .*--batch-size"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), "out of memory"),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), r"failed \(CUDA error: an illegal"),
+    ],
+)
+def test_every_process_hears_of_a_device_that_fails(error: Exception, said: str) -> None:
     class Two(Processes):
         def gather(self, value: object) -> list[object]:
             return [None, value]
 
     def full() -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        raise error
 
-    with pytest.raises(UserError, match=r"process 1: its device is out of memory .*--batch-size.*--resume"):
+    with pytest.raises(UserError, match=rf"process 1: its device (is )?{said}.*--resume"):
         Two(1, 2).on_all(full)
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(type(error)):
         Processes().on_all(full)
+
+
+def test_any_other_error_stays_what_it_is() -> None:
+    class Two(Processes):
+        def gather(self, value: object) -> list[object]:
+            return [None, value]
+
+    def wrong() -> None:
+        raise RuntimeError("shapes differ")
+
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        Two(1, 2).on_all(wrong)
+
+
+CALLER = """
+import sys
+import torch, torch.distributed as dist
+from pathlib import Path
+from ffnscope.core.collect import collect
+from ffnscope.core.corpus.sources import DomainSource
+from ffnscope.core.run.request import CollectRequest
+
+dist.init_process_group("gloo")
+own = dist.group.WORLD
+refuse = lambda *_, **named: (_ for _ in ()).throw(AssertionError("the caller's group"))
+gathered = dist.all_gather_object
+dist.all_gather_object = lambda values, value, group=None: (
+    refuse() if group in (None, own) else gathered(values, value, group=group)
+)
+sources = (DomainSource("a", Path("a.npy")), DomainSource("b", Path("b.npy"), True))
+collect(CollectRequest("model", sources, Path("called"), bos_id=2, batch_size=2, device="cpu"))
+dist.all_gather_object = gathered
+values = [None, None]
+dist.all_gather_object(values, dist.get_rank())
+assert values == [0, 1]
+dist.destroy_process_group()
+"""
+
+
+def test_a_group_that_the_caller_has_made_is_left_alone(folder: Path) -> None:
+    port = _port()
+    processes = [_process(folder, rank, port, "-c", CALLER) for rank in (0, 1)]
+    for process in processes:
+        _, said = process.communicate(timeout=120)
+        assert process.returncode == 0, said
+    assert collect(folder, "alone", 1).returncode == 0
+    assert exported(folder, "called") == exported(folder, "alone")

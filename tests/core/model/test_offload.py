@@ -56,6 +56,31 @@ def test_the_store_is_that_of_an_ordinary_run(family: str, form: dict, windows: 
         assert differing(plain, offloaded) == []
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("family", tm.FAMILIES)
+def test_tables_that_are_computed_are_those_of_a_model_loaded_whole(
+    family: str, dtype: torch.dtype, tmp_path: Path
+) -> None:
+    source = open_model(str(tm.tiny(family, tmp_path)))
+    plain, offloaded = load_model(source, CPU, dtype).model, load_offloaded(source, CPU, dtype).model
+    buffers = dict(offloaded.named_buffers())
+    assert buffers.keys() == dict(plain.named_buffers()).keys()
+    for name, expected in plain.named_buffers():
+        assert buffers[name].dtype == expected.dtype, name
+        assert torch.equal(buffers[name], expected), name
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("family", ["opt", "gptj", "gemma3"])
+def test_half_precision_offloaded_is_half_precision(
+    family: str, dtype: str, windows: np.ndarray, tmp_path: Path
+) -> None:
+    folder = tm.tiny(family, tmp_path)
+    sources = sources_of(tmp_path / "data", {"one": windows})
+    plain = run(folder, sources, tmp_path / "plain", batch_size=3, dtype=dtype)
+    assert differing(plain, run(folder, sources, tmp_path / "off", batch_size=3, dtype=dtype, offload=True)) == []
+
+
 def test_only_one_groups_weights_are_there_at_a_time(windows: np.ndarray, tmp_path: Path) -> None:
     model = _offloaded(tm.tiny("llama", tmp_path, shards=True))
     seen = []
