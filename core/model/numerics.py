@@ -32,4 +32,4 @@ def _repeat_keys_in_float32() -> None:
         return bool(use_grouped(mask, key, value))
 
     use.repeats_float32 = True  # type: ignore[attr-defined]
-    sdpa_attention.use_gqa_in_sdpa = use
+    sdpa_attention.use_gqa_in_sdpa = use  # type: ignore[assignment]
