@@ -111,19 +111,22 @@ class StoreWriter:
 
         For a run that keeps bits: ``raw``, the bytes of the tokens that are not ``whole``, b"" for the others, and
         ``labels``, the kept positions [P] bool inside the corpus's labelled spans, by label; ``concepts``, the names of
-        those that descriptions are made of. The run entry comes last:
-        without it the folder is no store yet."""
+        those that descriptions are made of. ``meta`` gets its entries in one transaction, the last: without them the
+        folder is no store yet, and a run that ended before it is begun anew."""
         self._commit(_vocabulary_items(texts, whole))
         if raw is not None:
             self._open(BITS)
-            self._commit([*_raw_items(raw), *_label_items(labels or {})])
+            self._commit(_raw_items(raw))
+            self._commit(_label_items(labels or {}))
         dtype = np.uint16 if run.model.vocabulary <= 1 << 16 else np.uint32
         for start in range(0, len(windows), WINDOW_BATCH):
             part = windows[start : start + WINDOW_BATCH].astype(dtype)
             self._commit([("windows", INDEX_KEY.pack(start + i), encode_array(row)) for i, row in enumerate(part)])
         about = {"version": schema.FORMAT_VERSION, "ffnscope": run.version, "arrays": sorted(groups)}
+        meta_items = [] if raw is None else [("meta", b"labels", encode_json(list(labels or {})))]
         self._commit(
             [
+                *meta_items,
                 ("meta", b"unigram_totals", encode_array(unigram_totals.astype(np.uint32))),
                 ("meta", b"run", encode_json(run.to_json())),
                 ("meta", b"format", encode_json(about | ({"concepts": list(concepts)} if concepts else {}))),
@@ -222,9 +225,8 @@ def _raw_items(raw: Sequence[bytes]) -> list[tuple[str, bytes, bytes]]:
 
 
 def _label_items(labels: Mapping[str, np.ndarray]) -> list[tuple[str, bytes, bytes]]:
-    names = encode_json(list(labels))
     bits = (encode_array(np.packbits(members, bitorder="little")) for members in labels.values())
-    return [("meta", b"labels", names), *((BITS, label_key(index), value) for index, value in enumerate(bits))]
+    return [(BITS, label_key(index), value) for index, value in enumerate(bits)]
 
 
 def _take_lock(path: Path) -> int:

@@ -27,7 +27,7 @@ from ffnscope.store.errors import UserError
 from ffnscope.store.format import schema
 from ffnscope.store.reader import Store
 from ffnscope.store.records import Progress
-from ffnscope.store.writer import StoreWriter
+from ffnscope.store.writer import StoreWriter, is_begun
 
 OPTIONS: dict[str, Any] = {"bos_id": tm.BOS_ID, "batch_size": 4, "min_occurrences": 2, "group_layers": 1}
 SECONDS = 60  # no child may need more
@@ -157,6 +157,36 @@ def test_a_reader_killed_in_a_transaction_does_not_hold_the_writer(parts: tuple[
         writer.write_layer(1, arrays, curves, {})
     with Store.open(path) as store:
         assert store.layers() == (0, 1) and np.array_equal(store.column(0, "kind"), arrays["kind"])
+
+
+def test_a_run_cut_before_its_first_layer_can_be_begun_anew(
+    parts: tuple[Any, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin, *_ = parts
+    kept = {"raw": [b""] * len(begin[1]), "labels": {"name": np.ones(8, bool)}}
+    commits = 0
+
+    class Cut(Exception):
+        pass
+
+    def commit(writer: StoreWriter, items: Any, original: Any = StoreWriter._commit) -> None:
+        nonlocal commits
+        if not commits:
+            raise Cut
+        commits -= 1
+        original(writer, items)
+
+    monkeypatch.setattr(StoreWriter, "_commit", commit)
+    for allowed in range(20):
+        path, commits = tmp_path / f"{allowed}.ffn", allowed
+        try:
+            with StoreWriter.open(path) as writer:
+                writer.begin(*begin, **kept)
+        except Cut:
+            assert not is_begun(path)
+        else:
+            break
+    assert allowed >= 3 and is_begun(path)
 
 
 WATCHER = """
