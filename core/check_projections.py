@@ -71,7 +71,7 @@ def _differing(
     bad = np.zeros(len(chosen), np.bool_)
     for name, largest in (("promoted", True), ("suppressed", False)):
         tokens = store.column(layer, name)[chosen].astype(np.int64)
-        said = store.column(layer, f"{name}_projection")[chosen]
+        stored = store.column(layer, f"{name}_projection")[chosen]
         inside = (tokens < vocabulary).all(axis=1)
         own = np.take_along_axis(projections, np.minimum(tokens, vocabulary - 1), axis=1)
         kept = tokens.shape[1]
@@ -79,17 +79,20 @@ def _differing(
         best = best[:, ::-1][:, :kept] if largest else best[:, :kept]
         twice = (np.diff(np.sort(tokens, axis=1), axis=1) == 0).any(axis=1)
         bad |= (
-            ~inside | twice | ~(np.abs(own - said) <= slack).all(axis=1) | ~(np.abs(best - said) <= slack).all(axis=1)
+            ~inside
+            | twice
+            | ~(np.abs(own - stored) <= slack).all(axis=1)
+            | ~(np.abs(best - stored) <= slack).all(axis=1)
         )
     owner = store.column(layer, "detected_neuron").astype(np.int64)
     listed = store.column(layer, "detected_tokens")
     order = store.column(layer, "order")
-    said, ranks = store.column(layer, "detected_projection"), store.column(layer, "detected_rank")
+    stored, ranks = store.column(layer, "detected_projection"), store.column(layer, "detected_rank")
     for i, neuron in enumerate(chosen.tolist()):
         for at in range(*np.searchsorted(owner, [neuron, neuron + 1])):
             token = int(listed[at, order[neuron] - 1])
             row, margin = projections[i], slack[i, 0]
-            if token >= vocabulary or not abs(row[token] - said[at]) <= margin:
+            if token >= vocabulary or not abs(row[token] - stored[at]) <= margin:
                 bad[i] = True
             else:
                 fewest, most = ((row < row[token] + step).sum() for step in (-margin, margin))

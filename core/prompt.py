@@ -130,10 +130,10 @@ def _find(run: RunInfo) -> ModelSource:
         raise UserError(f"this store does not record where its model {run.model.name} was")
     folder = path
     try:
-        there = Path(path).exists()
+        exists = Path(path).exists()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-    if not there:
+    if not exists:
         name, at, revision = path.rpartition("@")
         cached = None if Path(path).is_absolute() else snapshot(name if at else path, revision if at else None)
         if cached is None:

@@ -82,13 +82,13 @@ class Vocabulary:
         """The arrays of a chunk, checked. Raises UserError where they are damaged."""
         try:
             arrays = [self._read(INDEX_KEY.pack(index) + part) for part in parts]
-            found = [array for array in arrays if array is not None]
-            if len(found) < len(arrays):
+            present = [array for array in arrays if array is not None]
+            if len(present) < len(arrays):
                 raise DamagedValueError("are missing")
-            check(*found, min(CHUNK, self.size - index * CHUNK))
+            check(*present, min(CHUNK, self.size - index * CHUNK))
         except DamagedValueError as error:
             raise self._damage(f"texts of the tokens from {index * CHUNK} on: {error}") from error
-        return found
+        return present
 
 
 def _parts(ends: np.ndarray, joined: np.ndarray) -> list[bytes]:
@@ -101,7 +101,7 @@ def pack_raw(raw: Sequence[bytes]) -> list[tuple[np.ndarray, np.ndarray]]:
     chunks = []
     for start in range(0, len(raw), CHUNK):
         part = raw[start : start + CHUNK]
-        ends = np.cumsum([len(each) for each in part]).astype(np.uint32)
+        ends = np.cumsum([len(piece) for piece in part]).astype(np.uint32)
         chunks.append((ends, np.frombuffer(b"".join(part), np.uint8)))
     return chunks
 

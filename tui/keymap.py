@@ -114,8 +114,8 @@ def _keys_of(action: str, keys: str, path: Path) -> list[str]:
 def _textual_name(key: str) -> str:
     """Textual's name of a key; empty for a key that no terminal sends."""
     rest = key
-    while found := next((prefix for prefix in _MODIFIERS if rest.startswith(prefix) and rest != prefix), None):
-        rest = rest.removeprefix(found)
+    while modifier := next((prefix for prefix in _MODIFIERS if rest.startswith(prefix) and rest != prefix), None):
+        rest = rest.removeprefix(modifier)
     before = key.removesuffix(rest)
     if len(rest) == 1:
         return before + character_to_key(rest)

@@ -65,7 +65,7 @@ def make_plan(
         return min(size * groups_at_once, len(layers)) * per_layer + (hidden if size < total else 0)
 
     sizes = [group_layers] if group_layers else range(min(total, most_layers or total), 0, -1)
-    size = next((each for each in sizes if needed(each) <= budget), None)
+    size = next((candidate for candidate in sizes if needed(candidate) <= budget), None)
     if size is None:
         least = needed(group_layers or 1)
         raise UserError(
@@ -103,4 +103,4 @@ def _size(count: int) -> str:
 
 
 def _existing(folder: Path) -> Path:
-    return next(each for each in (folder, *folder.resolve().parents) if each.exists())
+    return next(parent for parent in (folder, *folder.resolve().parents) if parent.exists())

@@ -100,8 +100,8 @@ class Sweep:
 
     def resumable(self, layer: int) -> int:
         """The last layer up to ``layer`` that can start: one whose entering hidden states are on disk, or else layer 0."""
-        found = [start for start in range(1, layer + 1) if self.hidden_path(start).exists()]
-        return max(found, default=0)
+        starts = [start for start in range(1, layer + 1) if self.hidden_path(start).exists()]
+        return max(starts, default=0)
 
     def run_group(self, group: Group, advance: Callable[[int], None]) -> list[RecordedLayer]:
         """Run one group over all windows; ``advance`` is called with positions times layers done after every batch.
@@ -117,12 +117,12 @@ class Sweep:
         finally:
             if entering is not None:
                 entering.close()
-        for each in recorded:
-            each.scratch.close()
+        for layer in recorded:
+            layer.scratch.close()
         self.processes.wait_for_everyone()
-        for each in recorded:
-            each.scratch.reopen()
-            each.strongest.merge(self.processes.gather((each.strongest.values, each.strongest.places)))
+        for layer in recorded:
+            layer.scratch.reopen()
+            layer.strongest.merge(self.processes.gather((layer.strongest.values, layer.strongest.places)))
         if leaving is not None:
             leaving.flush()
             leaving.close()
@@ -140,7 +140,7 @@ class Sweep:
         leaving: ScratchFile | None,
         advance: Callable[[int], None],
     ) -> None:
-        recorders = {each.layer: each.strongest for each in recorded}
+        recorders = {recording.layer: recording.strongest for recording in recorded}
         handles = [self.model.activation(layer).register_forward_hook(hook) for layer, hook in recorders.items()]
         try:
             self.model.load_layers(group.first, group.last)
@@ -151,7 +151,7 @@ class Sweep:
                 batches = self.processes.share(self.batches)
                 for (first, last), entered in zip(batches, self._read_ahead(entering, batches), strict=True):
                     hidden = self._run_batch(group, first, last, recorders, entered)
-                    records = [each.strongest.batch for each in recorded]
+                    records = [recording.strongest.batch for recording in recorded]
                     if self.model.device.type == "mps":  # which one thread may use at a time
                         records = [record and record.cpu() for record in records]
                         hidden = None if hidden is None else hidden.cpu()
@@ -210,10 +210,10 @@ class Sweep:
         leaving: ScratchFile | None,
         hidden: torch.Tensor | None,
     ) -> None:
-        for each, record in zip(recorded, records, strict=True):
+        for layer, record in zip(recorded, records, strict=True):
             if record is None:
-                raise RuntimeError(f"layer {each.layer} ran without its activation function being called")
-            each.scratch.write(first, record)
+                raise RuntimeError(f"layer {layer.layer} ran without its activation function being called")
+            layer.scratch.write(first, record)
         if leaving is not None and hidden is not None:
             offset = first * self.tokens.shape[1] * self.model.width * self._item
             leaving.write(offset, hidden.contiguous().view(torch.uint8).cpu().numpy())

@@ -114,8 +114,8 @@ class Recorder:
         windows, length, neurons = before.shape
         bits = torch.empty(windows, neurons, -(-length // 8), dtype=torch.uint8)
         sums, maxima = torch.empty(2, windows, neurons)
-        arrays = [each.contiguous().numpy() for each in (before, after)]
-        out = [each.numpy() for each in (bits, sums, maxima)]
+        arrays = [tensor.contiguous().numpy() for tensor in (before, after)]
+        out = [tensor.numpy() for tensor in (bits, sums, maxima)]
 
         def part(first: int) -> None:
             columns = (first, min(first + share, neurons))

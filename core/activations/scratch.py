@@ -102,9 +102,9 @@ class LayerScratch:
 
     def block(self, first: int, last: int) -> np.ndarray:
         """Bits of neurons first .. last - 1 over all windows: [last - first, S, B] uint8."""
-        taken = last - first
-        out = np.empty((taken, self.windows, self.width), np.uint8)
-        row = np.empty((taken, self.width), np.uint8)
+        number = last - first
+        out = np.empty((number, self.windows, self.width), np.uint8)
+        row = np.empty((number, self.width), np.uint8)
         for window in range(self.windows):
             self._bits.read((window * self.neurons + first) * self.width, row)
             out[:, window] = row

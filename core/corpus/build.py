@@ -38,12 +38,12 @@ def resolve_seq_len(requested: int | None, model_positions: int | None, sources:
     for source in sources:
         if not is_windows_file(source.path):
             continue
-        found = open_windows_npy(source.path).shape[1]
-        if model_positions is not None and found > model_positions:
-            raise UserError(f"{source.path}: windows of {found}, but the model has {model_positions} positions")
-        if length is not None and found != length:
-            raise UserError(f"{source.path}: windows of {found}, but {given_by} has {length}; they must agree")
-        length, given_by = found, str(source.path)
+        width = open_windows_npy(source.path).shape[1]
+        if model_positions is not None and width > model_positions:
+            raise UserError(f"{source.path}: windows of {width}, but the model has {model_positions} positions")
+        if length is not None and width != length:
+            raise UserError(f"{source.path}: windows of {width}, but {given_by} has {length}; they must agree")
+        length, given_by = width, str(source.path)
     if length is not None:
         return length
     return DEFAULT_SEQ_LEN if model_positions is None else min(model_positions, DEFAULT_SEQ_LEN)
@@ -179,6 +179,6 @@ def _cut_text(
 def _refuse_short(source: DomainSource, tokens: int, needed: int, notes: ReadNotes) -> None:
     where = f"{source.name}={source.path}"
     if not tokens:
-        found = f" ({notes.summary()})" if notes.summary() else ""
-        raise UserError(f"{where}: the corpus is empty: it has no tokens{found}; give a file or folder with text")
+        reason = f" ({notes.summary()})" if notes.summary() else ""
+        raise UserError(f"{where}: the corpus is empty: it has no tokens{reason}; give a file or folder with text")
     raise UserError(f"{where}: {tokens} tokens, but one window needs {needed}; give more text or a smaller --seq-len")

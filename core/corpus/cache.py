@@ -53,15 +53,15 @@ def load_cut_text(folder: Path, key: str) -> CutText | None:
     """What `save_cut_text` wrote under this key; None where there is nothing, or it is damaged."""
     ids, facts = _entry(folder, key)
     try:
-        found = json.loads(facts.read_bytes())
+        entry = json.loads(facts.read_bytes())
         windows = np.load(ids, allow_pickle=False)
-        if windows.dtype != np.int32 or windows.ndim != 2 or fingerprint_windows(windows) != found["fingerprint"]:
+        if windows.dtype != np.int32 or windows.ndim != 2 or fingerprint_windows(windows) != entry["fingerprint"]:
             return None
-        labels = {str(label): np.array(places, np.int64) for label, places in found["labels"].items()}
+        labels = {str(label): np.array(places, np.int64) for label, places in entry["labels"].items()}
         if any(len(places) and not 0 <= places.min() <= places.max() < windows.size for places in labels.values()):
             return None
-        notes = ReadNotes(**found["notes"])
-        return CutText(windows, int(found["dropped_tokens"]), int(found["documents"]), notes, labels)
+        notes = ReadNotes(**entry["notes"])
+        return CutText(windows, int(entry["dropped_tokens"]), int(entry["documents"]), notes, labels)
     except (OSError, ValueError, EOFError, SyntaxError, KeyError, TypeError, AttributeError):
         return None
 
@@ -69,7 +69,7 @@ def load_cut_text(folder: Path, key: str) -> CutText | None:
 def save_cut_text(folder: Path, key: str, cut: CutText) -> None:
     """Both files appear under their names only when complete, the `.json` last. Raises UserError where writing fails."""
     ids, facts = _entry(folder, key)
-    found = {
+    entry = {
         "fingerprint": fingerprint_windows(cut.windows),
         "dropped_tokens": cut.dropped_tokens,
         "documents": cut.documents,
@@ -83,7 +83,7 @@ def save_cut_text(folder: Path, key: str, cut: CutText) -> None:
             with temporary.open("wb") as handle:
                 np.save(handle, cut.windows, allow_pickle=False)
             temporary.replace(ids)
-            temporary.write_text(json.dumps(found), encoding="utf-8")
+            temporary.write_text(json.dumps(entry), encoding="utf-8")
             temporary.replace(facts)
         finally:
             temporary.unlink(missing_ok=True)

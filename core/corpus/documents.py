@@ -45,12 +45,12 @@ def iter_documents(path: Path, notes: ReadNotes | None = None, field: TextField 
 
     Raises UserError for a missing path, a named file that is binary, and rows without that field.
     """
-    held: list[str] = []
+    pieces: list[str] = []
     for part in iter_parts(path, notes, field):
-        held.append(part.text)
+        pieces.append(part.text)
         if part.last:
-            yield "".join(held)
-            held.clear()
+            yield "".join(pieces)
+            pieces.clear()
 
 
 def iter_parts(path: Path, notes: ReadNotes | None = None, field: TextField | None = None) -> Iterator[Part]:
@@ -85,16 +85,16 @@ def describe(path: Path, field: str) -> str:
 
 def _file_parts(path: Path, field: TextField, notes: ReadNotes) -> Iterator[Part]:
     require_file(path)
-    found = format_of(path)
-    if found is None:
+    format = format_of(path)
+    if format is None:
         # a compressed file of an unknown kind is not unpacked: a .tar.gz would count as text
         raise NotTextError(
             f"{path}: cannot be read as text; let the name say what it is: .txt, .jsonl, .json, .csv or .tsv (with .gz, "
             ".bz2, .xz or .zst behind it where it is compressed), .parquet or .arrow"
         )
-    if found is TEXT:
+    if format is TEXT:
         return text_file_parts(path, notes)
-    return _whole(_ROWS[found](path, field, notes))
+    return _whole(_ROWS[format](path, field, notes))
 
 
 def _whole(documents: Iterator[str]) -> Iterator[Part]:
@@ -159,8 +159,8 @@ def _about_the_data(path: Path, files: list[Path]) -> list[Path]:
     about = [file for file in files if (file.parent == path and file.stem.lower() in _CARDS) or file.name in _INFOS]
     formats = [format_of(file) for file in files if file not in about]
     # A source tree has JSON files too, and its README is text like the rest.
-    tables = any(found in _ROWS and found is not JSON for found in formats)
-    return about if tables or (formats and all(found is JSON for found in formats)) else []
+    tables = any(format in _ROWS and format is not JSON for format in formats)
+    return about if tables or (formats and all(format is JSON for format in formats)) else []
 
 
 def _refuse_folder(error: OSError) -> None:

@@ -39,19 +39,19 @@ def format_of(path: Path) -> Format | None:
     inner = Path(name.removesuffix(suffix)).suffix
     if inner == ".txt":
         return TEXT
-    found = _BY_SUFFIX.get(inner)
-    return None if found in (PARQUET, ARROW) else found
+    format = _BY_SUFFIX.get(inner)
+    return None if format in (PARQUET, ARROW) else format
 
 
 def describe_formats(files: list[Path], field: str) -> str:
     """How the files are read, in words: "3 Parquet files, column text; 1 text file, one document"."""
     counts: dict[Format, int] = {}
     for file in files:
-        if (found := format_of(file)) is not None:
-            counts[found] = counts.get(found, 0) + 1
+        if (format := format_of(file)) is not None:
+            counts[format] = counts.get(format, 0) + 1
     parts = []
-    for found, count in counts.items():
-        files_read = f"{count:,} {found.name} file{'' if count == 1 else 's'}"
-        place = f"{found.place} {field}" if found.place else "one document" + ("" if count == 1 else " each")
+    for format, count in counts.items():
+        files_read = f"{count:,} {format.name} file{'' if count == 1 else 's'}"
+        place = f"{format.place} {field}" if format.place else "one document" + ("" if count == 1 else " each")
         parts.append(f"{files_read}, {place}")
     return "; ".join(parts)

@@ -27,9 +27,9 @@ class LabelledText(str):
     @classmethod
     def of(cls, text: str, spans: Sequence[Span]) -> LabelledText:
         """The text with its spans."""
-        found = cls(text)
-        found.spans = tuple(spans)
-        return found
+        labelled = cls(text)
+        labelled.spans = tuple(spans)
+        return labelled
 
 
 def read_spans(value: object, text: object, where: str) -> tuple[Span, ...]:
@@ -40,7 +40,7 @@ def read_spans(value: object, text: object, where: str) -> tuple[Span, ...]:
         raise UserError(f"{where}: {FIELD!r} beside a text that is no string; {_WANTED}")
     if not isinstance(value, list):
         raise UserError(f"{where}: {FIELD!r} is no list; {_WANTED}, or rename the field")
-    return tuple(_span(each, len(text), where) for each in value)
+    return tuple(_span(span, len(text), where) for span in value)
 
 
 def _span(value: Any, length: int, where: str) -> Span:
@@ -96,9 +96,9 @@ def _by_offsets(text: str, ids: Sequence[int], tokenizer: Any) -> tuple[np.ndarr
             f"the model's tokenizer does not say which characters its tokens hold, so {FIELD!r} cannot be used; leave the "
             "field out"
         )
-    found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-    offsets = np.array(found["offset_mapping"], np.int64).reshape(-1, 2)
-    if list(found["input_ids"]) != list(ids):
+    encoding = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    offsets = np.array(encoding["offset_mapping"], np.int64).reshape(-1, 2)
+    if list(encoding["input_ids"]) != list(ids):
         raise UserError(f"the model's tokenizer gives other tokens for the same text, so {FIELD!r} cannot be used")
     return offsets[:, 0], offsets[:, 1]
 
@@ -119,9 +119,9 @@ class JoinedLabels:
     def in_windows(self, windows: int, seq_len: int, piece: int) -> dict[str, np.ndarray]:
         """[n] int64, ascending, by label: positions window * T + p of the windows that the joined tokens were cut into,
         ``piece`` tokens at the end of each."""
-        found = {}
+        labels = {}
         for label, parts in sorted(self._places.items()):
             joined = np.unique(np.concatenate(parts))
             places = joined // piece * seq_len + seq_len - piece + joined % piece
-            found[label] = places[places < windows * seq_len]
-        return found
+            labels[label] = places[places < windows * seq_len]
+        return labels

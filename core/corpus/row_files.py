@@ -126,8 +126,8 @@ class _JsonText:
     def _next(self, skipped: re.Pattern[str] = _SPACE) -> str:
         """The next character that is not skipped; "" at the end of the file."""
         while True:
-            if found := skipped.match(self._buffer, self._at):
-                self._at = found.end()
+            if match := skipped.match(self._buffer, self._at):
+                self._at = match.end()
             if self._at < len(self._buffer):
                 return self._buffer[self._at]
             if not self._fill():

@@ -126,7 +126,7 @@ class _Column:
 
         kind, nested = schema, [field.name] if field.name in schema.names else field.name.split(".")
         for name in nested:
-            names = kind.names if kind is schema else [each.name for each in kind] if pa.types.is_struct(kind) else []
+            names = kind.names if kind is schema else [child.name for child in kind] if pa.types.is_struct(kind) else []
             if name not in names:
                 raise field.missing(f"{path}: no column {field.name!r}", schema.names)
             kind = kind.field(name).type

@@ -242,17 +242,17 @@ def cut_parts(chunks: Iterable[str]) -> Iterator[Part]:
 
     A tokeniser needs some 500 bytes of memory a token, so a file of gigabytes cannot be tokenised in one go.
     """
-    held, start = "", 0
+    buffer, start = "", 0
     for chunk in chunks:
-        held, start = held[start:] + chunk, 0
-        while len(held) - start > PART_CHARACTERS:
-            cut = _cut_point(held, start)
+        buffer, start = buffer[start:] + chunk, 0
+        while len(buffer) - start > PART_CHARACTERS:
+            cut = _cut_point(buffer, start)
             if cut is None:
                 break
-            yield Part(held[start:cut], False)
+            yield Part(buffer[start:cut], False)
             start = cut
-    if start < len(held):
-        yield Part(held[start:], True)
+    if start < len(buffer):
+        yield Part(buffer[start:], True)
 
 
 def _cut_point(text: str, start: int) -> int | None:
@@ -262,9 +262,9 @@ def _cut_point(text: str, start: int) -> int | None:
     """
     end = start + PART_CHARACTERS
     for reach, place in itertools.product((1 << 12, PART_CHARACTERS), (_SPACE_IN_WORDS, _LETTER_THEN_SPACE)):
-        found = [match.start() for match in place.finditer(text, max(start, end - reach), end)]
-        if found:
-            return found[-1] + 1
+        places = [match.start() for match in place.finditer(text, max(start, end - reach), end)]
+        if places:
+            return places[-1] + 1
     beyond = _LETTER_THEN_SPACE.search(text, end - 1, start + LONGEST_PART)
     if beyond is not None:
         return beyond.start() + 1

@@ -82,16 +82,16 @@ def _spans_words(tokenizer: Any) -> bool:
 
 def _joined(parts: Iterable[Part]) -> Iterator[Part]:
     """The same documents in parts as long as memory allows."""
-    held: list[str] = []
+    texts: list[str] = []
     spans: tuple[Span, ...] = ()
     characters = 0
     for part in parts:
-        held.append(part.text)
+        texts.append(part.text)
         spans += shift(part.spans, characters)
         characters += len(part.text)
         if part.last or characters >= _LONGEST_WHOLE:
-            yield Part("".join(held), part.last, spans=spans)
-            held, spans, characters = [], (), 0
+            yield Part("".join(texts), part.last, spans=spans)
+            texts, spans, characters = [], (), 0
 
 
 def _anchor(tokenizer: Any) -> int | None:
@@ -121,8 +121,8 @@ def _encode(batch: list[Part], tokenizer: Any, workers: int | None) -> Iterator[
         labels: tuple[tuple[str, np.ndarray], ...] = ()
         if part.spans:
             with tokenizer_failures(_FAILS):
-                found = labelled_tokens(part.text, document, part.spans, tokenizer, _encoded(tokenizer))
-            labels = tuple((label, tokens[tokens >= part.anchored] - part.anchored) for label, tokens in found)
+                spans = labelled_tokens(part.text, document, part.spans, tokenizer, _encoded(tokenizer))
+            labels = tuple((label, tokens[tokens >= part.anchored] - part.anchored) for label, tokens in spans)
         yield Encoded(np.array(document[part.anchored :], dtype=np.int64), part.last, labels)
 
 

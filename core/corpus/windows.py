@@ -166,10 +166,10 @@ class CutText:
 
 def fingerprint_labelled(windows: np.ndarray, labels: dict[str, np.ndarray]) -> str:
     """``fingerprint_windows``, and where there are labels those too."""
-    found = fingerprint_windows(windows)
+    fingerprint = fingerprint_windows(windows)
     if not labels:
-        return found
-    listed = json.dumps([found, {label: places.tolist() for label, places in labels.items()}], sort_keys=True)
+        return fingerprint
+    listed = json.dumps([fingerprint, {label: places.tolist() for label, places in labels.items()}], sort_keys=True)
     return hashlib.sha256(listed.encode()).hexdigest()
 
 

@@ -49,12 +49,12 @@ class Checkpoint:
         listed = read_index(folder / name)
         places: dict[str, _Place] = {}
         for shard in sorted(set(listed.values())):
-            found = _places(folder / shard)
+            shard_places = _places(folder / shard)
             wanted = [tensor for tensor, where in listed.items() if where == shard]
-            absent = [tensor for tensor in wanted if tensor not in found]
+            absent = [tensor for tensor in wanted if tensor not in shard_places]
             if absent:
                 raise UserError(f"{folder / shard}: lacks {absent[0]}, which {name} lists; fetch it again")
-            places |= {tensor: found[tensor] for tensor in wanted}
+            places |= {tensor: shard_places[tensor] for tensor in wanted}
         return cls(folder, places)
 
     def names(self) -> tuple[str, ...]:
@@ -138,7 +138,7 @@ def _load_bin(file: Path) -> dict[str, torch.Tensor]:
         raise _broken(file, error) from error
     if not isinstance(loaded, dict):
         raise UserError(f"{file}: holds a {type(loaded).__name__}, not tensors by name")
-    return {name: each for name, each in loaded.items() if isinstance(each, torch.Tensor)}
+    return {name: tensor for name, tensor in loaded.items() if isinstance(tensor, torch.Tensor)}
 
 
 def _is_old_format(file: Path) -> bool:

@@ -83,11 +83,11 @@ def check_files(folder: Path) -> None:
 
 def _kind(names: Sequence[str]) -> str:
     for pattern, kind in _KINDS:
-        found = next((name for name in names if re.fullmatch(pattern, name)), None)
-        if found is not None:
-            first = re.sub(r"-\d+-of-\d+", "", found)
+        match = next((name for name in names if re.fullmatch(pattern, name)), None)
+        if match is not None:
+            first = re.sub(r"-\d+-of-\d+", "", match)
             return (
-                f"{found}: {kind.format(stem=first.removesuffix(INDEX_ENDING))}" if "{" in kind else f"{found}: {kind}"
+                f"{match}: {kind.format(stem=first.removesuffix(INDEX_ENDING))}" if "{" in kind else f"{match}: {kind}"
             )
     return ""
 

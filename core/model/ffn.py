@@ -55,7 +55,7 @@ def find_ffn(layer: nn.Module, width: int, name: str) -> Ffn:
     ``width`` is d; ``name`` is the model's, for the error. Raises UserError that lists what was tried, and where
     there is more than one: which of them was meant must not be guessed.
     """
-    tried, found = [], []
+    candidates, ffns = [], []
     for path, parent in layer.named_modules():
         children = dict(parent.named_children())
         activation = next((child for child, module in children.items() if _is_activation(child, module)), None)
@@ -63,7 +63,7 @@ def find_ffn(layer: nn.Module, width: int, name: str) -> Ffn:
             continue
         projections = {child: in_out(module) for child, module in children.items() if is_projection(module)}
         back = [child for child, (_, out) in projections.items() if out == width]
-        tried.append(f"{path or 'the layer'} ({', '.join([activation, *projections])})")
+        candidates.append(f"{path or 'the layer'} ({', '.join([activation, *projections])})")
         # State-space mixers have an activation function and a projection back too, with a convolution between them.
         if not back or any(isinstance(module, CONVOLUTIONS) for module in children.values()):
             continue
@@ -74,17 +74,17 @@ def find_ffn(layer: nn.Module, width: int, name: str) -> Ffn:
             continue
         gated = 2 * neurons in into or into.count(neurons) > 1
         prefix = f"{path}." if path else ""
-        found.append(Ffn(prefix + activation, prefix + second, neurons, gated))
+        ffns.append(Ffn(prefix + activation, prefix + second, neurons, gated))
     # Where a layer has a module for its FFN, what lies in the layer itself is something else (Gemma 4's gate of
     # per-layer embeddings).
-    chosen = [ffn for ffn in found if "." in ffn.second] or found
+    chosen = [ffn for ffn in ffns if "." in ffn.second] or ffns
     if len(chosen) == 1:
         return chosen[0]
     if chosen:
         raise UserError(
             f"{name}: its layers have more than one FFN ({', '.join(ffn.second for ffn in chosen)}); ffnscope needs one"
         )
-    seen = "; ".join(tried) or "no activation function without weights in " + type(layer).__name__
+    seen = "; ".join(candidates) or "no activation function without weights in " + type(layer).__name__
     raise UserError(
         f"{name}: its FFN was not found; an activation function beside a projection back to {width} values was "
         f"looked for, and there is {seen}"
@@ -93,11 +93,11 @@ def find_ffn(layer: nn.Module, width: int, name: str) -> Ffn:
 
 def find_layers(base: nn.Module, count: int, name: str) -> tuple[str, nn.ModuleList]:
     """The list of decoder layers inside the base model and its module name. Raises UserError where there is none."""
-    found = [(path, module) for path, module in base.named_modules() if isinstance(module, nn.ModuleList)]
-    for path, module in found:
-        if len(module) == count and any(is_projection(each) for each in module[0].modules()):
+    module_lists = [(path, module) for path, module in base.named_modules() if isinstance(module, nn.ModuleList)]
+    for path, module in module_lists:
+        if len(module) == count and any(is_projection(submodule) for submodule in module[0].modules()):
             return path, module
-    lists = ", ".join(f"{path} ({len(module)})" for path, module in found) or "no module list at all"
+    lists = ", ".join(f"{path} ({len(module)})" for path, module in module_lists) or "no module list at all"
     raise UserError(f"{name}: its {count} decoder layers were not found; there is {lists}")
 
 
@@ -106,7 +106,7 @@ def is_mixture(config: Any) -> bool:
     if getattr(config, "is_moe", None) is False:  # Doge's, whose dense models carry a number of experts too
         return False
     names = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
-    return any(isinstance(getattr(config, each, None), int) and getattr(config, each) > 1 for each in names)
+    return any(isinstance(getattr(config, name, None), int) and getattr(config, name) > 1 for name in names)
 
 
 def _is_activation(name: str, module: nn.Module) -> bool:

@@ -31,7 +31,7 @@ class FileStamps:
 
 def _state(path: Path) -> tuple[int, int]:
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); fetch the model again") from error
-    return found.st_size, found.st_mtime_ns
+    return status.st_size, status.st_mtime_ns

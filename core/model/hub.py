@@ -49,9 +49,9 @@ def is_offline(name: str, revision: str | None = None) -> bool:
         except Exception as error:  # whatever the network layer raises
             why = f"the hub is out of reach ({type(error).__name__})"
     if snapshot(name, revision) is None:
-        asked = name if revision is None else f"{name}@{revision}"
+        full_name = name if revision is None else f"{name}@{revision}"
         raise UserError(
-            f"{asked}: no such folder; nor is it in the hub cache, and {why}; give a local folder, or a model that "
+            f"{full_name}: no such folder; nor is it in the hub cache, and {why}; give a local folder, or a model that "
             "`hf download` fetched"
         )
     return True
@@ -85,13 +85,13 @@ def hub_files(name: str, offline: bool, revision: str | None = None) -> list[str
 def fetch_weights(name: str, offline: bool, revision: str | None = None) -> Path:
     """Download a hub model's weights where the cache lacks them; the folder they are in. Raises UserError."""
     for wanted in WEIGHT_FILES:
-        found = fetch(name, wanted, offline, revision)
-        if found is None:
+        path = fetch(name, wanted, offline, revision)
+        if path is None:
             continue
-        for shard in sorted(set(read_index(found).values())) if wanted.endswith(INDEX_ENDING) else ():
+        for shard in sorted(set(read_index(path).values())) if wanted.endswith(INDEX_ENDING) else ():
             if fetch(name, shard, offline, revision) is None:
                 raise UserError(f"{name}: {shard} of its checkpoint is not {'in the cache' if offline else 'there'}")
-        return found.parent
+        return path.parent
     where = "in the hub cache" if offline else "on the hub"
     raise UserError(f"{name}: no weights {where}; looked for {', '.join(WEIGHT_FILES)}")
 

@@ -189,8 +189,8 @@ class LayeredModel:
             if is_device_error(error):
                 raise
             # Whatever torch or transformers make of impossible settings (negative heads, a dropout of 2).
-            what = " ".join(str(error).split())[:200] or type(error).__name__
-            raise UserError(f"{self.name}: cannot be run ({what}); check its config.json") from error
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise UserError(f"{self.name}: cannot be run ({reason}); check its config.json") from error
         finally:
             self.release_layers(0, 1)
         if len(passed) != self.count or not all(torch.equal(hidden, passed[0]) for hidden in passed):

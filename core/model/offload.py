@@ -66,7 +66,7 @@ class OffloadedModel(LayeredModel):
         super().__init__(model, name, device)
         self.checkpoint = checkpoint
         self._state: dict[str, torch.Tensor] = {
-            key: each if each.is_meta else each.to("meta") for key, each in model.state_dict().items()
+            key: tensor if tensor.is_meta else tensor.to("meta") for key, tensor in model.state_dict().items()
         }
         self._dtypes = _dtypes(model, self._state, dtype)
         self._ties: dict[str, str] = dict(getattr(model, "all_tied_weights_keys", None) or {})
@@ -137,8 +137,8 @@ class OffloadedModel(LayeredModel):
     def _where(self, key: str) -> str | None:
         """The checkpoint's name of a weight, by any of the names it is tied to; None where it has none."""
         source = self._ties.get(key, key)
-        partners = [key, source, *(each for each, of in self._ties.items() if of == source)]
-        return next((self._stored[each] for each in partners if each in self._stored), None)
+        partners = [key, source, *(partner for partner, of in self._ties.items() if of == source)]
+        return next((self._stored[partner] for partner in partners if partner in self._stored), None)
 
     def _check(self, needed: list[str]) -> None:
         missing = [key for key in needed if self._where(key) is None]
@@ -149,10 +149,10 @@ class OffloadedModel(LayeredModel):
             )
         for key in needed:
             stored = str(self._where(key))
-            there, wanted = self.checkpoint.shape(stored), tuple(self._state[key].shape)
-            if there != wanted:
+            shape, wanted = self.checkpoint.shape(stored), tuple(self._state[key].shape)
+            if shape != wanted:
                 raise UserError(
-                    f"{self.name}: {stored} has shape {there} in the checkpoint and {wanted} by config.json; "
+                    f"{self.name}: {stored} has shape {shape} in the checkpoint and {wanted} by config.json; "
                     "they do not belong together"
                 )
 
@@ -191,7 +191,9 @@ def _stored_names(model: Any, name: str, checkpoint: Checkpoint, state: dict[str
 def _dtypes(model: Any, state: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.dtype]:
     """The dtype of each weight: its own, but float32 where the model keeps some so in half precision."""
     plan: dict[str, torch.dtype] = model._get_dtype_plan(dtype) if hasattr(model, "_get_dtype_plan") else {}
-    return {key: next((kept for part, kept in plan.items() if part in key), each.dtype) for key, each in state.items()}
+    return {
+        key: next((kept for part, kept in plan.items() if part in key), tensor.dtype) for key, tensor in state.items()
+    }
 
 
 def _name_of(model: nn.Module, wanted: nn.Module) -> str:

@@ -55,9 +55,9 @@ class ModelSource:
         one was asked for. A folder of the hub's cache is called by its hub id."""
         if not Path(self.name).exists():
             return self.path
-        found = Path(self.name).resolve()
-        cached = cached_id(found)
-        return found.name if cached is None else cached[0]
+        folder = Path(self.name).resolve()
+        cached = cached_id(folder)
+        return folder.name if cached is None else cached[0]
 
     @property
     def path(self) -> str:
@@ -222,15 +222,15 @@ def _own_code(source: ModelSource) -> list[Path]:
     folder, named = _files_folder(source), getattr(source.config, "auto_map", None)
     if not source.trust_remote_code or not named or folder is None:
         return []
-    found: set[str] = set()
+    files: set[str] = set()
     for value in itertools.chain.from_iterable(
-        each if isinstance(each, list | tuple) else [each] for each in named.values()
+        entry if isinstance(entry, list | tuple) else [entry] for entry in named.values()
     ):
         home, _, name = str(value or "").rpartition("--")
         module = folder / f"{name.split('.')[0]}.py"
         if home in ("", source.name) and module.is_file():
-            found |= {str(module), *get_relative_import_files(str(module))}
-    return sorted(map(Path, found))
+            files |= {str(module), *get_relative_import_files(str(module))}
+    return sorted(map(Path, files))
 
 
 def _files_folder(source: ModelSource) -> Path | None:

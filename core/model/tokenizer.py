@@ -68,13 +68,13 @@ def load_tokenizer(source: ModelSource) -> Any | None:
 
     folder = Path(source.location)
     if source.gguf_file is not None:
-        there = True
+        present = True
     elif folder.is_dir():
-        there = any((folder / name).is_file() for name in TOKENIZER_FILES)
+        present = any((folder / name).is_file() for name in TOKENIZER_FILES)
     else:
-        there = has_any(source.name, TOKENIZER_FILES, source.offline, source.revision)
+        present = has_any(source.name, TOKENIZER_FILES, source.offline, source.revision)
         folder = snapshot(source.name, source.revision) or folder
-    if not there:
+    if not present:
         return None
     _check_needs(source, folder)
     with tokenizer_failures(f"{source.name}: its tokenizer cannot be read"):

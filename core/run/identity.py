@@ -73,31 +73,31 @@ def describe_run(request: CollectRequest, source: ModelSource, model: LayeredMod
     )
 
 
-def _corpus_difference(there: CorpusInfo, now: CorpusInfo) -> str:
+def _corpus_difference(stored: CorpusInfo, now: CorpusInfo) -> str:
     """How two corpora with windows of the same length differ."""
-    if there.bos_id != now.bos_id:
-        return f"the corpus (its BOS id was {there.bos_id})"
-    kinds = [[(each.name, each.count_only) for each in corpus.domains] for corpus in (there, now)]
+    if stored.bos_id != now.bos_id:
+        return f"the corpus (its BOS id was {stored.bos_id})"
+    kinds = [[(domain.name, domain.count_only) for domain in corpus.domains] for corpus in (stored, now)]
     if kinds[0] != kinds[1]:
-        names = ", ".join(each.name + (" (count only)" if each.count_only else "") for each in there.domains)
+        names = ", ".join(domain.name + (" (count only)" if domain.count_only else "") for domain in stored.domains)
         return f"the corpus (its domains were {names})"
-    pairs = zip(there.domains, now.domains, strict=True)
+    pairs = zip(stored.domains, now.domains, strict=True)
     changed = [f"{a.name} had {a.windows:,} windows" for a, b in pairs if a.fingerprint != b.fingerprint]
     return f"the corpus ({', '.join(changed)}: other text, tokenizer or --max-tokens)"
 
 
-def check_same_run(path: Path, there: RunInfo, now: RunInfo) -> None:
+def check_same_run(path: Path, stored: RunInfo, now: RunInfo) -> None:
     """Raise UserError that lists what differs between the run in the store at ``path`` and this one."""
     differing = []
-    if there.model.fingerprint != now.model.fingerprint:
-        differing.append(f"the model (it has {there.model.name})")
-    if there.corpus.seq_len != now.corpus.seq_len:
-        differing.append(f"--seq-len ({there.corpus.seq_len})")
-    elif there.corpus.fingerprint != now.corpus.fingerprint:
-        differing.append(_corpus_difference(there.corpus, now.corpus))
+    if stored.model.fingerprint != now.model.fingerprint:
+        differing.append(f"the model (it has {stored.model.name})")
+    if stored.corpus.seq_len != now.corpus.seq_len:
+        differing.append(f"--seq-len ({stored.corpus.seq_len})")
+    elif stored.corpus.fingerprint != now.corpus.fingerprint:
+        differing.append(_corpus_difference(stored.corpus, now.corpus))
     for name in dict.fromkeys([*now.settings, "keep"]):
         absent = 0 if name == "keep" else None
-        before, value = (run.settings.get(name, absent) for run in (there, now))
+        before, value = (run.settings.get(name, absent) for run in (stored, now))
         if name not in UNIDENTIFIED and before != value:
             differing.append(f"--{name.replace('_', '-')} ({before})")
     if differing:

@@ -34,9 +34,9 @@ def choose_keep(
     As asked for, but never more than there are; else as many as fit ``gigabytes``, none where that is less than 16 of them
     (and less than all). Raises UserError.
     """
-    windows, asked = sum(sizes), parse_keep(text, gigabytes)
-    if asked is not None:
-        return windows if asked < 0 else min(asked, windows)
+    windows, number = sum(sizes), parse_keep(text, gigabytes)
+    if number is not None:
+        return windows if number < 0 else min(number, windows)
     fitting = min(windows, int(gigabytes * GB / kept_bytes(1, seq_len=seq_len, neurons=neurons, layers=layers)))
     return fitting if fitting >= min(LEAST_WINDOWS, windows) else 0
 
@@ -51,14 +51,14 @@ def describe_keep(keep: int, sizes: Sequence[int], size: int) -> str:
     windows = sum(sizes)
     if not keep:
         return "keeps no activation bits, so `ffnscope ask` and `contexts` cannot answer; --keep and --keep-gb say how many"
-    each = ", ".join(f"{count:,}" for count in windows_kept(sizes, keep))
-    domains = f" ({each} of each domain)" if keep < windows and len(sizes) > 1 else ""
+    by_domain = ", ".join(f"{count:,}" for count in windows_kept(sizes, keep))
+    domains = f" ({by_domain} of each domain)" if keep < windows and len(sizes) > 1 else ""
     return f"keeps the activation bits of {keep:,} of {windows:,} windows{domains}, {size / GB:.2f} GB"
 
 
 def check_room(store: Path, size: int) -> None:
     """Raise UserError where the disk that the store lies on has not so many bytes free."""
-    free = shutil.disk_usage(next(each for each in (store, *store.resolve().parents) if each.exists())).free
+    free = shutil.disk_usage(next(folder for folder in (store, *store.resolve().parents) if folder.exists())).free
     if size > free:
         raise UserError(
             f"{store}: kept activation bits take {size / GB:.2f} GB and {free / GB:.2f} GB are free; keep fewer with --keep "

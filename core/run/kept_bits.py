@@ -72,8 +72,8 @@ def kept_values(
         first, last = block * layout.BLOCK, min((block + 1) * layout.BLOCK, bits.neurons)
         width = layout.row_words(bits.neurons, block)
         value, rows = layout.new_tile(end - start, width)
-        found = _fill(bits, kept, first, last, start, rows)
-        parts.append((first, last, found))
+        sums = _fill(bits, kept, first, last, start, rows)
+        parts.append((first, last, sums))
         layout.seal_tile(value, end - start, width)
         return layout.BITS_KEY.pack(layer, block, tile), value
 
@@ -91,8 +91,8 @@ def kept_values(
         finally:
             for future in pending:
                 future.cancel()
-    for first, last, found in parts:
-        counts[first:last] += found[: last - first]
+    for first, last, sums in parts:
+        counts[first:last] += sums[: last - first]
     yield layout.BITS_KEY.pack(layer, layout.COUNTS_BLOCK, 0), encode_array(counts.astype(np.uint32))
 
 
@@ -103,8 +103,8 @@ def _fill(bits: WindowBits, kept: KeptWindows, first: int, last: int, start: int
     low = int(np.searchsorted(kept.starts, start, "right")) - 1
     high = int(np.searchsorted(kept.starts, start + len(rows), "left"))
     size = max(1, BATCH_BYTES // (8 * kept.bits.shape[1] * len(counts)))
-    for at in range(low, high, size):
-        part = range(at, min(at + size, high))
+    for begin in range(low, high, size):
+        part = range(begin, min(begin + size, high))
         batch = np.zeros((len(part), len(counts), kept.bits.shape[1]), np.uint64)
         for index, window in enumerate(kept.windows[part.start : part.stop].tolist()):
             batch[index, : last - first] = words(bits.window(window, first, last))

@@ -75,15 +75,15 @@ def check_request(request: CollectRequest) -> None:
         if not request.resume and not request.overwrite:
             with Store.open(request.store) as store:
                 progress, layers = store.progress(), len(store.layers())
-            what = (
+            state = (
                 "complete" if progress.state == "complete" else f"{layers} of {progress.layers_total} layers finished"
             )
             raise UserError(
-                f"{request.store}: contains a run already ({what}); --resume continues it, --overwrite starts over"
+                f"{request.store}: contains a run already ({state}); --resume continues it, --overwrite starts over"
             )
     elif is_store(request.store) and not (request.store / LOCK_NAME).is_file():
         raise UserError(f"{request.store}: contains the LMDB database of another program; give --store a new folder")
-    elif request.store.is_dir() and any(each.name not in OWN_FILES for each in request.store.iterdir()):
+    elif request.store.is_dir() and any(entry.name not in OWN_FILES for entry in request.store.iterdir()):
         raise UserError(f"{request.store}: is a folder that contains other files; give --store a new one")
 
 

@@ -61,14 +61,14 @@ def scan(
     activations of every domain are added to ``domains`` [D]. ``bos`` [S, W] has the bits of the positions whose token
     is BOS. Returns (positions written, how many of them in even windows, activations at BOS in all domains).
     """
-    found = 0
+    number = 0
     evens = 0
     at_bos = np.int64(0)
     for domain in range(len(edges) - 1):
         here = np.int64(0)
         for window in range(edges[domain], edges[domain + 1]):
             base = window * seq_len
-            before = found
+            before = number
             for index in range(bits.shape[1]):
                 word = bits[window, index]
                 if word == 0:
@@ -80,13 +80,13 @@ def scan(
                 while word:
                     position = index * WORD + np.int64(trailing_zeros(word))
                     word &= word - np.uint64(1)
-                    positions[found] = base + position
-                    found += 1
+                    positions[number] = base + position
+                    number += 1
                     curves[domain, position] += 1
             if window % 2 == 0:
-                evens += found - before
+                evens += number - before
         domains[domain] += here
-    return found, evens, at_bos
+    return number, evens, at_bos
 
 
 @compiled

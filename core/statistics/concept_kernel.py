@@ -299,7 +299,7 @@ def describe_block(bits, even, odd, search, formulas, figures, least_f1):
     are filled for the description and the runner-up, which shares no concept with it; zeros and NaN where there is none.
     """
     nothing = np.zeros(4, np.int16)
-    found = np.zeros(4, np.int16)
+    formula = np.zeros(4, np.int16)
     for neuron in range(len(bits)):
         formulas[neuron] = 0
         figures[neuron] = np.nan
@@ -310,14 +310,14 @@ def describe_block(bits, even, odd, search, formulas, figures, least_f1):
             search.single[concept] = common(search.words, search.places, number, even.concepts[concept])
         search.pair[:] = -1
         search_short(number, active, even, search, nothing, BEAM)
-        found[:] = search.formulas[0]
-        search_long(number, active, even, search, found)
-        in_odd, above = figures_of(found, bits[neuron], odd, figures[neuron, 0])
+        formula[:] = search.formulas[0]
+        search_long(number, active, even, search, formula)
+        in_odd, above = figures_of(formula, bits[neuron], odd, figures[neuron, 0])
         if in_odd < LEAST_ACTIVATIONS or not above or figures[neuron, 0, 2] < least_f1:
             figures[neuron] = np.nan
             continue
-        formulas[neuron, 0] = found
-        search_short(number, active, even, search, found, 1)
+        formulas[neuron, 0] = formula
+        search_short(number, active, even, search, formula, 1)
         formulas[neuron, 1] = search.formulas[0]
         figures_of(formulas[neuron, 1], bits[neuron], odd, figures[neuron, 1])
 

@@ -73,12 +73,12 @@ class LayerCounts:
         """The counts of consecutive neurons put together."""
         if len(parts) == 1:
             return parts[0]
-        names = [each.name for each in fields(cls) if each.name != "detected"]
+        names = [field.name for field in fields(cls) if field.name != "detected"]
         arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
         detected: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         before = 0
         for part in parts:
-            detected |= {before + neuron: found for neuron, found in part.detected.items()}
+            detected |= {before + neuron: ngrams for neuron, ngrams in part.detected.items()}
             before += len(part.activations)
         return cls(**arrays, detected=detected)
 
@@ -138,9 +138,9 @@ def _slots(tables: CorpusTables) -> int:
 def counting_bytes(tables: CorpusTables, neurons: int, threads: int) -> int:
     """Memory that counting a layer of ``neurons`` takes at most, beside ``tables``: arrays of threads, bits, counts."""
     places = tables.counted_windows * tables.seq_len
-    each = 4 * (3 * places + 3 * _slots(tables)) + space_bytes(tables.tree) + describing_bytes(tables.concepts)
+    per_thread = 4 * (3 * places + 3 * _slots(tables)) + space_bytes(tables.tree) + describing_bytes(tables.concepts)
     curve = tables.counted * tables.seq_len * (1 if tables.counted_windows < 1 << 8 else 2)
-    return threads * each + 2 * BLOCK_BYTES + neurons * (curve + 3 * 3 * TOP_NGRAMS * 8)
+    return threads * per_thread + 2 * BLOCK_BYTES + neurons * (curve + 3 * 3 * TOP_NGRAMS * 8)
 
 
 def count_layer(
@@ -168,7 +168,7 @@ def count_layer(
 
     def count(block: np.ndarray, first: int, part: range) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         rows = slice(part.start - neurons.start, part.stop - neurons.start)
-        found, ids, number = kernels.count_block(
+        detections, ids, number = kernels.count_block(
             block[part.start - first : part.stop - first],
             bos,
             layer << 32 | part.start,
@@ -192,32 +192,34 @@ def count_layer(
         if describer is not None:
             described = block[part.start - first : part.stop - first]
             describer.describe(described, counts.formulas[rows], counts.formula_figures[rows])
-        return found + rows.start, ids, number
+        return detections + rows.start, ids, number
 
     def read(block: range) -> np.ndarray:
         return words(bits.block(block.start, block.stop))
 
-    found = []
+    detections = []
     with ThreadPoolExecutor(threads) as pool, ThreadPoolExecutor(1) as reader:
         ahead = [reader.submit(read, block) for block in blocks[:1]]
         for index, block in enumerate(blocks):
-            held = ahead.pop().result()
+            block_bits = ahead.pop().result()
             ahead += [reader.submit(read, after) for after in blocks[index + 1 : index + 2]]
             step = -(-len(block) // (threads * PARTS_PER_THREAD))
             parts = [block[start : start + step] for start in range(0, len(block), step)]
-            for part, each in zip(parts, pool.map(partial(count, held, block.start), parts), strict=True):
-                found.append(each)
+            for part, counted in zip(parts, pool.map(partial(count, block_bits, block.start), parts), strict=True):
+                detections.append(counted)
                 advance(len(part))
-    counts.detected = _by_neuron(*(concatenate([each[column] for each in found], (0,)) for column in range(3)))
+    counts.detected = _by_neuron(
+        *(concatenate([counted[column] for counted in detections], (0,)) for column in range(3))
+    )
     return counts
 
 
 def _by_neuron(neurons: np.ndarray, ids: np.ndarray, numbers: np.ndarray) -> dict[int, tuple[np.ndarray, np.ndarray]]:
     """Detected n-grams [M] as LayerCounts has them: (ids, counts) by neuron, ordered by count, then id."""
     order = np.lexsort((ids, -numbers, neurons))
-    found, starts, sizes = np.unique(neurons[order], return_index=True, return_counts=True)
+    distinct, starts, sizes = np.unique(neurons[order], return_index=True, return_counts=True)
     rows = [order[start : start + size] for start, size in zip(starts, sizes, strict=True)]
-    return {neuron: (ids[own], numbers[own]) for neuron, own in zip(found.tolist(), rows, strict=True)}
+    return {neuron: (ids[own], numbers[own]) for neuron, own in zip(distinct.tolist(), rows, strict=True)}
 
 
 def concatenate(parts: list[np.ndarray], empty: tuple[int, ...]) -> np.ndarray:

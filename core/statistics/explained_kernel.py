@@ -167,8 +167,8 @@ def code_lengths(tree, space, met, active, out):
     base, rest = active[0] / np.float64(active[1]), (active[1] - active[0]) / np.float64(active[1])
     log_p, log_q = np.log(base), np.log(rest)
     out[0] = -(active[2] * log_p + (active[3] - active[2]) * log_q)
-    asked = at[ROOT] >> 32
-    out[1:4] = -(asked * log_p + (here[ROOT] - asked) * log_q)
+    odd_active = at[ROOT] >> 32
+    out[1:4] = -(odd_active * log_p + (here[ROOT] - odd_active) * log_q)
 
     by_series[ROOT] = base <= SMALL
     chances[ROOT, 0], chances[ROOT, 1], chances[ROOT, 2] = base, rest, base if by_series[ROOT] else 0.0
@@ -195,7 +195,7 @@ def code_lengths(tree, space, met, active, out):
             if not odd[node]:
                 continue
             parent = parents[node]
-            count, asked, ends = counts[node] & LOW, counts[node] >> 32, at[node] >> 32
+            count, odd_active, ends = counts[node] & LOW, counts[node] >> 32, at[node] >> 32
             reference = chances[parent, 2] * inverse[node]
             p, q = (
                 (count + chances[parent, 0]) * inverse[node],
@@ -203,14 +203,14 @@ def code_lengths(tree, space, met, active, out):
             )
             against = q / (1 - reference)
             if odd[node] == 1:
-                factor = p / (1 - reference) if asked else against
+                factor = p / (1 - reference) if odd_active else against
                 product, total = add(product, total, factor, 1)
                 if here[node]:
                     product_here, total_here = add(product_here, total_here, factor, 1)
             else:
-                if asked:
+                if odd_active:
                     odds = p / q
-                    product, total = add(product, total, odds, asked)
+                    product, total = add(product, total, odds, odd_active)
                     product_here, total_here = add(product_here, total_here, odds, ends)
                 if here[node] > FEW_TIMES:
                     log_q = np.log(against)
@@ -254,10 +254,10 @@ def position_code_length(curves, positions, active):
     known = known_of = np.int64(-1)  # what log_q is for: most positions of a sparse neuron are alike
     for position in range(curves.shape[1]):
         count, of = np.int64(curves[EVEN, position]), positions[EVEN, position]
-        there = np.int64(curves[ODD, position])
-        missing = positions[ODD, position] - there
-        if there:
-            length -= there * np.log((count + base) / (of + 1))
+        odd_active = np.int64(curves[ODD, position])
+        missing = positions[ODD, position] - odd_active
+        if odd_active:
+            length -= odd_active * np.log((count + base) / (of + 1))
         if missing:
             if count != known or of != known_of:
                 log_q = np.log((of - count + rest) / (of + 1))
@@ -300,17 +300,17 @@ def choose_tokens(tree, space, met, active, listed):
             else:
                 part -= count
                 occurrences -= whole
-    found = asked = np.int64(0)
+    active_count = odd_count = np.int64(0)
     kept = 0
     for index in range(size):
         node = chosen[index]
-        found += space.counts[node] >> 32
-        asked += tree.odd[node]
+        active_count += space.counts[node] >> 32
+        odd_count += tree.odd[node]
         kept = insert_node(space.counts, node, listed, kept)
     for slot in range(kept):
         listed[slot] = tree.tokens[listed[slot]]
-    union = asked + active[2]
-    return size, (2 * found / union if union else np.nan)
+    union = odd_count + active[2]
+    return size, (2 * active_count / union if union else np.nan)
 
 
 @compiled

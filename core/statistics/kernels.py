@@ -121,18 +121,18 @@ def coverage(histogram: np.ndarray, largest: np.int64, total: np.int64) -> np.in
 
     No sort: ``histogram`` says how many n-grams have each count, and they are taken from the ``largest`` down.
     """
-    part = taken = np.int64(0)
+    part = distinct = np.int64(0)
     count = largest
     while WHOLE_PERCENT * part < COVERED_PERCENT * total:
         here = np.int64(histogram[count])
         if WHOLE_PERCENT * (part + here * count) >= COVERED_PERCENT * total:
             missing = COVERED_PERCENT * total - WHOLE_PERCENT * part
             step = WHOLE_PERCENT * count
-            return taken + (missing + step - 1) // step
+            return distinct + (missing + step - 1) // step
         part += here * count
-        taken += here
+        distinct += here
         count -= 1
-    return taken
+    return distinct
 
 
 @compiled
@@ -168,13 +168,13 @@ def most_frequent(
     positions: np.ndarray,
     ngrams: Ngrams,
     space: Space,
-    met: tuple[int, np.int64, np.int64, np.int64],
+    tallies: tuple[int, np.int64, np.int64, np.int64],
     ids: np.ndarray,
     counts: np.ndarray,
 ) -> int:
-    """The most frequent n-grams of a tally that returned ``met`` into ``ids`` and ``counts`` [G] int64, ties by lower
+    """The most frequent n-grams of a tally that returned ``tallies`` into ``ids`` and ``counts`` [G] int64, ties by lower
     id. Returns how many."""
-    distinct, once, _, largest = met
+    distinct, once, _, largest = tallies
     least, above = largest, np.int64(space.histogram[largest])
     while least > 1 and above < len(ids):
         least -= 1
@@ -197,7 +197,7 @@ def detect(
     ngrams: Ngrams,
     totals: np.ndarray,
     space: Space,
-    met: tuple[int, np.int64, np.int64, np.int64],
+    tallies: tuple[int, np.int64, np.int64, np.int64],
     total: np.int64,
     min_occurrences: int,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -206,7 +206,7 @@ def detect(
 
     An n-gram met that occurs once in the corpus has P = 1.
     """
-    distinct, once, _, _ = met
+    distinct, once, _, _ = tallies
     number = part = np.int64(0)
     for index in range(distinct):
         count = np.int64(space.kept[index])
@@ -261,13 +261,13 @@ def split(
         if not possible[index]:
             continue
         ngrams = orders[index]
-        met = tally(even, ngrams, space)
-        total = evens - met[2]
-        covering = coverage(space.histogram, met[3], total)
+        tallies = tally(even, ngrams, space)
+        total = evens - tallies[2]
+        covering = coverage(space.histogram, tallies[3], total)
         ids = np.empty(0, np.int64)
         if 1 <= covering <= FEW[index]:
-            ids, _ = detect(even, ngrams, ngrams.even, space, met, total, min_occurrences)
-        forget(met[0], space)
+            ids, _ = detect(even, ngrams, ngrams.even, space, tallies, total, min_occurrences)
+        forget(tallies[0], space)
         if len(ids):
             return index + 1, holds(ids, odd, ngrams, min_occurrences, space)
     return 0, SPLIT_TOO_RARE
@@ -286,7 +286,7 @@ def holds(detected: np.ndarray, odd: np.ndarray, ngrams: Ngrams, min_occurrences
     total = len(odd) - np.int64(counts[plain + 1])
     part = np.int64(0)
     often = False
-    each = True
+    covered = True
     for ngram in detected:
         # One that occurs once in the corpus does so in the even windows.
         slot = np.searchsorted(ngrams.repeated, ngram)
@@ -296,12 +296,12 @@ def holds(detected: np.ndarray, odd: np.ndarray, ngrams: Ngrams, min_occurrences
         part += count
         if ngrams.odd[ngram] >= min_occurrences:
             often = True
-            each &= WHOLE_PERCENT * count >= COVERED_PERCENT * ngrams.odd[ngram]
+            covered &= WHOLE_PERCENT * count >= COVERED_PERCENT * ngrams.odd[ngram]
     for place in odd:
         counts[ngrams.slots[place]] = 0
     if not often:
         return SPLIT_TOO_RARE
-    return SPLIT_HOLDS if each and total > 0 and WHOLE_PERCENT * part >= COVERED_PERCENT * total else SPLIT_FAILS
+    return SPLIT_HOLDS if covered and total > 0 and WHOLE_PERCENT * part >= COVERED_PERCENT * total else SPLIT_FAILS
 
 
 @compiled
@@ -325,7 +325,7 @@ def count_block(
     found_neurons, found_ids, found_counts = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64)
     possible = np.zeros(3, np.bool_)
     for neuron in range(len(bits)):
-        found, evens, at_bos = scan(
+        number, evens, at_bos = scan(
             bits[neuron],
             bos,
             seq_len,
@@ -337,23 +337,23 @@ def count_block(
         )
         out.activations[neuron] = out.domain_activations[neuron].sum()
         out.bos_activations[neuron] = at_bos
-        if not found:
+        if not number:
             continue
-        positions = space.positions[:found]
+        positions = space.positions[:number]
         draw(positions, seed + neuron, out.drawn[neuron])
         for index in range(3):
             ngrams = orders[index]
-            met = tally(positions, ngrams, space)
-            total = found - met[2]
-            covering = coverage(space.histogram, met[3], total)
-            out.ngrams_distinct[neuron, index] = met[0] + met[1]
+            tallies = tally(positions, ngrams, space)
+            total = number - tallies[2]
+            covering = coverage(space.histogram, tallies[3], total)
+            out.ngrams_distinct[neuron, index] = tallies[0] + tallies[1]
             out.ngram_activations[neuron, index] = total
             out.coverage[neuron, index] = covering
             ids, counts = out.top[neuron, index], out.top_count[neuron, index]
-            for place in range(most_frequent(positions, ngrams, space, met, ids, counts)):
+            for place in range(most_frequent(positions, ngrams, space, tallies, ids, counts)):
                 out.top_total[neuron, index, place] = ngrams.totals[ids[place]]
             if 1 <= covering <= FEW[index] and not out.order[neuron]:
-                ids, counts = detect(positions, ngrams, ngrams.totals, space, met, total, min_occurrences)
+                ids, counts = detect(positions, ngrams, ngrams.totals, space, tallies, total, min_occurrences)
                 if len(ids):
                     out.order[neuron] = index + 1
                     found_neurons = np.concatenate((found_neurons, np.full(len(ids), neuron)))
@@ -361,9 +361,9 @@ def count_block(
                     found_counts = np.concatenate((found_counts, counts))
             # On the even windows no n-gram counts more than on all, and no fewer positions than this have one: most
             # neurons cannot be detectors there, and need not be counted again.
-            most = of_the_largest(space.histogram, met[3], FEW[index])
-            possible[index] = WHOLE_PERCENT * most >= COVERED_PERCENT * (evens - met[2])
-            forget(met[0], space)
+            most = of_the_largest(space.histogram, tallies[3], FEW[index])
+            possible[index] = WHOLE_PERCENT * most >= COVERED_PERCENT * (evens - tallies[2])
+            forget(tallies[0], space)
         if possible.any():
             out.split_order[neuron], out.split_held[neuron] = split(
                 positions, seq_len, orders, possible, min_occurrences, space

@@ -51,13 +51,13 @@ def ngram_tables(tokens: np.ndarray, bos_id: int | None, vocabulary: int) -> tup
 def _longer(shorter: NgramTable, unigrams: NgramTable) -> NgramTable:
     """N-grams of one order more: the shorter n-gram at the position before, and the token here."""
     before, here = shorter.ids[:, :-1], unigrams.ids[:, 1:]
-    there = (before != NONE) & (here != NONE)
+    inside = (before != NONE) & (here != NONE)
     vocabulary = len(unigrams.totals)
-    keys = before[there].astype(np.int64) * vocabulary + here[there]
-    found, index, totals = np.unique(keys, return_inverse=True, return_counts=True)
+    keys = before[inside].astype(np.int64) * vocabulary + here[inside]
+    distinct, index, totals = np.unique(keys, return_inverse=True, return_counts=True)
     ids = np.full(unigrams.ids.shape, NONE, np.int32)
-    ids[:, 1:][there] = index
-    tokens = np.concatenate([shorter.tokens[found // vocabulary], (found % vocabulary)[:, None]], axis=1)
+    ids[:, 1:][inside] = index
+    tokens = np.concatenate([shorter.tokens[distinct // vocabulary], (distinct % vocabulary)[:, None]], axis=1)
     return NgramTable(shorter.order + 1, ids, tokens.astype(np.int32), totals.astype(np.int64))
 
 

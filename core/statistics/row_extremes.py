@@ -31,7 +31,7 @@ def extremes(values: torch.Tensor, kept: int) -> tuple[np.ndarray, np.ndarray, n
         _by_rows(whole, *out)
     else:
         with ThreadPoolExecutor(len(parts)) as pool:
-            list(pool.map(lambda part: _by_rows(whole[part], *(each[part] for each in out)), parts))
+            list(pool.map(lambda part: _by_rows(whole[part], *(array[part] for array in out)), parts))
     return out[0], out[1], out[2], out[3]
 
 
@@ -111,8 +111,8 @@ def _by_chunks(values: torch.Tensor, kept: int, largest: bool) -> tuple[np.ndarr
     if len(tied):
         again = whole[tied].sort(dim=1, descending=largest, stable=True)
         best[tied], which[tied] = again.values[:, :kept], again.indices[:, :kept]
-    there = torch.isfinite(best)
+    finite = torch.isfinite(best)
     return (
-        torch.where(there, best, torch.nan).cpu().numpy(),
-        torch.where(there, which, -1).cpu().numpy(),
+        torch.where(finite, best, torch.nan).cpu().numpy(),
+        torch.where(finite, which, -1).cpu().numpy(),
     )

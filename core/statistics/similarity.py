@@ -36,8 +36,8 @@ def similar_rows(outputs: torch.Tensor) -> dict[str, np.ndarray]:
         part[:, ~directed] = torch.nan
         part[~directed[first:last]] = torch.nan
         part[own[: last - first], own[first:last]] = torch.nan
-        found = extremes(part, kept)
-        for name, best, which in zip(ids, found[::2], found[1::2], strict=True):
+        lists = extremes(part, kept)
+        for name, best, which in zip(ids, lists[::2], lists[1::2], strict=True):
             ids[name][first:last] = np.where(which < 0, ABSENT, which)
             cosines[name][first:last] = best
     return {

@@ -49,7 +49,7 @@ class CorpusTables:
     def tree(self) -> Tree:
         """The n-grams by which odd windows are predicted from even ones."""
         orders = self.orders
-        return make_tree(self.ngrams, tuple(each.even for each in orders), tuple(each.odd for each in orders))
+        return make_tree(self.ngrams, tuple(order.even for order in orders), tuple(order.odd for order in orders))
 
     @property
     def counted_windows(self) -> int:

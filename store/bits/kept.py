@@ -166,14 +166,14 @@ class KeptBits:
             for odd in (False, True)
         ]
         jobs = [(layer, block) for layer in layers for block in range(layout.blocks(sizes[layer]))]
-        found = {layer: np.zeros((len(sets), sizes[layer], 2), np.int64) for layer in layers}
+        counts = {layer: np.zeros((len(sets), sizes[layer], 2), np.int64) for layer in layers}
 
         def count(job: tuple[int, int]) -> None:
             proceed()
             layer, block = job
             first, end = block * layout.BLOCK, min((block + 1) * layout.BLOCK, sizes[layer])
             sums = self._block_hits(layer, block, rows)[:, : end - first]
-            found[layer][:, first:end] = sums.reshape(len(sets), 2, end - first).transpose(0, 2, 1)
+            counts[layer][:, first:end] = sums.reshape(len(sets), 2, end - first).transpose(0, 2, 1)
 
         pool = ThreadPoolExecutor(min(threads or _cores(), MOST_THREADS))
         try:
@@ -182,8 +182,8 @@ class KeptBits:
         finally:
             pool.shutdown(cancel_futures=True)
         for layer in layers if large.any() else ():
-            found[layer][large] = self.activations(layer) - found[layer][large]
-        return found
+            counts[layer][large] = self.activations(layer) - counts[layer][large]
+        return counts
 
     def _block_hits(self, layer: int, block: int, sets: Sequence[np.ndarray]) -> np.ndarray:
         """[len(sets), 512] int64 for sorted rows, those of all sets side by side."""
@@ -211,13 +211,13 @@ class KeptBits:
         words = layout.row_words(self.store.run.model.neurons, block)
         key = layout.BITS_KEY.pack(layer, block, tile)
         try:
-            found = self.store.read_value(BITS, key, lambda value: (read(layout.tile_rows(value, rows, words)),))
-            if found is None:
+            tile_value = self.store.read_value(BITS, key, lambda value: (read(layout.tile_rows(value, rows, words)),))
+            if tile_value is None:
                 raise DamagedValueError("are missing")
         except DamagedValueError as error:
             first = block * layout.BLOCK
             raise self.store.damage(f"bits of layer {layer} from neuron {first} on, tile {tile}: {error}") from error
-        return found[0]
+        return tile_value[0]
 
 
 def kept_number(store: Store) -> int:

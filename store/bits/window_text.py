@@ -57,10 +57,10 @@ class WindowTexts:
         for base, text in zip(self._bases.tolist(), self.texts, strict=True):
             proceed()
             try:
-                found = [match.span() for match in pattern.finditer(text, timeout=SECONDS, concurrent=True)]
+                matches = [match.span() for match in pattern.finditer(text, timeout=SECONDS, concurrent=True)]
             except TimeoutError as error:
                 raise SlowRegexError from error
-            spans += [(base + start, base + end) for start, end in found]
+            spans += [(base + start, base + end) for start, end in matches]
         return self.holding(spans, last_only)
 
     def holding(self, spans: Iterable[tuple[int, int]], last_only: bool = False) -> np.ndarray:

@@ -32,8 +32,8 @@ def formula_texts(store: Store, layer: int) -> list[str]:
     if not store.has("concept_formula"):
         return [""] * store.neurons(layer)
     formulas = store.column(layer, "concept_formula")[:, 0]
-    found, index = np.unique(formulas, axis=0, return_inverse=True)
-    texts = [formula_text(row, store.concepts) for row in found.tolist()]
+    distinct, index = np.unique(formulas, axis=0, return_inverse=True)
+    texts = [formula_text(row, store.concepts) for row in distinct.tolist()]
     return [texts[place] for place in index.reshape(-1).tolist()]
 
 
@@ -52,8 +52,8 @@ def leading_concepts(store: Store, layer: int) -> tuple[tuple[str, int], ...]:
     literals = formulas[formulas[:, 1] != 0, 1:]
     positive = literals > 0
     first = np.where(positive.any(axis=1), positive.argmax(axis=1), 0)
-    found, counts = np.unique(literals[np.arange(len(literals)), first], return_counts=True)
-    names = [formula_text((ALL, literal), store.concepts) for literal in found.tolist()]
+    distinct, counts = np.unique(literals[np.arange(len(literals)), first], return_counts=True)
+    names = [formula_text((ALL, literal), store.concepts) for literal in distinct.tolist()]
     pairs = list(zip(names, counts.tolist(), strict=True))
     return tuple(sorted(pairs, key=lambda pair: (-pair[1], pair[0])))
 

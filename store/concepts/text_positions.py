@@ -95,8 +95,8 @@ class TextPositions:
         """Tokens since the same bigram stood in this window; 0 where it did not."""
         pairs = np.zeros(self._index.shape, np.int64)
         pairs[:, 1:] = self._index[:, :-1] * len(self.used) + self._index[:, 1:]
-        found, index = np.unique(pairs, return_inverse=True)
-        return _distances(index.reshape(pairs.shape), len(found), self.has_left)
+        distinct, index = np.unique(pairs, return_inverse=True)
+        return _distances(index.reshape(pairs.shape), len(distinct), self.has_left)
 
     @cached_property
     def same_as_before(self) -> np.ndarray:

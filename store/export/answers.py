@@ -27,7 +27,7 @@ def write_answer(out: TextIO, answer: ask.Answer, format: str = "csv") -> int:
     return len(answer)
 
 
-def write_contexts(out: TextIO, found: Iterable[contexts.Occurrence], format: str = "csv") -> int:
+def write_contexts(out: TextIO, occurrences: Iterable[contexts.Occurrence], format: str = "csv") -> int:
     """Write a concordance, columns contexts.COLUMNS; how many rows.
 
     CSV cells hold the text as it is, but for what is not printable, other than line ends and tabs: that is written as an
@@ -37,15 +37,15 @@ def write_contexts(out: TextIO, found: Iterable[contexts.Occurrence], format: st
     writer = csv.writer(out, lineterminator="\n")
     if format == "csv":
         writer.writerow(contexts.COLUMNS)
-    for each in found:
+    for occurrence in occurrences:
         written += 1
-        texts = each.token, each.left, each.right
+        texts = occurrence.token, occurrence.left, occurrence.right
         if format == "csv":
-            writer.writerow([each.window, each.position, *map(_cell, texts)])
+            writer.writerow([occurrence.window, occurrence.position, *map(_cell, texts)])
         else:
             token, left, right = map(json_text, texts)
             out.write(
-                f'{{"window":{each.window},"position":{each.position},"token":{token},"left":{left},"right":{right}}}\n'
+                f'{{"window":{occurrence.window},"position":{occurrence.position},"token":{token},"left":{left},"right":{right}}}\n'
             )
     return written
 

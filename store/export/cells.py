@@ -83,23 +83,23 @@ def _projections(store: Store, layer: int, neurons: np.ndarray, column: str, tok
 
 def _top(store: Store, layer: int, neurons: np.ndarray, column: str, tokens: Tokens) -> list[str]:
     counts = store.column(layer, f"{column}_count")[neurons]
-    there = counts > 0
-    totals = store.column(layer, f"{column}_total")[neurons][there]
-    listed = store.column(layer, column)[neurons][there]
-    shares = float_texts(counts[there] / np.maximum(totals, 1))
+    mask = counts > 0
+    totals = store.column(layer, f"{column}_total")[neurons][mask]
+    listed = store.column(layer, column)[neurons][mask]
+    shares = float_texts(counts[mask] / np.maximum(totals, 1))
     items = [
         f"[{text},{count},{share}]"
-        for text, count, share in zip(_ngrams(listed, tokens), counts[there].tolist(), shares, strict=True)
+        for text, count, share in zip(_ngrams(listed, tokens), counts[mask].tolist(), shares, strict=True)
     ]
-    return _rows(items, there.sum(axis=1).tolist())
+    return _rows(items, mask.sum(axis=1).tolist())
 
 
 def _token_set(store: Store, layer: int, neurons: np.ndarray, tokens: Tokens) -> list[str]:
     if not store.has("token_set"):
         return ["null"] * len(neurons)
     listed = store.column(layer, "token_set")[neurons]
-    there = listed != ABSENT
-    return _rows(tokens(listed[there].tolist()), there.sum(axis=1).tolist())
+    mask = listed != ABSENT
+    return _rows(tokens(listed[mask].tolist()), mask.sum(axis=1).tolist())
 
 
 def _detected(store: Store, layer: int, neurons: np.ndarray, tokens: Tokens) -> list[str]:

@@ -66,17 +66,17 @@ def resolve_columns(store: Store, names: Sequence[str] | None) -> tuple[str, ...
     if names is None:
         return default_columns(store)
     domains = registry.domain_names(store)
-    found = []
+    resolved = []
     for given in names:
         name = given.strip()
         listed = name.lower() if name.lower() in LISTS else registry.find(name, domains)
         if listed is None:
             known = dict.fromkeys([*default_columns(store), *registry.names(), *LISTS])
             raise UserError(f"no column {name!r}; known are {', '.join(known)}")
-        found.append(listed)
-    if not found:
+        resolved.append(listed)
+    if not resolved:
         raise UserError(f"no columns given; known are {', '.join(default_columns(store))}")
-    return tuple(found)
+    return tuple(resolved)
 
 
 def check_format(format: str) -> None:

@@ -53,7 +53,7 @@ class Changes:
 
     def count(self, change: str) -> int:
         """Token detectors that stayed, appeared or vanished."""
-        return sum(each.change == change for each in self.detectors)
+        return sum(detector.change == change for detector in self.detectors)
 
 
 def equal_shape(before: Store, after: Store) -> bool:
@@ -99,10 +99,10 @@ def _tokens(store: Store, layer: int, order: np.ndarray) -> dict[int, tuple[str,
     """The texts that each token detector detects, by neuron."""
     owners, tokens = store.column(layer, "detected_neuron"), store.column(layer, "detected_tokens")[:, 0]
     kept = np.flatnonzero(order[owners] == 1)
-    found: dict[int, tuple[str, ...]] = {}
+    texts: dict[int, tuple[str, ...]] = {}
     for neuron, token in zip(owners[kept].tolist(), tokens[kept].tolist(), strict=True):
-        found[neuron] = (*found.get(neuron, ()), store.vocabulary.text(token))
-    return found
+        texts[neuron] = (*texts.get(neuron, ()), store.vocabulary.text(token))
+    return texts
 
 
 def _positions(before: Store, after: Store, layer: int) -> list[PositionChange]:

@@ -43,9 +43,9 @@ def rule_of_three(trials: int) -> float:
 def rank_correlation(x: ArrayLike, y: ArrayLike) -> float:
     """Spearman's correlation of two [N] sequences, ties by mean rank; NaN where one is constant or N < 2."""
     ranks = [_ranks(np.asarray(values, np.float64)) for values in (x, y)]
-    if len(ranks[0]) < 2 or any(np.ptp(each) == 0 for each in ranks):
+    if len(ranks[0]) < 2 or any(np.ptp(series) == 0 for series in ranks):
         return math.nan
-    a, b = (each - each.mean() for each in ranks)
+    a, b = (series - series.mean() for series in ranks)
     return float((a * b).sum() / math.sqrt(float((a * a).sum() * (b * b).sum())))
 
 

@@ -151,8 +151,8 @@ class ModelFigures:
     @property
     def missing(self) -> tuple[int, ...]:
         """Layers of the run that are not in the store yet."""
-        there = {layer.layer for layer in self.layers}
-        return tuple(layer for layer in self.planned if layer not in there)
+        present = {layer.layer for layer in self.layers}
+        return tuple(layer for layer in self.planned if layer not in present)
 
     @property
     def whole(self) -> bool:
@@ -207,11 +207,11 @@ def model_figures(store: Store) -> ModelFigures:
     for layer in store.layers():
         reading = _Reading(store, layer)
         novelty = []
-        for i, found in enumerate(reading.detected):
-            fresh = _beyond(found, seen[i])
+        for i, detected in enumerate(reading.detected):
+            fresh = _beyond(detected, seen[i])
             seen[i] = np.union1d(seen[i], fresh) if len(fresh) else seen[i]
             follows = previous[0] == layer - 1
-            novelty.append((len(seen[i]), len(fresh), len(_beyond(found, previous[1][i])) if follows else None))
+            novelty.append((len(seen[i]), len(fresh), len(_beyond(detected, previous[1][i])) if follows else None))
         layers.append(reading.figures(novelty))
         previous = (layer, reading.detected)
     return ModelFigures(run.model.layers, run.corpus.positions, run.corpus.counted_windows, run.layers, tuple(layers))
@@ -269,7 +269,7 @@ def _explained(store: Store, layer: int) -> tuple[float, float, float, float] | 
     base, *sums = store.column(layer, "explained_sums").tolist()
     if not base > 0:
         return None
-    token, bigram, trigram, position = (1 - each / base for each in sums)
+    token, bigram, trigram, position = (1 - length / base for length in sums)
     return token, bigram, trigram, position
 
 
@@ -285,6 +285,6 @@ def _packed(rows: np.ndarray, vocabulary: int) -> np.ndarray:
     return np.unique(keys)
 
 
-def _beyond(found: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Those of ``found`` that are not in ``known``, both without repeats."""
-    return found[~np.isin(found, known, assume_unique=True)]
+def _beyond(tokens: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Those of ``tokens`` that are not in ``known``, both without repeats."""
+    return tokens[~np.isin(tokens, known, assume_unique=True)]

@@ -42,32 +42,32 @@ class Recheck:
         return self.covered / self.activations if self.activations else None
 
 
-def comparable(found: Store, other: Store) -> bool:
+def comparable(store: Store, other: Store) -> bool:
     """Whether neurons and token ids mean the same in both: equal shape and as many tokens."""
-    return equal_shape(found, other) and found.run.model.vocabulary == other.run.model.vocabulary
+    return equal_shape(store, other) and store.run.model.vocabulary == other.run.model.vocabulary
 
 
-def recheck(found: Store, other: Store, layers: Sequence[int]) -> tuple[Recheck, ...]:
-    """Every token detector of ``found`` in ``layers``, which both hold, on the data of ``other``.
+def recheck(store: Store, other: Store, layers: Sequence[int]) -> tuple[Recheck, ...]:
+    """Every token detector of ``store`` in ``layers``, which both hold, on the data of ``other``.
 
     It holds where each of its detected tokens that occurs ``min_occurrences`` times there activates it 95% of the time,
     and all of them together account for 95% of its activations. A token that is not among the 20 that trigger it most
     there activates it at most as often as the last of these, and as these leave: it is None where that leaves both
     possible. Empty where the stores are not ``comparable``; tokens whose texts differ are taken as never occurring.
     """
-    if not comparable(found, other):
+    if not comparable(store, other):
         return ()
     totals = other.unigram_totals().astype(np.int64)
-    least = max(int(found.run.settings.get("min_occurrences", 1)), 1)
+    least = max(int(store.run.settings.get("min_occurrences", 1)), 1)
     same = np.zeros(len(totals), np.int8)  # whether a token's texts agree: 0 not looked at, 1 yes, -1 no
     made: list[Recheck] = []
     for layer in layers:
-        order = found.column(layer, "order")
-        owners, tokens = found.column(layer, "detected_neuron"), found.column(layer, "detected_tokens")[:, 0]
+        order = store.column(layer, "order")
+        owners, tokens = store.column(layer, "detected_neuron"), store.column(layer, "detected_tokens")[:, 0]
         kept = order[owners] == 1
         owners, tokens = owners[kept].astype(np.int64), tokens[kept].astype(np.int64)
         for token in np.unique(tokens[same[tokens] == 0]).tolist():
-            same[token] = 1 if found.vocabulary.text(token) == other.vocabulary.text(token) else -1
+            same[token] = 1 if store.vocabulary.text(token) == other.vocabulary.text(token) else -1
         agree = same[tokens] > 0
         listed, counts = other.column(layer, "top_unigrams")[:, :, 0], other.column(layer, "top_unigrams_count")
         is_it = listed[owners] == tokens[:, None]

@@ -40,10 +40,10 @@ def is_store(path: Path) -> bool:
 def require_store(path: Path) -> None:
     """Raise UserError where the folder does not exist or holds no LMDB environment."""
     try:
-        there = path.exists()
+        exists = path.exists()
     except OSError as error:
         raise UserError(f"{path}: cannot be a store ({error.strerror or error})") from error
-    if not there:
+    if not exists:
         raise UserError(f"{path}: no such store; `ffnscope collect MODEL --data NAME=PATH --store {path}` makes one")
     if not is_store(path):
         raise UserError(f"{path}: not an ffnscope store (no data.mdb in it); give the folder named by --store")
@@ -97,9 +97,9 @@ def open_environment(path: Path, *, write: bool, locked: bool = True, databases:
 
 def is_disk_error(error: lmdb.Error) -> bool:
     """Whether a write failed for the disk: full, broken, or a limit on the size of files."""
-    said = str(error)
+    message = str(error)
     return isinstance(error, lmdb.DiskError) or any(
-        why in said for why in ("No space left", "Input/output", "File too large", "quota exceeded")
+        why in message for why in ("No space left", "Input/output", "File too large", "quota exceeded")
     )
 
 
@@ -120,9 +120,9 @@ def check_length(data: Path) -> tuple[Meta, Meta] | None:
     for attempt in range(4):
         try:
             metas = read_metas(data)
-            there = data.stat().st_size
-            if metas is not None and there < least_bytes(metas):
-                raise DamagedFileError(f"cut short: {there:,} bytes of {least_bytes(metas):,}")
+            length = data.stat().st_size
+            if metas is not None and length < least_bytes(metas):
+                raise DamagedFileError(f"cut short: {length:,} bytes of {least_bytes(metas):,}")
             return metas
         except DamagedFileError:
             # A writer may have been amid the page that was read.

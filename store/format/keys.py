@@ -17,14 +17,14 @@ MOST_LAYERS = 0xFFFF  # the highest number that LAYER_KEY holds
 
 def finished_layers(transaction: lmdb.Transaction, meta: Any) -> tuple[int, ...]:
     """The layers whose entry is in the database ``meta``, ascending. Raises DamagedValueError for one of no layer."""
-    found: list[int] = []
+    layers: list[int] = []
     with transaction.cursor(meta) as cursor:
         if cursor.set_range(b"layer:"):
             for key in map(bytes, cursor.iternext(keys=True, values=False)):
                 if not key.startswith(b"layer:"):
                     break
                 number = key[6:]
-                if len(number) != 5 or not number.isdigit() or (found and int(number) <= found[-1]):
+                if len(number) != 5 or not number.isdigit() or (layers and int(number) <= layers[-1]):
                     raise DamagedValueError(f"its entry {key[:40]!r} is not that of a layer")
-                found.append(int(number))
-    return tuple(found)
+                layers.append(int(number))
+    return tuple(layers)

@@ -66,7 +66,7 @@ def check_column(name: str, array: np.ndarray, run: RunInfo, owners: tuple[int, 
     sizes = {"F": run.model.neurons, "D": len(run.corpus.domains), "K": kept, "G": TOP_NGRAMS, "C": CONTEXTS}
     sizes["R"] = SIMILAR
     sizes["M"] = owners[0] if owners else 0
-    shape = tuple(sizes[each] if each in sizes else int(each) for each in spec.shape)
+    shape = tuple(sizes[size] if size in sizes else int(size) for size in spec.shape)
     if array.dtype != np.dtype(spec.dtype) or array.shape != shape:
         raise DamagedValueError(f"is {array.dtype}{list(array.shape)}, not {np.dtype(spec.dtype)}{list(shape)}")
     if name in _CODES and array.max(initial=0) >= len(_CODES[name]):

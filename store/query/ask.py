@@ -118,12 +118,12 @@ def rank(
     best = float("nan")
     hits: dict[int, np.ndarray] = {}
     if matches:
-        asked = layers if chance or where is None else where.layers(layers)
+        candidates = layers if chance or where is None else where.layers(layers)
         moved = kept.moved(members)
-        hits = kept.hits(asked, [members, moved] if chance else [members], proceed)
+        hits = kept.hits(candidates, [members, moved] if chance else [members], proceed)
         if chance:
             size = int(np.count_nonzero(moved))
-            level = [_f1(hits[layer][1].sum(axis=1), size, kept.activations(layer).sum(axis=1)) for layer in asked]
+            level = [_f1(hits[layer][1].sum(axis=1), size, kept.activations(layer).sum(axis=1)) for layer in candidates]
             best = float(np.nanmax(np.concatenate(level))) if level and size else 0.0
     parts: list[dict[str, np.ndarray]] = []
     for layer in (layers if where is None else where.layers(layers)) if matches else ():
@@ -137,9 +137,9 @@ def rank(
         joined[name] = joined[name].astype(np.int64)
     # NaN comes last, and rows of the same value stay in their order: layer, then neuron.
     order = np.argsort(-joined[by], kind="stable")[:top]
-    found = {name: values[order] for name, values in joined.items()}
+    ranked = {name: values[order] for name, values in joined.items()}
     corpus = store.run.corpus.positions
-    return Answer(query, by, kept.positions, corpus, matches, int(sizes[0]), best, found)
+    return Answer(query, by, kept.positions, corpus, matches, int(sizes[0]), best, ranked)
 
 
 def scores(
@@ -199,17 +199,17 @@ def coactivated(
     Raises UserError where the neuron isn't there, and for a store without bits.
     """
     members = store.kept.neuron(layer, neuron)
-    found = rank(store, members, f"neuron:L{layer}N{neuron}", "phi", top=top + 1, chance=False, proceed=proceed)
-    others = np.flatnonzero((found["layer"] != layer) | (found["neuron"] != neuron))[:top]
-    columns = {name: values[others] for name, values in found.columns.items()}
+    answer = rank(store, members, f"neuron:L{layer}N{neuron}", "phi", top=top + 1, chance=False, proceed=proceed)
+    others = np.flatnonzero((answer["layer"] != layer) | (answer["neuron"] != neuron))[:top]
+    columns = {name: values[others] for name, values in answer.columns.items()}
     return Answer(
-        found.query,
+        answer.query,
         "phi",
-        found.positions,
-        found.corpus_positions,
-        found.matches,
-        found.matches_even,
-        found.chance,
+        answer.positions,
+        answer.corpus_positions,
+        answer.matches,
+        answer.matches_even,
+        answer.chance,
         columns,
     )
 

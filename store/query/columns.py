@@ -83,7 +83,7 @@ def find(name: str, domains: Sequence[str] = ()) -> str | None:
     if colon and ALIASES.get(head.lower(), head.lower()) == "frequency":
         if domain in domains:
             return DOMAIN_PREFIX + domain
-        same = [each for each in domains if each.lower() == domain.lower()]
+        same = [known for known in domains if known.lower() == domain.lower()]
         return DOMAIN_PREFIX + same[0] if len(same) == 1 else None
     lower = ALIASES.get(lower, lower)
     return lower if lower in COLUMNS else None
@@ -91,10 +91,10 @@ def find(name: str, domains: Sequence[str] = ()) -> str | None:
 
 def resolve(name: str, domains: Sequence[str] = ()) -> str:
     """``find``, but raises UserError naming what is known."""
-    found = find(name, domains)
-    if found is None:
+    column = find(name, domains)
+    if column is None:
         raise UserError(f"no column {name!r}; known are {known(domains)}")
-    return found
+    return column
 
 
 def is_whole(name: str) -> bool:

@@ -79,7 +79,7 @@ def concordance(kept: KeptBits, rows: np.ndarray, width: int = WIDTH) -> Iterato
     window, position = kept.window_of[rows], kept.position_of[rows]
     places = window, position
     first, end, tokens = texts.first[places], texts.end[places], kept.tokens[places]
-    for index, at, token, start, stop in zip(*(each.tolist() for each in (*places, tokens, first, end)), strict=True):
+    for index, at, token, start, stop in zip(*(array.tolist() for array in (*places, tokens, first, end)), strict=True):
         text = texts.texts[index]
         left, right = text[max(start - width, 0) : start], text[stop : stop + width]
         yield Occurrence(int(kept.windows[index]), at, vocabulary.text(token), left, right)
@@ -92,7 +92,7 @@ def sort_rows(kept: KeptBits, rows: np.ndarray, by: str = "place") -> np.ndarray
     if by == "place":
         return np.sort(rows)
     rows = np.sort(rows)
-    sides = [each.left[::-1] if by == "left" else each.right for each in concordance(kept, rows)]
+    sides = [occurrence.left[::-1] if by == "left" else occurrence.right for occurrence in concordance(kept, rows)]
     # A concordance reads words: the space and the case before or behind the token say nothing.
     keys = [side.strip().casefold() for side in sides]
     return rows[np.array(sorted(range(len(rows)), key=keys.__getitem__), np.int64)]

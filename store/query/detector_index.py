@@ -134,11 +134,11 @@ class TokenIndex:
         arrays = self._arrays
         if arrays is None:
             return []
-        found, matched = self._find(arrays, text)
+        mask, matched = self._find(arrays, text)
         if order is not None:
             matched = np.where(arrays.order == order, matched, 0.0)
         ranked = _ranked(arrays, matched)[:limit].tolist()
-        return [self._hit(arrays, detector, found, float(matched[detector])) for detector in ranked]
+        return [self._hit(arrays, detector, mask, float(matched[detector])) for detector in ranked]
 
     def count(self, text: str) -> int:
         """How many detectors a search finds."""
@@ -151,12 +151,12 @@ class TokenIndex:
         detectors = len(arrays.layer)
         if not pattern.text or not detectors:
             return np.zeros(len(arrays.ngrams), np.bool_), np.zeros(detectors)
-        found = matching_ngrams(self._store.vocabulary, pattern, arrays.ngrams)
-        hit = np.flatnonzero(found[arrays.ngram])
+        mask = matching_ngrams(self._store.vocabulary, pattern, arrays.ngrams)
+        hit = np.flatnonzero(mask[arrays.ngram])
         counts = np.bincount(arrays.detector[hit], arrays.count[hit], minlength=detectors)
-        return found, counts / arrays.whole
+        return mask, counts / arrays.whole
 
-    def _hit(self, arrays: _Arrays, detector: int, found: np.ndarray, matched: float) -> Hit:
+    def _hit(self, arrays: _Arrays, detector: int, mask: np.ndarray, matched: float) -> Hit:
         vocabulary = self._store.vocabulary
         order = int(arrays.order[detector])
         first, last = arrays.first[detector], arrays.first[detector + 1]
@@ -170,7 +170,7 @@ class TokenIndex:
             layer=int(arrays.layer[detector]),
             neuron=int(arrays.neuron[detector]),
             order=order,
-            tokens=tuple(ngram for ngram, hit in zip(ngrams, found[ids], strict=True) if hit),
+            tokens=tuple(ngram for ngram, hit in zip(ngrams, mask[ids], strict=True) if hit),
             detected=tuple("".join(vocabulary.texts(row)) for row in rows),
             covered=float(arrays.covered[detector]),
             matched=matched,

@@ -203,7 +203,7 @@ def _column(column: str, word: Word, value: int, whole: Word) -> Term:
         groups = GROUPS if column == "kind" else {}
         known = (*(name for name in words if name), *groups)
         named = _words(word, value, whole, known, f"values of {column}")
-        codes = {words.index(each) for name in named for each in groups.get(name, (name,))}
+        codes = {words.index(choice) for name in named for choice in groups.get(name, (name,))}
         return OneOf(column, tuple(sorted(codes)))
     if not columns.is_whole(column):
         raise whole.bad(f"{column} is compared with a number, as in {column}>0.1")

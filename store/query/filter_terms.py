@@ -148,11 +148,11 @@ class Detects(Term):
 
     def mask(self, scope: Scope) -> np.ndarray:
         ngrams = scope.store.column(scope.layer, "detected_tokens")
-        found = np.zeros(len(ngrams), np.bool_)
+        matches = np.zeros(len(ngrams), np.bool_)
         for pattern in self.patterns:
-            found |= matching_ngrams(scope.store.vocabulary, pattern, ngrams)
+            matches |= matching_ngrams(scope.store.vocabulary, pattern, ngrams)
         mask = np.zeros(scope.store.neurons(scope.layer), np.bool_)
-        mask[scope.store.column(scope.layer, "detected_neuron")[found]] = True
+        mask[scope.store.column(scope.layer, "detected_neuron")[matches]] = True
         return mask
 
 

@@ -47,10 +47,10 @@ class Pattern:
     def fitting(self, texts: Iterable[str]) -> list[bool]:
         """Which of the texts a regular expression has a match in. Raises UserError where that takes too long."""
         search, until = self._search(), time.monotonic() + SECONDS
-        found = []
+        matches = []
         try:
             for index, text in enumerate(texts):
-                found.append(search(text) is not None)
+                matches.append(search(text) is not None)
                 if index % 256 == 0 and time.monotonic() > until:
                     raise TimeoutError
         except TimeoutError:
@@ -60,7 +60,7 @@ class Pattern:
             ) from None
         except (MemoryError, RecursionError) as error:
             raise UserError(f"the regular expression {self.text!r} is too large") from error
-        return found
+        return matches
 
     def _search(self) -> Callable[[str], object]:
         # Only who searches for one waits for the package.
@@ -91,24 +91,24 @@ def matching_tokens(vocabulary: Vocabulary, pattern: Pattern) -> np.ndarray:
     """[V + 1] bool: the tokens that a pattern fits; the last item, for tokens that are absent, is False."""
     # A filter asks for the same texts in every layer, and several threads may.
     with _MATCHING:
-        found = _MATCHED.setdefault(vocabulary, {}).get(pattern)
-    if found is None:
+        matches = _MATCHED.setdefault(vocabulary, {}).get(pattern)
+    if matches is None:
         exact, folded = _texts(vocabulary)
-        found = np.zeros(len(exact) + 1, np.bool_)
+        matches = np.zeros(len(exact) + 1, np.bool_)
         if pattern.regex:
-            found[:-1] = pattern.fitting(exact)
+            matches[:-1] = pattern.fitting(exact)
         elif pattern.exact:
-            found[:-1] = [text == pattern.text for text in exact]
+            matches[:-1] = [text == pattern.text for text in exact]
         else:
             part = pattern.text.casefold()
-            found[:-1] = [part in text for text in folded]
-        found.flags.writeable = False
+            matches[:-1] = [part in text for text in folded]
+        matches.flags.writeable = False
         with _MATCHING:
             known = _MATCHED[vocabulary]
             while len(known) >= _REMEMBERED:
                 del known[next(iter(known))]
-            known[pattern] = found
-    return found
+            known[pattern] = matches
+    return matches
 
 
 def matching_ngrams(vocabulary: Vocabulary, pattern: Pattern, ngrams: np.ndarray) -> np.ndarray:
@@ -116,8 +116,8 @@ def matching_ngrams(vocabulary: Vocabulary, pattern: Pattern, ngrams: np.ndarray
     tokens joined it fits."""
     tokens = matching_tokens(vocabulary, pattern)
     size = len(tokens) - 1
-    found = tokens[np.minimum(ngrams, size)].any(axis=1)
-    open_rows = np.flatnonzero(~found & (ngrams[:, 1] != ABSENT))
+    matches = tokens[np.minimum(ngrams, size)].any(axis=1)
+    open_rows = np.flatnonzero(~matches & (ngrams[:, 1] != ABSENT))
     if len(open_rows) and len(pattern.text) > 1:
         kept = pattern.exact or pattern.regex
         texts = _texts(vocabulary)[0 if kept else 1]
@@ -128,8 +128,8 @@ def matching_ngrams(vocabulary: Vocabulary, pattern: Pattern, ngrams: np.ndarray
             fits = np.array(pattern.fitting(joined))
         else:
             fits = np.array([part == text if pattern.exact else part in text for text in joined])
-        found[open_rows] = fits[at.ravel()]
-    return found
+        matches[open_rows] = fits[at.ravel()]
+    return matches
 
 
 def _texts(vocabulary: Vocabulary) -> tuple[list[str], list[str]]:

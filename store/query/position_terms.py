@@ -48,10 +48,10 @@ class Text(PositionTerm):
     last_only: bool
 
     def members(self, kept: KeptBits, proceed: Proceed) -> np.ndarray:
-        found = np.zeros(kept.positions, np.bool_)
+        members = np.zeros(kept.positions, np.bool_)
         for pattern in self.patterns:
             try:
-                found |= kept.of_windows(kept.texts.matches(pattern, self.last_only, proceed))
+                members |= kept.of_windows(kept.texts.matches(pattern, self.last_only, proceed))
             except SlowRegexError:
                 raise TermError(
                     f"the regular expression takes more than {SECONDS:g} s in one window; repetitions inside repetitions, as "
@@ -59,7 +59,7 @@ class Text(PositionTerm):
                 ) from None
             except (MemoryError, RecursionError, regex.error) as error:
                 raise TermError(f"the regular expression cannot be searched for ({type(error).__name__})") from None
-        return found
+        return members
 
 
 @dataclass(frozen=True)
@@ -87,17 +87,17 @@ class Token(PositionTerm):
 
 
 def _searched(pattern: regex.Pattern[str], texts: list[str], proceed: Proceed) -> list[bool]:
-    found = []
+    matches = []
     try:
         for index, text in enumerate(texts):
             if index % 1024 == 0:
                 proceed()
-            found.append(pattern.search(text, timeout=SECONDS, concurrent=True) is not None)
+            matches.append(pattern.search(text, timeout=SECONDS, concurrent=True) is not None)
     except TimeoutError:
         raise TermError(f"the regular expression takes more than {SECONDS:g} s in one token's text") from None
     except (MemoryError, RecursionError, regex.error) as error:
         raise TermError(f"the regular expression cannot be searched for ({type(error).__name__})") from None
-    return found
+    return matches
 
 
 @dataclass(frozen=True)
@@ -107,12 +107,12 @@ class Domains(PositionTerm):
     names: tuple[str, ...]
 
     def members(self, kept: KeptBits, proceed: Proceed) -> np.ndarray:
-        held = np.zeros(len(kept.windows), np.bool_)
+        in_domain = np.zeros(len(kept.windows), np.bool_)
         for domain in kept.store.run.corpus.counted_domains:
             if domain.name in self.names:
                 first = domain.first_window
-                held |= (kept.windows >= first) & (kept.windows < first + domain.windows)
-        return held[kept.window_of]
+                in_domain |= (kept.windows >= first) & (kept.windows < first + domain.windows)
+        return in_domain[kept.window_of]
 
 
 @dataclass(frozen=True)
@@ -147,26 +147,26 @@ class Concepts(PositionTerm):
     names: tuple[str, ...]
 
     def members(self, kept: KeptBits, proceed: Proceed) -> np.ndarray:
-        found = np.zeros(kept.positions, np.bool_)
+        members = np.zeros(kept.positions, np.bool_)
         domains = {f"domain:{domain.name}": domain.name for domain in kept.store.run.corpus.counted_domains}
         for name in self.names:
             proceed()
             if name in domains:
-                found |= Domains((domains[name],)).members(kept, proceed)
+                members |= Domains((domains[name],)).members(kept, proceed)
             elif name in BY_NAME:
-                found |= kept.of_windows(BY_NAME[name].positions(_surroundings(kept)))
+                members |= kept.of_windows(BY_NAME[name].positions(_surroundings(kept)))
             else:
                 raise TermError(f"no concept {name!r}; there are {', '.join([*BY_NAME, *domains])}")
-        return found
+        return members
 
 
 def _surroundings(kept: KeptBits) -> TextPositions:
     """What stands before each kept token, made once."""
-    found = kept.memory.get("surroundings")
-    if found is None:
+    positions = kept.memory.get("surroundings")
+    if positions is None:
         vocabulary, bos_id = kept.store.vocabulary, kept.store.run.corpus.bos_id
-        found = kept.memory["surroundings"] = TextPositions(kept.tokens, bos_id, vocabulary.text, vocabulary.whole)
-    return found
+        positions = kept.memory["surroundings"] = TextPositions(kept.tokens, bos_id, vocabulary.text, vocabulary.whole)
+    return positions
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ class Activated(PositionTerm):
     neurons: tuple[tuple[int, int], ...]
 
     def members(self, kept: KeptBits, proceed: Proceed) -> np.ndarray:
-        found = np.zeros(kept.positions, np.bool_)
+        members = np.zeros(kept.positions, np.bool_)
         layers = kept.store.layers()
         for layer, neuron in self.neurons:
             if layer not in layers:
@@ -186,5 +186,5 @@ class Activated(PositionTerm):
             if neuron >= kept.store.run.model.neurons:
                 raise TermError(f"no neuron {neuron} in layer {layer}; it has 0 to {kept.store.run.model.neurons - 1}")
             proceed()
-            found |= kept.neuron(layer, neuron)
-        return found
+            members |= kept.neuron(layer, neuron)
+        return members

@@ -81,13 +81,13 @@ class Query:
     def members(self, kept: KeptBits, proceed: Callable[[], None] = lambda: None) -> np.ndarray:
         """[P] bool: the kept positions where every term holds. ``proceed`` is called now and then; what it raises ends the
         search. Raises QueryError for a term that this store can't answer, and UserError where the store is damaged."""
-        found = np.ones(kept.positions, np.bool_)
+        members = np.ones(kept.positions, np.bool_)
         for typed in self.terms:
             try:
-                found &= typed.term.members(kept, proceed)
+                members &= typed.term.members(kept, proceed)
             except TermError as error:
                 raise QueryError(typed.text, typed.position, str(error)) from None
-        return found
+        return members
 
 
 def parse_query(text: str, domains: Sequence[str] = ()) -> Query:
@@ -227,7 +227,7 @@ class _TermReader:
     def _domain(self, name: str) -> str:
         if name in self.domains:
             return name
-        same = [each for each in self.domains if each.lower() == name.lower()]
+        same = [known for known in self.domains if known.lower() == name.lower()]
         if len(same) != 1:
             raise self._bad(f"no domain {name!r} whose windows are counted; there are {', '.join(self.domains)}")
         return same[0]

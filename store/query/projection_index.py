@@ -61,11 +61,11 @@ class PushedIndex:
     def refresh(self) -> Iterator[tuple[int, int]]:
         """Read the layers that are not read yet, and yield after each how many of how many are. Raises UserError."""
         with self._reading:
-            there = self._store.layers()
-            for layer in there:
+            layers = self._store.layers()
+            for layer in layers:
                 if layer not in self._layers:
                     self._layers[layer] = self._read(layer)
-                    yield len(self._layers), len(there)
+                    yield len(self._layers), len(layers)
 
     def _read(self, layer: int) -> _Layer:
         vocabulary = self._store.run.model.vocabulary
@@ -93,13 +93,13 @@ class PushedIndex:
         keys = [self._sign * part.projections[places] for (_, part), (places, _) in zip(parts, looked, strict=True)]
         known = np.sort(np.concatenate([np.zeros(0, np.float32), *keys]))
         worst = known[limit - 1] if len(known) >= limit else np.inf
-        found: list[tuple[float, int, int, int, int]] = []
+        entries: list[tuple[float, int, int, int, int]] = []
         for (layer, part), (places, every) in zip(parts, looked, strict=True):
             if not every and self._sign * part.projections[MANY - 1] <= worst:
                 places = _all(part, tokens)
             places = places[:limit]
             neurons, ranks = np.divmod(part.entries[places].astype(np.int64), part.listed.shape[1])
-            found += zip(
+            entries += zip(
                 (self._sign * part.projections[places]).tolist(),
                 [layer] * len(places),
                 neurons.tolist(),
@@ -107,7 +107,7 @@ class PushedIndex:
                 part.listed[neurons, ranks].tolist(),
                 strict=True,
             )
-        return [self._hit(*each) for each in sorted(found)[:limit]]
+        return [self._hit(*entry) for entry in sorted(entries)[:limit]]
 
     def _hit(self, key: float, layer: int, neuron: int, rank: int, token: int) -> PushedHit:
         part = self._layers[layer]

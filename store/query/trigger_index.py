@@ -100,7 +100,7 @@ class TriggerIndex:
             return []
         wanted = matching_tokens(self._store.vocabulary, pattern)
         parts = sorted(self._layers.copy().items())
-        found: list[tuple[float, int, int, int]] = []
+        entries: list[tuple[float, int, int, int]] = []
         for layer, part in parts:
             scores, tokens = _best(part, wanted, self._totals)
             out = [neuron for at, neuron in leave_out if at == layer]
@@ -109,8 +109,8 @@ class TriggerIndex:
             if len(neurons) > limit:
                 neurons = neurons[np.argsort(-scores[neurons], kind="stable")[:limit]]
             listed = zip(scores[neurons].tolist(), neurons.tolist(), tokens[neurons].tolist(), strict=True)
-            found += [(-score, layer, neuron, token) for score, neuron, token in listed]
-        return [self._hit(layer, neuron, token) for _, layer, neuron, token in sorted(found)[:limit]]
+            entries += [(-score, layer, neuron, token) for score, neuron, token in listed]
+        return [self._hit(layer, neuron, token) for _, layer, neuron, token in sorted(entries)[:limit]]
 
     def _hit(self, layer: int, neuron: int, token: int) -> TriggerHit:
         assert self._totals is not None

@@ -32,7 +32,7 @@ def unexpected(store: Store, layers: tuple[int, ...]) -> Iterator[str]:
     vocabulary: Iterable[bytes] = (
         INDEX_KEY.pack(index) + part for index in chunks for part in (b"ends", b"whole", b"bytes")
     )
-    there = frozenset(layers)
+    present = frozenset(layers)
     keeps = kept_number(store) > 0
     databases = [*DATABASES, *([BITS] if keeps else [])]
     if keeps:
@@ -46,33 +46,33 @@ def unexpected(store: Store, layers: tuple[int, ...]) -> Iterator[str]:
         yield from _difference("columns", store.keys("columns"), columns)
         yield from _difference("windows", store.keys("windows"), windows)
         yield from _difference("vocabulary", store.keys("vocabulary"), vocabulary)
-        yield from _curves(store.keys("curves"), there, run.model.neurons)
+        yield from _curves(store.keys("curves"), present, run.model.neurons)
         if keeps:
-            yield from _bits(store, there)
+            yield from _bits(store, present)
     except lmdb.Error as error:
         yield f"its keys cannot be read ({error})"
 
 
 def _difference(
-    database: str, found: Iterable[bytes], wanted: Iterable[bytes], optional: tuple[bytes, ...] = ()
+    database: str, keys: Iterable[bytes], wanted: Iterable[bytes], optional: tuple[bytes, ...] = ()
 ) -> Iterator[str]:
-    there, last = set(), b""
-    for key in found:
+    present, last = set(), b""
+    for key in keys:
         if key <= last:
             yield _line(database, "out of order", [key])
             return
-        there.add(key)
+        present.add(key)
         last = key
     must = set(wanted)
-    if missing := must - there - set(optional):
+    if missing := must - present - set(optional):
         yield _line(database, "missing", sorted(missing))
-    if extra := there - must:
+    if extra := present - must:
         yield _line(database, "unknown", sorted(extra))
 
 
-def _curves(found: Iterable[bytes], layers: frozenset[int], neurons: int) -> Iterator[str]:
+def _curves(keys: Iterable[bytes], layers: frozenset[int], neurons: int) -> Iterator[str]:
     extra, last = [], b""
-    for key in found:
+    for key in keys:
         if key <= last:
             yield _line("curves", "out of order", [key])
             return
@@ -95,8 +95,8 @@ def _bits(store: Store, layers: frozenset[int]) -> Iterator[str]:
     wanted = {layout.BITS_KEY.pack(*job) for job in jobs}
     wanted |= {layout.BITS_KEY.pack(layer, layout.COUNTS_BLOCK, 0) for layer in layers}
     wanted |= {layout.label_key(index) for index in range(labels)}
-    found = [key for key in store.keys(BITS) if complete or key in wanted or not _unfinished(key, store, layers)]
-    yield from _difference(BITS, found, wanted)
+    keys = [key for key in store.keys(BITS) if complete or key in wanted or not _unfinished(key, store, layers)]
+    yield from _difference(BITS, keys, wanted)
 
 
 def _unfinished(key: bytes, store: Store, layers: frozenset[int]) -> bool:

@@ -46,12 +46,12 @@ def _bos(a: Arrays, run: RunInfo) -> np.ndarray:
 
 def _kind(a: Arrays, run: RunInfo) -> np.ndarray:
     dead, positional = KINDS.index("dead"), KINDS.index("positional")
-    said = np.where(
+    expected = np.where(
         a["activations"] == 0,
         dead,
         np.where(a["order"] > 0, a["order"], np.where(a["position_type"] > 0, positional, KINDS.index("other"))),
     )
-    return (a["kind"] != said) | ((a["position_type"] > 0) != (a["position_strength"] > 0))
+    return (a["kind"] != expected) | ((a["position_type"] > 0) != (a["position_strength"] > 0))
 
 
 def _positional(a: Arrays, run: RunInfo) -> np.ndarray:
@@ -139,8 +139,8 @@ def _projection(a: Arrays, run: RunInfo) -> np.ndarray:
     sizes = np.bincount(owner, minlength=neurons)
     sums = np.bincount(owner, a["detected_projection"], minlength=neurons)
     mean = np.divide(sums, sizes, out=np.full(neurons, np.nan), where=sizes > 0)
-    said = a["trigger_projection"]
-    return bad | (np.isnan(said) != (sizes == 0)) | (np.abs(mean - said) > 1e-5 + 1e-4 * np.abs(mean))
+    stored = a["trigger_projection"]
+    return bad | (np.isnan(stored) != (sizes == 0)) | (np.abs(mean - stored) > 1e-5 + 1e-4 * np.abs(mean))
 
 
 def _similar(a: Arrays, run: RunInfo) -> np.ndarray:
@@ -148,9 +148,9 @@ def _similar(a: Arrays, run: RunInfo) -> np.ndarray:
     own, bad = np.arange(neurons)[:, None], np.zeros(neurons, np.bool_)
     for name, sign in (("similar", 1), ("opposed", -1)):
         listed, cosines = a[name], sign * a[f"{name}_cosine"]
-        there = listed != ABSENT
-        bad |= (there & ((listed >= neurons) | (listed == own) | ~(np.abs(cosines) <= 1))).any(axis=1)
-        bad |= (np.isnan(cosines) == there).any(axis=1) | (there[:, 1:] > there[:, :-1]).any(axis=1)
+        mask = listed != ABSENT
+        bad |= (mask & ((listed >= neurons) | (listed == own) | ~(np.abs(cosines) <= 1))).any(axis=1)
+        bad |= (np.isnan(cosines) == mask).any(axis=1) | (mask[:, 1:] > mask[:, :-1]).any(axis=1)
         bad |= (cosines[:, 1:] > cosines[:, :-1]).any(axis=1)
         ordered = np.sort(listed, axis=1)
         bad |= ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] != ABSENT)).any(axis=1)
@@ -161,9 +161,9 @@ def _contexts(a: Arrays, run: RunInfo) -> np.ndarray:
     bad = np.zeros(len(a["kind"]), np.bool_)
     for name in ("strongest", "random"):
         window, position = a[f"{name}_window"], a[f"{name}_position"]
-        there = window != ABSENT
+        mask = window != ABSENT
         wrong = (window >= run.corpus.windows) | (position >= run.corpus.seq_len)
-        bad |= (there & wrong).any(axis=1) | (there.any(axis=1) & (a["activations"] == 0))
+        bad |= (mask & wrong).any(axis=1) | (mask.any(axis=1) & (a["activations"] == 0))
     strongest = a["strongest_value"]
     return bad | (strongest[:, 1:] > strongest[:, :-1]).any(axis=1)
 
@@ -192,9 +192,9 @@ def _token_set(a: Arrays, run: RunInfo) -> np.ndarray:
     if "token_set" not in a:
         return np.zeros(neurons, np.bool_)
     tokens, size, f1 = a["token_set"], a["token_set_size"].astype(np.int64), a["token_f1"]
-    there = tokens != ABSENT
-    bad = (there.sum(axis=1) != np.minimum(size, TOP_NGRAMS)) | (there[:, 1:] > there[:, :-1]).any(axis=1)
-    bad |= (there & (tokens >= run.model.vocabulary)).any(axis=1) | (size > run.model.vocabulary)
+    mask = tokens != ABSENT
+    bad = (mask.sum(axis=1) != np.minimum(size, TOP_NGRAMS)) | (mask[:, 1:] > mask[:, :-1]).any(axis=1)
+    bad |= (mask & (tokens >= run.model.vocabulary)).any(axis=1) | (size > run.model.vocabulary)
     bad |= (size > 0) & (a["activations"] < 2 * size.astype(np.uint64))
     bad |= ((size == 0) & ~np.isnan(f1)) | (f1 < 0) | (f1 > 1)
     ordered = np.sort(tokens, axis=1)
@@ -207,11 +207,11 @@ def _descriptions(a: Arrays, run: RunInfo) -> np.ndarray:
         return np.zeros(neurons, np.bool_)
     formulas, figures = a["concept_formula"].astype(np.int64), a["concept_figures"]
     shapes, literals = formulas[..., 0], formulas[..., 1:]
-    there = literals != 0
-    bad = ((shapes < 0) | (shapes > 2) | (there[..., 1:] & ~there[..., :-1]).any(axis=2)).any(axis=1)
-    bad |= (there[:, 1, 0] & ~there[:, 0, 0]) | (there[:, :, 0] & (a["activations"] == 0)[:, None]).any(axis=1)
-    bad |= (np.isnan(figures[..., 2]) & there[..., 0]).any(axis=1)
-    bad |= (~np.isnan(figures) & ~there[..., :1]).any(axis=(1, 2))
+    mask = literals != 0
+    bad = ((shapes < 0) | (shapes > 2) | (mask[..., 1:] & ~mask[..., :-1]).any(axis=2)).any(axis=1)
+    bad |= (mask[:, 1, 0] & ~mask[:, 0, 0]) | (mask[:, :, 0] & (a["activations"] == 0)[:, None]).any(axis=1)
+    bad |= (np.isnan(figures[..., 2]) & mask[..., 0]).any(axis=1)
+    bad |= (~np.isnan(figures) & ~mask[..., :1]).any(axis=(1, 2))
     return bad | ((figures < 0) | (figures > 1)).any(axis=(1, 2))
 
 

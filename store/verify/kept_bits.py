@@ -45,7 +45,7 @@ def layer_problems(store: Store, layer: int) -> Iterator[str]:
     yield from _named(
         layer, counts.sum(axis=1) > activations - others, "more kept activations than activations beside BOS"
     )
-    found = np.zeros_like(counts)
+    bit_counts = np.zeros_like(counts)
     whole = True
     for block in range(layout.blocks(len(counts))):
         first = block * layout.BLOCK
@@ -57,11 +57,13 @@ def layer_problems(store: Store, layer: int) -> Iterator[str]:
                 yield str(error).rpartition("; ")[0]
                 continue
             own = len(counts[first : first + layout.BLOCK])
-            found[first : first + own] += sums[:own]
+            bit_counts[first : first + own] += sums[:own]
             if sums[own:].any():
                 yield f"layer {layer}: bits of neurons that are none, behind neuron {len(counts) - 1}"
     if whole:
-        yield from _named(layer, (found != counts).any(axis=1), "the kept bits are not as many as their counts say")
+        yield from _named(
+            layer, (bit_counts != counts).any(axis=1), "the kept bits are not as many as their counts say"
+        )
 
 
 def _tile_counts(kept: KeptBits, layer: int, block: int, tile: int, start: int, end: int) -> np.ndarray:
@@ -75,12 +77,12 @@ def _tile_counts(kept: KeptBits, layer: int, block: int, tile: int, start: int, 
         return np.stack([column_sums(rows[even]), column_sums(rows[~even])], axis=1)
 
     try:
-        found = store.read_value(BITS, layout.BITS_KEY.pack(layer, block, tile), read)
-        if found is None:
+        sums = store.read_value(BITS, layout.BITS_KEY.pack(layer, block, tile), read)
+        if sums is None:
             raise DamagedValueError("are missing")
     except DamagedValueError as error:
         raise store.damage(f"bits of layer {layer}, block {block}, tile {tile}: {error}") from error
-    return found
+    return sums
 
 
 def _named(layer: int, bad: np.ndarray, what: str) -> Iterator[str]:

@@ -138,8 +138,8 @@ class _Pages:
             raise DamagedFileError(f"page {first} is used twice")
         self.used[first : first + count] = True
         at = first * self._size
-        said, _, flags, low, high = _PAGE.unpack_from(self._data, at)
-        if said != first or flags & _KINDS != _OVERFLOW or low | high << 16 != count:
+        page_number, _, flags, low, high = _PAGE.unpack_from(self._data, at)
+        if page_number != first or flags & _KINDS != _OVERFLOW or low | high << 16 != count:
             raise DamagedFileError(f"page {first} is not the value that it should be")
         counts[2] += count
         return self._data[at + _PAGE.size : at + _PAGE.size + size] if whole else b""
@@ -151,9 +151,9 @@ class _Pages:
             raise DamagedFileError(f"page {number} is used twice")
         self.used[number] = True
         page = self._data[number * self._size : (number + 1) * self._size]
-        said, _, flags, lower, upper = _PAGE.unpack_from(page)
+        page_number, _, flags, lower, upper = _PAGE.unpack_from(page)
         kind = flags & _KINDS
-        if said != number or kind not in (_BRANCH, _LEAF):
+        if page_number != number or kind not in (_BRANCH, _LEAF):
             raise DamagedFileError(f"page {number} is not the page that it should be")
         if not _PAGE.size <= lower <= upper <= self._size or lower % 2:
             raise DamagedFileError(f"page {number} has no bounds")

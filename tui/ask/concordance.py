@@ -60,7 +60,9 @@ class Concordance(Contexts, inherit_bindings=True):
         self.error = ""
         self._pending: Task[Found] | None = None
         self._texts: dict[int, ContextText] = {}
-        self.strongest = {(each.window, each.position): each.activation for each in self.page.neuron.strongest}
+        self.strongest = {
+            (activation.window, activation.position): activation.activation for activation in self.page.neuron.strongest
+        }
 
     def on_mount(self) -> None:
         """Begin to look."""
@@ -90,7 +92,7 @@ class Concordance(Contexts, inherit_bindings=True):
             rows = self._by_strength(kept, rows) if order == "strength" else kept_contexts.sort_rows(kept, rows, order)
             return Found(rows, (kept_contexts.neighbours(kept, rows, -1), kept_contexts.neighbours(kept, rows, 1)))
 
-        self._pending = self.session.begin(work, lambda found, error: self.post_message(self.Searched(found, error)))
+        self._pending = self.session.begin(work, lambda answer, error: self.post_message(self.Searched(answer, error)))
         if self.is_mounted:
             self._redraw_all()
 
@@ -143,8 +145,8 @@ class Concordance(Contexts, inherit_bindings=True):
         if self.view == "strongest":
             return super().content(width, height)
         if self.error:
-            said = Writer(self.glyphs).add(" ").prose(self.error, "error").parts
-            return [BLANK, *(Line(tuple(parts)) for parts in wrap(said, width - 2))]
+            message = Writer(self.glyphs).add(" ").prose(self.error, "error").parts
+            return [BLANK, *(Line(tuple(parts)) for parts in wrap(message, width - 2))]
         if self.found is None:
             return [BLANK, line(("  searching the kept positions ...", "dim"))]
         if self.view == "neighbours":
@@ -170,16 +172,18 @@ class Concordance(Contexts, inherit_bindings=True):
             self._texts = {}
         missing = [index for index in dict.fromkeys(indexes) if index not in self._texts]
         kept = self.session.store.kept
-        for index, each in zip(missing, kept_contexts.concordance(kept, found.rows[missing], width=160), strict=True):
-            strength = self.strongest.get((each.window, each.position), math.nan)
+        for index, occurrence in zip(
+            missing, kept_contexts.concordance(kept, found.rows[missing], width=160), strict=True
+        ):
+            strength = self.strongest.get((occurrence.window, occurrence.position), math.nan)
             self._texts[index] = ContextText(
-                (each.left,),
-                each.token,
-                (each.right,),
+                (occurrence.left,),
+                occurrence.token,
+                (occurrence.right,),
                 strength,
-                each.window,
-                each.position,
-                self.session.domain_of(each.window),
+                occurrence.window,
+                occurrence.position,
+                self.session.domain_of(occurrence.window),
                 False,
             )
 
@@ -248,7 +252,7 @@ class Concordance(Contexts, inherit_bindings=True):
                 self.where = text.strip()
                 if self.where:
                     self.session.queries[:] = [
-                        *(each for each in self.session.queries if each != self.where),
+                        *(query for query in self.session.queries if query != self.where),
                         self.where,
                     ]
                 self._search()

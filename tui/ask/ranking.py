@@ -113,8 +113,8 @@ class Ranking(Pager, inherit_bindings=True):
     def content(self, width: int, height: int) -> Sequence[Line]:
         """How large the set is, a header, and the neurons in view."""
         if self.error:
-            said = Writer(self.glyphs).add(" ").prose(self.error, "error").parts
-            return [BLANK, *(Line(tuple(parts)) for parts in wrap(said, width - 2))]
+            message = Writer(self.glyphs).add(" ").prose(self.error, "error").parts
+            return [BLANK, *(Line(tuple(parts)) for parts in wrap(message, width - 2))]
         answer = self.answer
         if answer is None:
             return [BLANK, line(("  searching the kept positions ...", "dim"))]
@@ -171,7 +171,7 @@ class Ranking(Pager, inherit_bindings=True):
         """The neuron's kind, and the n-grams it detects or the tokens it is mostly at."""
         if (layer, neuron) not in self._facts:
             record, text = self.session.store.neuron(layer, neuron), self.session.text
-            ngrams = [each.tokens for each in (record.detected or record.top_ngrams[0])[:8]]
+            ngrams = [ngram.tokens for ngram in (record.detected or record.top_ngrams[0])[:8]]
             self._facts[layer, neuron] = record.kind, ["".join(map(text, tokens)) for tokens in ngrams]
         return self._facts[layer, neuron]
 
@@ -192,6 +192,6 @@ class Ranking(Pager, inherit_bindings=True):
         if self.answer is None or not len(self.rows):
             return
         layers, neurons = self.answer["layer"][self.rows].tolist(), self.answer["neuron"][self.rows].tolist()
-        found = [FoundNeuron(layer, neuron) for layer, neuron in zip(layers, neurons, strict=True)]
+        hits = [FoundNeuron(layer, neuron) for layer, neuron in zip(layers, neurons, strict=True)]
         self.dismiss(None)
-        self._go(found, self.cursor)
+        self._go(hits, self.cursor)

@@ -28,7 +28,7 @@ class Asking(Narrowing):
             if not text or not text.strip():
                 return
             query = text.strip()
-            session.queries[:] = [*(each for each in session.queries if each != query), query]
+            session.queries[:] = [*(previous for previous in session.queries if previous != query), query]
 
             def rank(proceed: Proceed) -> Answer:
                 return ask(session.store, query, proceed=proceed)

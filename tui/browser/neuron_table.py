@@ -22,8 +22,8 @@ def _whole(cells: int) -> Callable[[float], str]:
 
     def cell(value: float) -> str:
         n = int(value)
-        tried = [count(n), *([str(n)] if n < 1_000_000 else []), count(n, compact=True), _short(n, 2), _short(n, 1)]
-        return next((text for text in tried if len(text) <= cells), tried[-1])
+        forms = [count(n), *([str(n)] if n < 1_000_000 else []), count(n, compact=True), _short(n, 2), _short(n, 1)]
+        return next((text for text in forms if len(text) <= cells), forms[-1])
 
     return cell
 
@@ -40,12 +40,12 @@ def _real(cells: int) -> Callable[[float], str]:
     def cell(value: float) -> str:
         if not math.isfinite(value):
             return f"{value:g}"
-        tried = [f"{value:.0f}"] if abs(value) >= 999 else []
+        forms = [f"{value:.0f}"] if abs(value) >= 999 else []
         for digits in (3, 2, 1):
             mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
             plain = f"{value:.{digits}g}"
-            tried += [plain] * ("e" not in plain) + [f"{float(mantissa):g}e{int(exponent)}"]
-        return next((text for text in tried if len(text) <= cells), tried[-1])
+            forms += [plain] * ("e" not in plain) + [f"{float(mantissa):g}e{int(exponent)}"]
+        return next((text for text in forms if len(text) <= cells), forms[-1])
 
     return cell
 
@@ -174,10 +174,10 @@ class NeuronTable:
         for row in range(self.top, min(self.top + self.height, len(neurons.rows))):
             ground = "" if row != neurons.cursor else "cursor" if self.focused else "cursor-off"
             neuron = int(neurons.rows[row])
-            found = self._cache.get((neuron, ground))
-            if found is None:
-                found = self._cache[neuron, ground] = self._row(neuron, width, shown, ground)
-            out.append(found)
+            cached = self._cache.get((neuron, ground))
+            if cached is None:
+                cached = self._cache[neuron, ground] = self._row(neuron, width, shown, ground)
+            out.append(cached)
         return out
 
     def _header(self, width: int, shown: list[TableColumn]) -> Line:

@@ -32,10 +32,10 @@ def filter_input(session: Session) -> InputLine:
         here = model.matches(text)
         if model.layer < 0:
             return [line(("no layer is finished yet", "dim"))]
-        found = [line((f"{here:,}", "bright"), (f" of {model.total:,} neurons in layer {model.layer}", "text"))]
+        lines = [line((f"{here:,}", "bright"), (f" of {model.total:,} neurons in layer {model.layer}", "text"))]
         everywhere = session.matches_everywhere(text)
         rest = (f", {everywhere:,} in {len(session.layers)} layers", "text")
-        return [Line((*found[0].parts, rest))]
+        return [Line((*lines[0].parts, rest))]
 
     def accept(text: str) -> str | None:
         model.matches(text)

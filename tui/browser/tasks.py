@@ -58,7 +58,7 @@ class Tasks(BrowserBase):
             return
         self.session.neurons.set_filter(text)
         if text:
-            self.session.filters[:] = [*(each for each in self.session.filters if each != text), text]
+            self.session.filters[:] = [*(previous for previous in self.session.filters if previous != text), text]
         if self.state.pane == "layers":
             self.go_to_pane("neurons")
         self.show_from_top()

@@ -154,7 +154,7 @@ def _browse_meanwhile(store: Path, name: str, group_layers: int | None) -> None:
     check_terminal("collect --view", "without --view it runs without one")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("--view: several processes collect here; start them without it, and `ffnscope view` the store")
-    arguments = [each for each in shared.given if each != "--view"]
+    arguments = [argument for argument in shared.given if argument != "--view"]
     if group_layers is None:
         arguments += ["--group-layers", "1"]  # layers of one group are finished together, at its end
     done = f"{name}: complete"

@@ -85,18 +85,18 @@ def parse_neuron(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def _text(found: Iterator[Any], width: int) -> Iterator[str]:
+def _text(occurrences: Iterator[Any], width: int) -> Iterator[str]:
     """Lines aligned on the token; widths of window and position are those of the first screenful or more."""
     from ffnscope.tui.drawing.glyphs import choose_glyphs
     from ffnscope.tui.drawing.text import fit, visible
 
     glyphs = choose_glyphs(getattr(sys.stdout, "encoding", None))
-    while part := list(islice(found, 1000)):
-        shown = [(each, visible(each.token, glyphs)) for each in part]
-        for each, token in shown:
-            left = fit(visible(each.left, glyphs, spaces=False), width, "right", glyphs)
-            right = visible(each.right, glyphs, spaces=False)
-            yield f"{each.window:>7}:{each.position:<5} {left} [{token}] {right}"
+    while part := list(islice(occurrences, 1000)):
+        shown = [(occurrence, visible(occurrence.token, glyphs)) for occurrence in part]
+        for occurrence, token in shown:
+            left = fit(visible(occurrence.left, glyphs, spaces=False), width, "right", glyphs)
+            right = visible(occurrence.right, glyphs, spaces=False)
+            yield f"{occurrence.window:>7}:{occurrence.position:<5} {left} [{token}] {right}"
 
 
 def _beside(store: Any, rows: Any, format: str) -> Iterator[str]:

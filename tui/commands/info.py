@@ -102,7 +102,7 @@ def _kept(store: Any) -> dict[str, int] | None:
 
 
 def _setting(value: Any) -> str:
-    if isinstance(value, list) and value and all(isinstance(each, int) for each in value):
+    if isinstance(value, list) and value and all(isinstance(item, int) for item in value):
         whole = len(value) > 2 and all(b == a + 1 for a, b in pairwise(value))
         return f"{value[0]}-{value[-1]}" if whole else ",".join(map(str, value))
     return str(value)

@@ -157,4 +157,7 @@ def framed(
         return [rule(title, width, glyphs, tail), *body]
     head = rule(title, width - 1, glyphs, tail)
     corner, side = glyphs.box[8], glyphs.box[1]
-    return [Line(((corner, "rule"), *head.parts)), *(Line(((side, "rule"), *each.parts), each.ground) for each in body)]
+    return [
+        Line(((corner, "rule"), *head.parts)),
+        *(Line(((side, "rule"), *inner.parts), inner.ground) for inner in body),
+    ]

@@ -69,8 +69,8 @@ def _facts(page: PageData, width: int, rows: int) -> list[Line]:
         shown = lines[: 1 + spare]
         spare -= len(shown) - 1
         if len(shown) < len(lines):
-            shown[-1] = tuple(part for each in lines[len(shown) - 1 :] for part in each)
-        out += [Line(clip(((" ", "text"), *each), width, page.glyphs)) for each in shown]
+            shown[-1] = tuple(part for facts in lines[len(shown) - 1 :] for part in facts)
+        out += [Line(clip(((" ", "text"), *facts), width, page.glyphs)) for facts in shown]
     return [*out, *[BLANK] * (rows - len(out))][:rows]
 
 

@@ -37,7 +37,7 @@ def detectors_of(index: TokenIndex, text: str, limit: int | None = None) -> list
 
 def same_tokens(index: TokenIndex, page: PageData, limit: int = MOST) -> Shared:
     """(detector, how many of the neuron's detected tokens it detects too) of token detectors, most shared first."""
-    found: dict[tuple[int, int], tuple[Hit, int]] = {}
+    hits: dict[tuple[int, int], tuple[Hit, int]] = {}
     own = (page.neuron.layer, page.neuron.neuron)
     if page.neuron.order != 1:
         return []
@@ -45,8 +45,10 @@ def same_tokens(index: TokenIndex, page: PageData, limit: int = MOST) -> Shared:
         for hit in detectors_of(index, page.text(ngram.tokens[0])):
             key = (hit.layer, hit.neuron)
             if key != own:
-                found[key] = (hit, found[key][1] + 1 if key in found else 1)
-    return sorted(found.values(), key=lambda each: (-each[1], -each[0].matched, each[0].layer, each[0].neuron))[:limit]
+                hits[key] = (hit, hits[key][1] + 1 if key in hits else 1)
+    return sorted(hits.values(), key=lambda entry: (-entry[1], -entry[0].matched, entry[0].layer, entry[0].neuron))[
+        :limit
+    ]
 
 
 def pointing(page: PageData, read: Callable[[int, int], Neuron]) -> Related:

@@ -61,7 +61,7 @@ def projections(page: PageData, width: int, rows: int) -> list[Line]:
     )
     out = [Line(left.parts + right.parts)]
     lists = (page.neuron.promoted, page.neuron.suppressed)
-    most = max((abs(value) for each in lists for _, value in each if math.isfinite(value)), default=0.0) or 1.0
+    most = max((abs(value) for entries in lists for _, value in entries if math.isfinite(value)), default=0.0) or 1.0
     for row in range(min(rows, max(map(len, lists)))):
         drawn_row = Writer(page.glyphs)
         for side, tokens in enumerate(lists):

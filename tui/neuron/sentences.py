@@ -95,13 +95,13 @@ def _share(share: float) -> str:
 
 def _coverage(page: PageData, dot: str) -> list[Part]:
     neuron = page.neuron
-    hits, there = sum(n.count for n in neuron.detected), sum(n.total for n in neuron.detected)
+    hits, occurrences = sum(n.count for n in neuron.detected), sum(n.total for n in neuron.detected)
     them = "it" if len(neuron.detected) == 1 else "them"
     part = "is" if len(neuron.detected) == 1 else "are"
     they = "it" if len(neuron.detected) == 1 else "they"
     return [
         ("active at ", "text"),
-        (percent(hits / max(there, 1), 1), "bright"),
+        (percent(hits / max(occurrences, 1), 1), "bright"),
         (f" of {them}{dot}{they} {part} ", "text"),
         (percent(neuron.covered, 1), "bright"),
         (_base(neuron, neuron.order), "text"),

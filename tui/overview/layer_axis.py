@@ -109,7 +109,9 @@ def stack_cells(
 
 def letter_cells(counts: Sequence[int], width: int, categories: Sequence[Category]) -> Cells:
     """A letter for every neuron of a category, left to right from the bottom up."""
-    letters = [(each.letter, each.style) for each, n in zip(categories, counts, strict=True) for _ in range(n)]
+    letters = [
+        (category.letter, category.style) for category, n in zip(categories, counts, strict=True) for _ in range(n)
+    ]
     return [tuple(letters[start : start + width]) for start in range(0, len(letters), width)]
 
 

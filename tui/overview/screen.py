@@ -222,9 +222,9 @@ class Overview(Pager, inherit_bindings=True):
         self.top = 0
         if self.failed:
             return [line((" " + visible(self.failed, self.glyphs, spaces=False), "error"))]
-        said = line((f" {self.said}", "dim")) if self.said else self.drawer.says(self.figure, self.cursor)
+        message = line((f" {self.said}", "dim")) if self.said else self.drawer.says(self.figure, self.cursor)
         self.said = ""
-        out = [Line(clip(said.parts, width, self.glyphs))]
+        out = [Line(clip(message.parts, width, self.glyphs))]
         self._places = self._grid.places if self._grid else (Place(self.figure, 0, 0, width, height - 1),)
         if self.drawer.stores and not self._drawing and (missing := self.drawer.missing(self._places)):
             self._drawing = True

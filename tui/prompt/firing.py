@@ -102,14 +102,14 @@ class Labels:
         OTHERS of the layer's other neurons that come nearest to their largest activation in the store, dead ones first."""
         out: list[Firing] = []
         for layer in layers:
-            found = self.labelled(layer)
-            firing = found[result.active[layer][at, found]].tolist()
+            labelled = self.labelled(layer)
+            firing = labelled[result.active[layer][at, labelled]].tolist()
             made = [self.firing(layer, neuron, result, at) for neuron in firing]
-            out += sorted(made, key=lambda each: (not each.expected, not each.order, -each.value, each.neuron))
+            out += sorted(made, key=lambda entry: (not entry.expected, not entry.order, -entry.value, entry.neuron))
             largest = self._columns(layer)["max_activation"]
             rest = result.values[layer][at] / np.where(largest > 0, largest, np.inf)
             rest[np.isnan(largest) & result.active[layer][at]] = np.inf
-            rest[found] = 0
+            rest[labelled] = 0
             strongest = np.argsort(-rest, kind="stable")[:OTHERS]
             out += [self.firing(layer, int(n), result, at) for n in strongest if rest[n] > 0]
         return out
@@ -135,7 +135,7 @@ class PromptView:
                 parts += out.prose(self.text(token), "token" if marked[number] else "text").parts
         # The last part keeps the bright ground of a token at the end from filling the line.
         lines = [Line(((" ", "text"), *row, (" ", "text"))) for row in wrap(parts, width - 2)]
-        here = next((i for i, each in enumerate(lines) if any(style == "here" for _, style in each.parts)), 0)
+        here = next((i for i, line_ in enumerate(lines) if any(style == "here" for _, style in line_.parts)), 0)
         top = max(0, min(here - height // 2, len(lines) - height))
         return lines[top : top + height]
 
@@ -143,27 +143,27 @@ class PromptView:
         """How many lines the text takes."""
         return len(self.tokens(0, width, len(self.result.tokens), [False] * len(self.result.tokens)))
 
-    def firing(self, each: Firing, width: int, cursor: bool) -> Line:
+    def firing(self, firing: Firing, width: int, cursor: bool) -> Line:
         """A row of the list."""
         made = Writer(self.glyphs).add(self.glyphs.cursor if cursor else " ", "accent")
-        made.add(f"{each_name(each):<{NAME}}", "bright" if cursor else "text")
-        on = each.value != 0
-        made.add(f"{each.value:>{VALUE}.3g} " if on else f"{'-':>{VALUE}} ", "text" if on else "faint")
-        made.add(f"{ORDERS[each.order]:<8}" if each.order else "", "dim")
-        if each.expected:
+        made.add(f"{firing_name(firing):<{NAME}}", "bright" if cursor else "text")
+        on = firing.value != 0
+        made.add(f"{firing.value:>{VALUE}.3g} " if on else f"{'-':>{VALUE}} ", "text" if on else "faint")
+        made.add(f"{ORDERS[firing.order]:<8}" if firing.order else "", "dim")
+        if firing.expected:
             made.add(self.glyphs.trigger + " ", "trigger")
-        for ngram in each.ngrams:
+        for ngram in firing.ngrams:
             if made.width >= width:
                 break
             for token in ngram:
-                made.token(self.text(token), "token" if each.expected else "text")
+                made.token(self.text(token), "token" if firing.expected else "text")
             made.add(" ")
-        made.add(each.position + " ", "position")
-        if math.isinf(each.share):
+        made.add(firing.position + " ", "position")
+        if math.isinf(firing.share):
             made.add("dead in the store", "faint")
-        elif not each.order and not each.position:
-            made.add(f"{percent(each.share):>5} of its maximum, mostly at ", "faint")
-            for token in each.mostly:
+        elif not firing.order and not firing.position:
+            made.add(f"{percent(firing.share):>5} of its maximum, mostly at ", "faint")
+            for token in firing.mostly:
                 made.token(self.text(token), "dim").add(" ")
         return Line(clip(made.parts, width, self.glyphs), "cursor" if cursor else "")
 
@@ -193,8 +193,8 @@ class PromptView:
 
     def count_line(self, at: int, firings: Sequence[Firing]) -> Line:
         """How many neurons fire at a token."""
-        total = sum(int(np.count_nonzero(each[at])) for each in self.result.active.values())
-        size = sum(each.shape[1] for each in self.result.active.values())
+        total = sum(int(np.count_nonzero(firing[at])) for firing in self.result.active.values())
+        size = sum(firing.shape[1] for firing in self.result.active.values())
         token = int(self.result.tokens[at])
         out = (
             Writer(self.glyphs)
@@ -202,8 +202,8 @@ class PromptView:
             .token(self.text(token), "bright")
             .add(f" id {token} ", "dim")
         )
-        detectors = sum(1 for each in firings if each.order and not each.pinned)
-        positional = sum(1 for each in firings if each.position and not each.pinned)
+        detectors = sum(1 for firing in firings if firing.order and not firing.pinned)
+        positional = sum(1 for firing in firings if firing.position and not firing.pinned)
         text = f" {_several(detectors, 'detector')} and {_several(positional, 'positional neuron')} fire"
         return out.add(text, "text").add(f"; {count(total)} of {count(size)} neurons are activated", "dim").line()
 
@@ -212,6 +212,6 @@ def _several(number: int, noun: str) -> str:
     return f"{count(number)} {noun}{'' if number == 1 else 's'}"
 
 
-def each_name(each: Firing) -> str:
+def firing_name(firing: Firing) -> str:
     """`L2N412`."""
-    return f"L{each.layer}N{each.neuron}"
+    return f"L{firing.layer}N{firing.neuron}"

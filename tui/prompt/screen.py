@@ -19,7 +19,7 @@ from ffnscope.store.errors import UserError
 from ffnscope.tui.drawing.lines import BLANK, Line, Part, Writer, clip, framed, line, rule, wrap
 from ffnscope.tui.drawing.numbers import count
 from ffnscope.tui.drawing.pane import Pane
-from ffnscope.tui.prompt.firing import Firing, Labels, PromptView, each_name
+from ffnscope.tui.prompt.firing import Firing, Labels, PromptView, firing_name
 from ffnscope.tui.screens.input_line import InputLine
 from ffnscope.tui.screens.pager import Pager
 from ffnscope.tui.state.background import start
@@ -197,7 +197,7 @@ class PromptScreen(Pager, inherit_bindings=True):
         pinned = self._pinned if self._pinned and self._pinned[0] in self.session.layers else None
         self.firings = [self.labels.firing(*pinned, result, self.at, True)] if pinned else []
         self.firings += self.labels.firings(result, self.at, self._layers)
-        keys = [each.key for each in self.firings]
+        keys = [firing.key for firing in self.firings]
         self.cursor = keys.index(kept) if kept in keys and self.cursor else 0
 
     # Drawing
@@ -265,7 +265,7 @@ class PromptScreen(Pager, inherit_bindings=True):
         if not self.firings:
             return [rule([("along the text", "accent")], width, self.glyphs)]
         firing = self.firings[self.cursor]
-        title: list[Part] = [(f"{each_name(firing)} ", "accent"), ("along the text", "text")]
+        title: list[Part] = [(f"{firing_name(firing)} ", "accent"), ("along the text", "text")]
         body = self.view.along(firing.key, self.at, width - 1, height - 1)
         return framed(title, body, width, self.glyphs, wall=self._beside)
 
@@ -278,7 +278,7 @@ class PromptScreen(Pager, inherit_bindings=True):
 
     def action_layer(self, by: int) -> None:
         """The first neuron of the next, or previous, layer."""
-        layers = [each.layer if not each.pinned else -1 for each in self.firings]
+        layers = [firing.layer if not firing.pinned else -1 for firing in self.firings]
         if not layers:
             return
         starts = [i for i, layer in enumerate(layers) if not i or layers[i - 1] != layer]

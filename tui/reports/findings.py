@@ -57,8 +57,8 @@ def _halves_missing(figures: ModelFigures) -> str:
     if figures.model_layers < 2:
         return "The model has one layer: no halves to compare."
     if not figures.whole:
-        there = {x.layer for x in figures.layers}
-        missing = layers_text(tuple(x for x in range(figures.model_layers) if x not in there))
+        present = {x.layer for x in figures.layers}
+        missing = layers_text(tuple(x for x in range(figures.model_layers) if x not in present))
         return f"The halves cannot be compared: the store lacks layers {missing} of {figures.model_layers}."
     return ""
 

@@ -36,9 +36,9 @@ def split_section(store: Store, layers: Sequence[int]) -> Section:
     rows: list[tuple[Value, ...]] = []
     whole = np.zeros((len(DETECTORS), 3), np.int64)
     for layer in layers:
-        order, held = store.column(layer, "split_order"), store.column(layer, "split_held")
+        order, outcome = store.column(layer, "split_order"), store.column(layer, "split_held")
         for index, kind in enumerate(DETECTORS):
-            numbers = np.bincount(held[order == index + 1], minlength=3)[:3]
+            numbers = np.bincount(outcome[order == index + 1], minlength=3)[:3]
             whole[index] += numbers
             if numbers.any():
                 rows.append((layer, kind, *_row(numbers)))
@@ -50,14 +50,14 @@ def split_section(store: Store, layers: Sequence[int]) -> Section:
 
 
 def _row(numbers: np.ndarray) -> tuple[Value, ...]:
-    held, failed = int(numbers[SPLIT_HOLDS]), int(numbers[SPLIT_FAILS])
-    decided = held + failed
-    ends = interval(held, decided) if decided else (None, None)
+    confirmed, failed = int(numbers[SPLIT_HOLDS]), int(numbers[SPLIT_FAILS])
+    decided = confirmed + failed
+    ends = interval(confirmed, decided) if decided else (None, None)
     return (
-        held + failed + int(numbers[SPLIT_TOO_RARE]),
-        held,
+        confirmed + failed + int(numbers[SPLIT_TOO_RARE]),
+        confirmed,
         failed,
         int(numbers[SPLIT_TOO_RARE]),
-        held / decided if decided else None,
+        confirmed / decided if decided else None,
         *ends,
     )

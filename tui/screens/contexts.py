@@ -123,7 +123,7 @@ class Contexts(Pager, inherit_bindings=True):
 
     def positions_in(self, window: int) -> set[int]:
         """The positions of a window that are marked in its text."""
-        return {each.position for each in self.page.contexts if each.window == window}
+        return {context.position for context in self.page.contexts if context.window == window}
 
     def _text(self, context: ContextText, width: int) -> tuple[list[Line], int]:
         """The window wrapped, with the neuron's other contexts in it marked too; and the line of the token."""

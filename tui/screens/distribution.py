@@ -64,20 +64,21 @@ class Distribution(Pager, inherit_bindings=True):
         out = [Writer(self.glyphs).add(" ").prose(meaning, "dim").line(), BLANK]
         if not self.bars:
             return [*out, line(("  no neuron is listed", "dim"))]
-        labels = [visible(each.label, self.glyphs, spaces=False) for each in self.bars]
+        labels = [visible(bar_at.label, self.glyphs, spaces=False) for bar_at in self.bars]
         cells = min(max(map(len, labels)), LABEL)
-        total, most = sum(each.count for each in self.bars), max(each.count for each in self.bars)
+        total, most = sum(bar_at.count for bar_at in self.bars), max(bar_at.count for bar_at in self.bars)
         digits = len(count(most))
         rows = height - len(out)
         self._first = scroll(self._first, self.cursor, len(self.bars), rows)
         room = max(width - cells - digits - 12, 1)
         for index in range(self._first, min(self._first + rows, len(self.bars))):
-            each, here = self.bars[index], index == self.cursor
+            bar_at, here = self.bars[index], index == self.cursor
             made = Writer(self.glyphs).add(self.glyphs.cursor if here else " ", "accent").add(" ")
             made.add(fit(labels[index], cells, "right", self.glyphs), "bright" if here else "text").add(" ")
-            made.add(bar(each.count / most, room, self.glyphs), "accent")
+            made.add(bar(bar_at.count / most, room, self.glyphs), "accent")
             made.add(
-                f" {count(each.count):>{digits}} {percent(each.count / total):>5}", "text" if each.count else "faint"
+                f" {count(bar_at.count):>{digits}} {percent(bar_at.count / total):>5}",
+                "text" if bar_at.count else "faint",
             )
             out.append(made.line("cursor" if here else ""))
         return out

@@ -48,18 +48,18 @@ class FilterHistory(InputLine, inherit_bindings=False):
         self.show([])
 
     def _draw(self, width: int, height: int) -> list[Line]:
-        found = self.found
+        filters = self.found
         out = [rule([("filters used before", "dim")], width, self.glyphs, "enter filters, ctrl+o keys")]
         if self._lines:
-            return out + [Line(((" ", "text"), *row)) for each in self._lines for row in wrap(each.parts, width - 2)]
-        if not found:
+            return out + [Line(((" ", "text"), *row)) for text in self._lines for row in wrap(text.parts, width - 2)]
+        if not filters:
             none = "no filter was used yet; f filters" if not self.filters else "none of them contains that"
             return [*out, line((f" {none}", "dim"))]
-        self._first = scroll(self._first, self.chosen, len(found), height - 1)
-        for index in range(self._first, min(self._first + height - 1, len(found))):
+        self._first = scroll(self._first, self.chosen, len(filters), height - 1)
+        for index in range(self._first, min(self._first + height - 1, len(filters))):
             here = index == self.chosen
             made = Writer(self.glyphs).add(self.glyphs.cursor if here else " ", "accent").add(" ")
-            out.append(made.prose(found[index], "bright" if here else "text").line("cursor" if here else ""))
+            out.append(made.prose(filters[index], "bright" if here else "text").line("cursor" if here else ""))
         return out
 
     def action_choose(self, by: int) -> None:
@@ -69,8 +69,8 @@ class FilterHistory(InputLine, inherit_bindings=False):
 
     def _take(self, text: str) -> str | None:
         """Use the chosen filter; what is wrong with it."""
-        found = self.found
-        if not found:
+        filters = self.found
+        if not filters:
             return "no such filter"
-        self._choose(found[self.chosen])
+        self._choose(filters[self.chosen])
         return None

@@ -180,11 +180,11 @@ class Search(InputLine, inherit_bindings=False):
             return [rule(self._head(), width, self.glyphs, "ctrl+o keys"), line((" " + hint, "dim"))]
         if not self.hits:
             none = "detector" if way == "detects" else "neuron that " + way
-            found: list[Part] = [
+            parts: list[Part] = [
                 (f"no {none} {'of ' if way == 'detects' else ''}a token with ", "dim"),
                 *Writer(self.glyphs).token(text, "text").parts,
             ]
-            return [rule(self._head(), width, self.glyphs, self._reading.rstrip(", ")), Line((BLANK_PART, *found))]
+            return [rule(self._head(), width, self.glyphs, self._reading.rstrip(", ")), Line((BLANK_PART, *parts))]
         self._top = scroll(self._top, self.chosen, len(self.hits), height - 2)
         shown = self.hits[self._top : self._top + height - 2]
         more = "" if len(self.hits) < LIMIT else " or more"

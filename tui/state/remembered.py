@@ -76,7 +76,7 @@ def read_last_viewed(path: Path) -> tuple[list[Path], float]:
     """The stores last viewed and when (Unix time), kept beside the places at ``path``; none where there are none."""
     try:
         values: Any = json.loads(_last_viewed(path).read_text(encoding="utf-8"))
-        return [Path(each) for each in values["stores"]], float(values["time"])
+        return [Path(store) for store in values["stores"]], float(values["time"])
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return [], 0.0
 

@@ -136,7 +136,7 @@ class Session:
     def begin(self, work: Callable[[Proceed], Result], done: Callable[[Result | None, str], object]) -> Task[Result]:
         """Begin work on the store in a thread, as ``Task``; closing the store waits for it a moment."""
         task = Task(work, done)
-        self._tasks = [*(each for each in self._tasks if not each.ended), task]
+        self._tasks = [*(earlier for earlier in self._tasks if not earlier.ended), task]
         return task
 
     # What the panes draw

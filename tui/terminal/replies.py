@@ -63,30 +63,30 @@ class ReplyFilter:
         is_answer = len(self._held) > 2 or self._held[1:] == "["
         if self._now() - self._since < (PATIENCE if is_answer else KEY_DELAY):
             return ""
-        held, self._held = self._held, ""
-        return "" if is_answer else held
+        pending, self._held = self._held, ""
+        return "" if is_answer else pending
 
     def _add(self, character: str) -> str:
         """Hold a further character back, or give what is held as keys, or drop a complete answer."""
-        held = self._held + character
+        pending = self._held + character
         self._held = ""
-        if len(held) == 2:
+        if len(pending) == 2:
             if character == ESC:
                 self._held = ESC
                 return ESC
             if character != "[" and character not in _STRINGS:
-                return held
-        elif held[1] == "[":
-            return self._sequence(held, character)
-        elif len(held) == 3 and not self._begins_string(held):
+                return pending
+        elif pending[1] == "[":
+            return self._sequence(pending, character)
+        elif len(pending) == 3 and not self._begins_string(pending):
             self._held = ESC if character == ESC else ""
-            return held[:2] if character == ESC else held
-        elif character == "\x07" or held.endswith("\x1b\\") or len(held) > LONGEST:
+            return pending[:2] if character == ESC else pending
+        elif character == "\x07" or pending.endswith("\x1b\\") or len(pending) > LONGEST:
             return ""
-        elif held[-2] == ESC:  # the string was cut off, another sequence has begun
+        elif pending[-2] == ESC:  # the string was cut off, another sequence has begun
             self._held = ESC
             return self._add(character)
-        self._held = held
+        self._held = pending
         return ""
 
     def _paste(self, character: str) -> str:
@@ -99,18 +99,18 @@ class ReplyFilter:
         self._tail = ESC if character == ESC else ""
         return tail.replace(ESC, "")
 
-    def _begins_string(self, held: str) -> bool:
-        start = _STRINGS[held[1]]
-        return start is not None and bool(held[2]) and start.fullmatch(held[2]) is not None
+    def _begins_string(self, pending: str) -> bool:
+        start = _STRINGS[pending[1]]
+        return start is not None and bool(pending[2]) and start.fullmatch(pending[2]) is not None
 
-    def _sequence(self, held: str, character: str) -> str:
+    def _sequence(self, pending: str, character: str) -> str:
         """The same for a sequence behind Escape and [."""
         if character == ESC:
             self._held = ESC
             return ""
-        if self._is_key(held) or _WANTED.fullmatch(held):
-            self._pasting = held == PASTE
-            return held
-        if _CSI.fullmatch(held):
-            self._held = held
+        if self._is_key(pending) or _WANTED.fullmatch(pending):
+            self._pasting = pending == PASTE
+            return pending
+        if _CSI.fullmatch(pending):
+            self._held = pending
         return ""

@@ -222,7 +222,7 @@ def _change(old: Look, new: Look) -> str:
         if new[index] != old[index]:
             codes += new[index] or (default,)
     whole = ["", *(code for part in new for code in part)]
-    codes = whole if "" in codes else min(codes, whole, key=lambda each: len(";".join(each)))
+    codes = whole if "" in codes else min(codes, whole, key=lambda sequence: len(";".join(sequence)))
     return f"\x1b[{';'.join(codes)}m"
 
 
