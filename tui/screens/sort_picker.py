@@ -14,6 +14,7 @@ from ffnscope.tui.drawing.pane import Pane
 from ffnscope.tui.drawing.text import fit, visible
 
 ROWS = 10
+CELLS = 26  # the least that a column takes: key, name and a space
 
 
 class SortPicker(ModalScreen[str | None], inherit_bindings=False):
@@ -43,20 +44,18 @@ class SortPicker(ModalScreen[str | None], inherit_bindings=False):
             yield Pane(self._draw, classes="tall")
 
     def _draw(self, width: int, height: int) -> list[Line]:
-        out = [
-            rule(
-                [("sort by: press a key, s the next one; in the list S turns it round", "dim")],
-                width,
-                self.glyphs,
-                "? keys",
-            )
-        ]
-        across = -(-len(self.choices) // ROWS)
+        needed = -(-len(self.choices) // ROWS)
+        across = min(needed, max(1, width // CELLS))
         cells = width // across
+        # Scrolled only as far as the chosen one needs.
+        first = max(0, self.chosen // ROWS - across + 1)
+        more = "" if across == needed else f"{first + 1}-{first + across} of {needed} columns, left and right; "
+        head = "sort by: press a key, s the next one; in the list S turns it round"
+        out = [rule([(head if not more else "sort by: press a key", "dim")], width, self.glyphs, f"{more}? keys")]
         for row in range(min(ROWS, len(self.choices))):
             line = Writer(self.glyphs)
             for column in range(across):
-                index = column * ROWS + row
+                index = (first + column) * ROWS + row
                 if index < len(self.choices):
                     self._choice(line, index, cells)
             out.append(Line(clip(line.parts, width, self.glyphs)))
