@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 COLUMNS = ("window", "position", "token", "left", "right")
 """Columns of a concordance, in this order."""
 WIDTH = 40  # characters on either side
-ORDERS = ("place", "left", "right")
-"""What a concordance can be sorted by: the corpus's order, the text before, read backwards, and the text after."""
+ORDERS = ("place", "strength", "left", "right")
+"""What a concordance can be sorted by: the corpus's order, the activation where the store knows it, the text before, read
+backwards, and the text after."""
 
 
 @dataclass(frozen=True)
@@ -85,13 +86,26 @@ def concordance(kept: KeptBits, rows: np.ndarray, width: int = WIDTH) -> Iterato
         yield Occurrence(int(kept.windows[index]), at, vocabulary.text(token), left, right)
 
 
-def sort_rows(kept: KeptBits, rows: np.ndarray, by: str = "place") -> np.ndarray:
-    """Rows in one of ORDERS; ties in the corpus's order. Raises UserError for another."""
+def known_strengths(store: Store, layer: int, neuron: int) -> dict[tuple[int, int], float]:
+    """(window, position) -> activation of a neuron's strongest contexts, the only values that a store has."""
+    strongest = store.neuron(layer, neuron).strongest
+    return {(context.window, context.position): context.activation for context in strongest}
+
+
+def sort_rows(
+    kept: KeptBits, rows: np.ndarray, by: str = "place", strengths: Mapping[tuple[int, int], float] | None = None
+) -> np.ndarray:
+    """Rows in one of ORDERS; ties in the corpus's order. By strength, those in ``strengths`` (``known_strengths``) come
+    first, the others follow as in the corpus. Raises UserError for another order."""
     if by not in ORDERS:
         raise UserError(f"--sort {by}: known are {', '.join(ORDERS)}")
-    if by == "place":
-        return np.sort(rows)
     rows = np.sort(rows)
+    if by == "place":
+        return rows
+    if by == "strength":
+        places = zip(kept.windows[kept.window_of[rows]].tolist(), kept.position_of[rows].tolist(), strict=True)
+        values = np.array([(strengths or {}).get(place, -np.inf) for place in places], np.float64)
+        return rows[np.argsort(-values, kind="stable")]
     sides = [occurrence.left[::-1] if by == "left" else occurrence.right for occurrence in concordance(kept, rows)]
     # A concordance reads words: the space and the case before or behind the token say nothing.
     keys = [side.strip().casefold() for side in sides]

@@ -10,7 +10,6 @@ import numpy as np
 from textual.binding import Binding
 from textual.message import Message
 
-from ffnscope.store.bits.kept import KeptBits
 from ffnscope.store.query import contexts as kept_contexts
 from ffnscope.tui.ask.query_line import query_input
 from ffnscope.tui.drawing.lines import BLANK, Line, Part, Writer, line, wrap
@@ -23,7 +22,6 @@ from ffnscope.tui.state.session import Session
 from ffnscope.tui.state.task import Proceed, Task
 
 ORDERS = {"place": "text", "strength": "strength", "left": "left neighbour", "right": "right neighbour"}
-VIEWS = ("activations", "misses", "neighbours", "strongest")
 
 
 @dataclass(frozen=True)
@@ -60,9 +58,7 @@ class Concordance(Contexts, inherit_bindings=True):
         self.error = ""
         self._pending: Task[Found] | None = None
         self._texts: dict[int, ContextText] = {}
-        self.strongest = {
-            (activation.window, activation.position): activation.activation for activation in self.page.neuron.strongest
-        }
+        self.strengths = kept_contexts.known_strengths(session.store, *key)
 
     def on_mount(self) -> None:
         """Begin to look."""
@@ -81,7 +77,7 @@ class Concordance(Contexts, inherit_bindings=True):
         self.found, self.error, self._texts = None, "", {}
         self.cursor = self.scrolled = 0
         self.reading = False
-        store, key, where, order = self.session.store, self.key, self.where, self.order
+        store, key, where, order, strengths = self.session.store, self.key, self.where, self.order, self.strengths
         look = kept_contexts.missed if self.view == "misses" else kept_contexts.activated
 
         def work(proceed: Proceed) -> Found:
@@ -89,18 +85,12 @@ class Concordance(Contexts, inherit_bindings=True):
             rows = look(store, *key, where, proceed)
             _ = kept.texts
             proceed()
-            rows = self._by_strength(kept, rows) if order == "strength" else kept_contexts.sort_rows(kept, rows, order)
+            rows = kept_contexts.sort_rows(kept, rows, order, strengths)
             return Found(rows, (kept_contexts.neighbours(kept, rows, -1), kept_contexts.neighbours(kept, rows, 1)))
 
         self._pending = self.session.begin(work, lambda answer, error: self.post_message(self.Searched(answer, error)))
         if self.is_mounted:
             self._redraw_all()
-
-    def _by_strength(self, kept: KeptBits, rows: np.ndarray) -> np.ndarray:
-        """Those whose strength is known first, strongest first; the others in the corpus's order."""
-        places = zip(kept.windows[kept.window_of[rows]].tolist(), kept.position_of[rows].tolist(), strict=True)
-        strength = np.array([self.strongest.get(place, -math.inf) for place in places])
-        return rows[np.argsort(-strength, kind="stable")]
 
     def on_concordance_searched(self, event: Searched) -> None:
         """Show it."""
@@ -175,7 +165,7 @@ class Concordance(Contexts, inherit_bindings=True):
         for index, occurrence in zip(
             missing, kept_contexts.concordance(kept, found.rows[missing], width=160), strict=True
         ):
-            strength = self.strongest.get((occurrence.window, occurrence.position), math.nan)
+            strength = self.strengths.get((occurrence.window, occurrence.position), math.nan)
             self._texts[index] = ContextText(
                 (occurrence.left,),
                 occurrence.token,

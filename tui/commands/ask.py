@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ffnscope.store.errors import UserError
-from ffnscope.tui.commands.shared import StorePath, open_store, prepare_stdout, safe
+from ffnscope.tui.commands.shared import OutputFile, Overwrite, StorePath, check_format, open_store, safe, write_result
 
 FORMATS = ("table", "csv", "jsonl")
 TABLE_ROWS = 20
@@ -39,20 +37,14 @@ def ask(
         int, typer.Option("--min-hits", metavar="N", min=0, help="Only neurons activated at so many of the positions.")
     ] = 0,
     format: Annotated[str, typer.Option("--format", metavar="|".join(FORMATS), help="How to write it.")] = "table",
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Into a file instead of stdout.")
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE where it is there already.")] = False,
+    output: OutputFile = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Neurons that fire on a set of positions, best first: exact over the windows whose bits `collect --keep` kept."""
-    from ffnscope.store.atomic_write import check_writable, write_whole
     from ffnscope.store.export.answers import write_answer
     from ffnscope.store.query.ask import ask as rank
 
-    if format not in FORMATS:
-        raise UserError(f"--format {format}: known are {', '.join(FORMATS)}")
-    if output is not None:
-        check_writable(output, overwrite)
+    check_format(format, FORMATS, output, overwrite)
     with open_store(store) as opened:
         answer = rank(opened, query, by, where, TABLE_ROWS if top is None and format == "table" else top, min_hits)
     print(safe(describe(answer), sys.stderr), file=sys.stderr)
@@ -65,11 +57,7 @@ def ask(
         else:
             write_answer(out, answer, format)
 
-    if output is not None:
-        write_whole({output: write}, overwrite)
-        return
-    prepare_stdout()
-    write(sys.stdout)
+    write_result(write, output, overwrite)
 
 
 def describe(answer: Any) -> str:

@@ -6,16 +6,14 @@ import re
 import sys
 from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from ffnscope.store.errors import UserError
-from ffnscope.tui.commands.shared import StorePath, open_store, prepare_stdout, safe
+from ffnscope.tui.commands.shared import OutputFile, Overwrite, StorePath, check_format, open_store, safe, write_result
 
 FORMATS = ("text", "csv", "jsonl")
-BESIDE = 12  # neighbours listed on either side
 _NEURON = re.compile(r"L(\d{1,9})N(\d{1,9})", re.IGNORECASE | re.ASCII)
 
 
@@ -28,7 +26,12 @@ def contexts(
     limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="At most so many.")] = None,
     width: Annotated[int, typer.Option("--width", metavar="N", min=0, help="Characters on either side.")] = 40,
     sort: Annotated[
-        str, typer.Option("--sort", metavar="place|left|right", help="By place in the corpus, or the text on a side.")
+        str,
+        typer.Option(
+            "--sort",
+            metavar="place|strength|left|right",
+            help="By place in the corpus, by activation (the strongest that the store knows first), or by the text on a side.",
+        ),
     ] = "place",
     misses: Annotated[
         bool, typer.Option("--misses", help="Of a detector: where its n-grams stand and it is not activated.")
@@ -37,20 +40,14 @@ def contexts(
         bool, typer.Option("--beside", help="Instead, how often which tokens stand before and behind.")
     ] = False,
     format: Annotated[str, typer.Option("--format", metavar="|".join(FORMATS), help="How to write it.")] = "text",
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Into a file instead of stdout.")
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE where it is there already.")] = False,
+    output: OutputFile = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Every kept activation of a neuron, in context, aligned on the token."""
-    from ffnscope.store.atomic_write import check_writable, write_whole
     from ffnscope.store.export.answers import write_contexts
-    from ffnscope.store.query.contexts import activated, concordance, missed, sort_rows
+    from ffnscope.store.query.contexts import activated, concordance, known_strengths, missed, sort_rows
 
-    if format not in FORMATS:
-        raise UserError(f"--format {format}: known are {', '.join(FORMATS)}")
-    if output is not None:
-        check_writable(output, overwrite)
+    check_format(format, FORMATS, output, overwrite)
     layer, number = parse_neuron(neuron)
     with open_store(store) as opened:
         rows = (missed if misses else activated)(opened, layer, number, where)
@@ -60,7 +57,7 @@ def contexts(
         print(safe(f"{line} that fit {where}" if where else line, sys.stderr), file=sys.stderr)
         if not len(rows):
             raise typer.Exit(1)
-        rows = sort_rows(kept, rows, sort)[:limit]
+        rows = sort_rows(kept, rows, sort, known_strengths(opened, layer, number))[:limit]
 
         def write(out: Any) -> None:
             if beside:
@@ -70,11 +67,7 @@ def contexts(
             else:
                 write_contexts(out, concordance(kept, rows, width), format)
 
-        if output is not None:
-            write_whole({output: write}, overwrite)
-            return
-        prepare_stdout()
-        write(sys.stdout)
+        write_result(write, output, overwrite)
 
 
 def parse_neuron(text: str) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ffnscope.store.escaping import escape_controls
-from ffnscope.tui.commands.shared import StorePath, open_store, prepare_stdout, safe
+from ffnscope.tui.commands.shared import OutputFile, Overwrite, StorePath, open_store, prepare_stdout, safe
 
 
 def export(
@@ -21,12 +21,10 @@ def export(
         str | None, typer.Option("--sort", metavar="COL", help="Sort by this column; - before it: descending.")
     ] = None,
     columns: Annotated[str | None, typer.Option("--columns", metavar="A,B", help="Only these columns.")] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Into a file instead of stdout.")
-    ] = None,
+    output: OutputFile = None,
     format: Annotated[str, typer.Option("--format", metavar="csv|jsonl", help="How to write it.")] = "csv",
     token_ids: Annotated[bool, typer.Option("--token-ids", help="Token ids instead of their texts.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE if it exists.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write neurons as CSV or JSON lines."""
     from ffnscope.store.export import write as writing

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 
 WIDTH = 120  # of tables where there is no terminal
 given: list[str] = []  # the arguments of the command that runs, as typed
+OutputFile = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Into a file instead of stdout.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace FILE if it exists.")]
 StorePath = Annotated[Path, typer.Argument(metavar="STORE", help="Folder of the store.", show_default=False)]
 
 
@@ -55,6 +60,28 @@ def prepare_stdout() -> None:
             stdout.reconfigure(errors="backslashreplace")
         else:
             stdout.reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")
+
+
+def check_format(format: str, known: Sequence[str], output: Path | None, overwrite: bool) -> None:
+    """Raises UserError for a --format that a command does not know, and for an --output that cannot be written."""
+    from ffnscope.store.atomic_write import check_writable
+    from ffnscope.store.errors import UserError
+
+    if format not in known:
+        raise UserError(f"--format {format}: known are {', '.join(known)}")
+    if output is not None:
+        check_writable(output, overwrite)
+
+
+def write_result(write: Callable[[Any], None], output: Path | None, overwrite: bool) -> None:
+    """Let ``write`` write to the file, whole or not at all, or to stdout."""
+    from ffnscope.store.atomic_write import write_whole
+
+    if output is not None:
+        write_whole({output: write}, overwrite)
+        return
+    prepare_stdout()
+    write(sys.stdout)
 
 
 def console(stderr: bool = False) -> Console:

@@ -116,6 +116,17 @@ def test_nothing_that_acts_on_a_terminal_is_written(store, capsys, format, more,
     assert not any(char in out for char in "\x00\x07\x1b\x9b\u202e\u200b\u2028\ufeff\r")
 
 
+def test_contexts_by_strength_begin_with_the_strongest_known(store, capsys, detector):
+    layer, neuron = map(int, detector[1:].split("N"))
+    code, out, _ = run(capsys, "contexts", store, detector, "--sort", "strength", "--format", "csv")
+    rows = [(int(row["window"]), int(row["position"])) for row in csv.DictReader(io.StringIO(out))]
+    with ffnscope.store.open(store) as opened:
+        known = {(c.window, c.position): c.activation for c in opened.neuron(layer, neuron).strongest}
+    first = [known[place] for place in rows if place in known]
+    assert code == 0 and first and first == sorted(first, reverse=True)
+    assert all(place in known for place in rows[: len(first)]) and rows[len(first) :] == sorted(rows[len(first) :])
+
+
 def test_neighbours_and_misses(store, capsys):
     from ffnscope.store.query.contexts import missed, neighbours
 
