@@ -120,7 +120,14 @@ class _Run:
 
     def _write_header(self) -> None:
         """Write what precedes the first layer in the store, unless it is there."""
-        if self.writer is not None and not self.writer.begun:
+        groups = (EXPLAINED, DESCRIBED) if self.prepared.kept else (EXPLAINED,)
+        if self.writer is not None and self.writer.begun:
+            if missing := [group for group in groups if group not in self.writer.groups]:
+                self.report(
+                    "the store was begun by an earlier version of ffnscope and is finished as it was begun, without "
+                    f"optional columns ({', '.join(missing)}); --overwrite starts over with them"
+                )
+        elif self.writer is not None:
             prepared, tables = self.prepared, self.prepared.tables
             vocabulary = prepared.vocabulary
             windows = prepared.corpus.tokens[: tables.counted_windows]
@@ -131,7 +138,7 @@ class _Run:
                 vocabulary.whole,
                 windows,
                 tables.ngrams[0].totals,
-                groups=(EXPLAINED, DESCRIBED) if prepared.kept else (EXPLAINED,),
+                groups=groups,
                 raw=raw,
                 labels=self._labels(),
                 concepts=prepared.concept_names,

@@ -123,6 +123,21 @@ def test_nothing_is_left_in_the_scratch_folder(model: Path, sources: tuple[Domai
     assert {path.name for path in store.iterdir()} <= {"data.mdb", "lock.mdb", "collector.lock"}
 
 
+def test_a_run_of_an_earlier_format_is_finished_in_it_and_says_so(
+    model: Path, sources: tuple[DomainSource, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin, events = StoreWriter.begin, []
+    monkeypatch.setattr(StoreWriter, "begin", lambda *args, **kwargs: begin(*args, **(kwargs | {"groups": ()})))
+    options = OPTIONS | {"keep": "0", "group_layers": 1}
+    with pytest.raises(KeyboardInterrupt):
+        run(model, sources, tmp_path / "run.ffn", Stopper(40), **options)
+    monkeypatch.undo()
+    store = run(model, sources, tmp_path / "run.ffn", events.append, resume=True, **options)
+    assert any("begun by an earlier version" in str(event) and "explained" in str(event) for event in events)
+    with Store.open(store) as opened:
+        assert opened.complete and not opened.groups
+
+
 class Stopper:
     """Raises KeyboardInterrupt at the ``at``-th event."""
 
