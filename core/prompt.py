@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -13,11 +12,10 @@ import torch
 
 from ffnscope.core.corpus.text import Part
 from ffnscope.core.corpus.tokens import encode_parts
-from ffnscope.core.model.hub import snapshot
 from ffnscope.core.model.layered import LayeredModel
 from ffnscope.core.model.load import load_model
-from ffnscope.core.model.source import ModelSource, fingerprint, open_model
 from ffnscope.core.model.tokenizer import load_tokenizer
+from ffnscope.core.run.model import open_run_model
 from ffnscope.store.errors import UserError
 from ffnscope.store.records import RunInfo
 
@@ -58,14 +56,7 @@ class PromptModel:
 
         Raises UserError where it is not on this machine, is another one by its fingerprint, or has no tokenizer.
         """
-        source = _find(run)
-        if fingerprint(source) != run.model.fingerprint:
-            if getattr(source.config, "auto_map", None):
-                raise UserError(f"{source.name}: has custom code, which a prompt does not run")
-            raise UserError(
-                f"{source.name}: is not the model that this store was collected from ({run.model.name}, fingerprint "
-                f"{run.model.fingerprint[:16]}); put the original model there"
-            )
+        source = open_run_model(run)
         tokenizer = load_tokenizer(source)
         if tokenizer is None:
             raise UserError(f"{source.name}: has no tokenizer, so a text cannot be cut into its tokens")
@@ -122,21 +113,3 @@ class PromptModel:
                 if handle is not None:
                     handle.remove()
         return PromptResult(tokens, left_out, active, values)
-
-
-def _find(run: RunInfo) -> ModelSource:
-    path = str(run.settings.get("model_path", ""))
-    if not path:
-        raise UserError(f"this store does not record where its model {run.model.name} was")
-    folder = path
-    try:
-        exists = Path(path).exists()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-    if not exists:
-        name, at, revision = path.rpartition("@")
-        cached = None if Path(path).is_absolute() else snapshot(name if at else path, revision if at else None)
-        if cached is None:
-            raise UserError(f"{path}: the model of this store is not on this machine; a prompt needs it there")
-        folder = str(cached)
-    return open_model(folder)

@@ -18,6 +18,7 @@ from ffnscope.tui.commands.compare import compare
 from ffnscope.tui.commands.contexts import contexts
 from ffnscope.tui.commands.demo import demo
 from ffnscope.tui.commands.doctor import doctor
+from ffnscope.tui.commands.effects.ablate import ablate
 from ffnscope.tui.commands.export import export
 from ffnscope.tui.commands.info import info
 from ffnscope.tui.commands.report import report
@@ -46,7 +47,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
-for command in (demo, collect, view, search, ask, contexts, export, report, compare, info, verify, doctor):
+for command in (demo, collect, view, search, ask, contexts, ablate, export, report, compare, info, verify, doctor):
     app.command()(command)
 
 

@@ -30,13 +30,20 @@ class Call:
 
 
 class _Gate(nn.Module):
-    """Replaces a decoder layer: keeps its arguments and returns the hidden states."""
+    """Replaces a decoder layer: keeps its arguments and returns the hidden states, or ``leaving`` instead of them."""
 
-    def __init__(self, layer: nn.Module, keep: Callable[[torch.Tensor, Call], None], returned: int):
+    def __init__(
+        self,
+        layer: nn.Module,
+        keep: Callable[[torch.Tensor, Call], None],
+        returned: int,
+        leaving: torch.Tensor | None = None,
+    ):
         super().__init__()
         object.__setattr__(self, "original", layer)  # not a submodule: its weights stay where they are
         self._keep = keep
         self._returned = returned
+        self._leaving = leaving
 
     def __getattr__(self, name: str) -> Any:
         # Models ask their layers for attributes such as `attention_type`.
@@ -47,6 +54,8 @@ class _Gate(nn.Module):
 
     def forward(self, hidden_states: torch.Tensor, *arguments: Any, **named: Any) -> Any:
         self._keep(hidden_states, Call(arguments, named))
+        if self._leaving is not None:
+            hidden_states = self._leaving
         return (hidden_states, *[None] * (self._returned - 1)) if self._returned else hidden_states
 
 
@@ -170,6 +179,16 @@ class LayeredModel:
             handle.remove()
 
     @torch.inference_mode()
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """[B, n, V] float32: the logits that hidden states [B, n, d] leaving the last layer give, n at most T: the final norm,
+        the unembedding and what the model does to its logits, each the model's own."""
+        if self._returned is None:
+            raise RuntimeError("prepare() comes first")
+        tokens = torch.zeros(hidden.shape[:2], dtype=torch.int64, device=self.device)
+        with self._gates(lambda *_: None, self._returned, hidden):
+            return self.model(input_ids=tokens, use_cache=False).logits.float()
+
+    @torch.inference_mode()
     def prepare(self, tokens: torch.Tensor) -> None:
         """Find out with a few ``tokens`` [1, 2] int64 whether decoder layers return a tuple; call this before ``frame``.
 
@@ -255,9 +274,11 @@ class LayeredModel:
             return
 
     @contextmanager
-    def _gates(self, keep: Callable[[torch.Tensor, Call], None], returned: int) -> Iterator[None]:
+    def _gates(
+        self, keep: Callable[[torch.Tensor, Call], None], returned: int, leaving: torch.Tensor | None = None
+    ) -> Iterator[None]:
         for index, layer in enumerate(self._originals):
-            self.layers[index] = _Gate(layer, keep, returned)
+            self.layers[index] = _Gate(layer, keep, returned, leaving)
         try:
             yield
         finally:

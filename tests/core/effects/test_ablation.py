@@ -1,0 +1,122 @@
+"""`ablate` over a store: every number of a row against the definitions, computed plainly."""
+
+from __future__ import annotations
+
+import math
+
+import hooked
+import numpy as np
+import pytest
+import reference_forward as fwd
+import tiny_models as tm
+from exact import run, sources_of
+
+import ffnscope.store
+from ffnscope.core.effects import ablate
+from ffnscope.core.effects.windows import chosen_windows
+from ffnscope.store.errors import UserError
+
+V, T, S, BOS = 24, 16, 60, 0
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A store of a model whose neurons fire by rules, its windows, and the model."""
+    folder = tmp_path_factory.mktemp("ablation")
+    model, _ = tm.rule_model(folder / "model", V, T, tm.default_rules(V, T))
+    often = np.full(V, 0.02)
+    often[[3, 4, 5]] = 0.25, 0.2, 0.13  # so that trigrams of them occur
+    windows = np.random.default_rng(7).choice(V, (S, T), p=often / often.sum()).astype(np.int64)
+    windows[:, 0] = BOS
+    path = run(model, sources_of(folder, {"data": windows}), folder / "s.ffn", keep="40", bos_id=BOS, min_occurrences=2)
+    kept = windows[np.arange(40) * S // 40]
+    return path, kept, fwd.load_model(model)
+
+
+def expected(plain, kept, tokens, keys, mode, detected):
+    """A row's numbers by the definitions, from plain hooked runs."""
+    chosen = min(len(kept), math.ceil(tokens / T))
+    tested = kept[[i * len(kept) // chosen for i in range(chosen)]]
+    values = hooked.neuron_values(plain, kept)
+    means = {(layer, n): values[layer][..., n][kept != BOS].mean() for layer, n in keys}
+    before = hooked.logits(plain, tested)
+    after = hooked.logits(plain, tested, means if mode == "mean" else dict.fromkeys(keys, 0.0))
+    delta = hooked.losses(after, tested) - hooked.losses(before, tested)
+    own = np.take_along_axis((after - before).numpy(), tested[..., None], 2)[:, :-1, 0]
+    pre = fwd.forward_all(plain, tested)
+    each_active = {(layer, n): pre[layer][0][:, :-1, n] > 0 for layer, n in keys}
+    active = np.any(list(each_active.values()), axis=0)
+    triggered = np.zeros_like(active)
+    for key in keys:
+        for w in range(chosen):
+            for k in range(T - 1):
+                grams = {tuple(tested[w, k - n + 1 : k + 1].tolist()) for n in (1, 2, 3) if k - n + 1 >= 0}
+                triggered[w, k] |= bool(each_active[key][w, k] and grams & detected[key])
+    windows_means = delta.mean(axis=1)
+    margin = 1.96 * windows_means.std(ddof=1) / math.sqrt(chosen)
+    return {
+        "positions": delta.size,
+        "active_positions": int(active.sum()),
+        "delta_loss": delta.mean(),
+        "delta_loss_low": delta.mean() - margin,
+        "delta_loss_high": delta.mean() + margin,
+        "delta_loss_active": delta[active].mean() if active.any() else math.nan,
+        "trigger_positions": int(triggered.sum()),
+        "delta_trigger_logit": own[triggered].mean() if triggered.any() else math.nan,
+        "changed": (np.abs(delta) > 1e-6).mean(),
+    }
+
+
+def check(effect, wanted):
+    for name, value in wanted.items():
+        # A loss near the border of 1e-6 may fall on either side of it.
+        slack = 0.03 if name == "changed" else 1e-5
+        assert getattr(effect, name) == pytest.approx(value, abs=slack, nan_ok=True), (effect.neurons, name)
+
+
+@pytest.mark.parametrize("mode", ["zero", "mean"])
+def test_every_number_is_that_of_the_definitions(made, mode):
+    path, kept, plain = made
+    with ffnscope.store.open(path) as store:
+        every = [(0, n) for n in range(store.run.model.neurons)]
+        kinds = store.table(0, ["kind"])["kind"].tolist()
+        assert {"token", "bigram", "trigram", "dead", "positional"} <= set(kinds)
+        keys = [next(key for key in every if kinds[key[1]] == kind) for kind in dict.fromkeys(kinds)]
+        detected = {key: {ngram.tokens for ngram in store.neuron(*key).detected} for key in keys}
+        found = list(ablate(store, keys[::-1], mode=mode, tokens=300))
+        assert [effect.neurons for effect in found] == [(key,) for key in sorted(keys)]
+        for effect in found:
+            check(effect, expected(plain, kept, 300, effect.neurons, mode, detected))
+        dead = next(effect for effect in found if kinds[effect.neuron] == "dead")
+        assert (dead.delta_loss, dead.delta_loss_low, dead.changed, dead.active_positions) == (0, 0, 0, 0)
+        (all_of_them,) = ablate(store, keys, mode=mode, together=True)
+        check(all_of_them, expected(plain, kept, 65_536, tuple(sorted(keys)), mode, detected))
+        assert all_of_them.layer is None and all_of_them.neuron is None
+
+
+def test_tested_windows_are_spread_evenly():
+    assert chosen_windows(40, 16, 300).tolist() == [i * 40 // 19 for i in range(19)]
+    assert chosen_windows(5, 16, 10_000).tolist() == [0, 1, 2, 3, 4]
+    assert chosen_windows(5, 16, 1).tolist() == [0]
+
+
+def test_intervals_need_two_windows(made):
+    with ffnscope.store.open(made[0]) as store:
+        (effect,) = ablate(store, [(0, 0)], tokens=T)
+        assert effect.positions == T - 1 and math.isnan(effect.delta_loss_low) and not math.isnan(effect.delta_loss)
+
+
+@pytest.mark.parametrize(
+    ("neurons", "options", "says"),
+    [
+        ([(7, 0)], {}, "no layer 7"),
+        ([(0, 10_000)], {}, "no neuron 10000"),
+        ([(0, -1)], {}, "no neuron -1"),
+        ([], {}, "no neurons"),
+        ([(0, 0)], {"mode": "one"}, "known are zero, mean"),
+        ([(0, 0)], {"batch_size": 0}, "must be at least 1"),
+    ],
+)
+def test_what_cannot_be_taken_away(made, neurons, options, says):
+    with ffnscope.store.open(made[0]) as store, pytest.raises(UserError, match=says):
+        list(ablate(store, neurons, **options))
