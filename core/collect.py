@@ -6,13 +6,13 @@ import shutil
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
 from ffnscope.core.activations.budget import GIB
 from ffnscope.core.activations.forward import RecordedLayer, Sweep, make_groups
 from ffnscope.core.activations.scratch_folder import lock_folder
+from ffnscope.core.activations.side_stream import SideStream
 from ffnscope.core.processes import join_processes
 from ffnscope.core.run.keep import check_room, describe_keep
 from ffnscope.core.run.kept_bits import kept_values
@@ -58,6 +58,7 @@ class _Run:
         self.writer = writer
         self.report = report
         self.progress = ProgressMeter(prepared.run, writer, report)
+        self._beside_model = SideStream(prepared.model.device, urgent=True)
 
     def fill_store(self) -> None:
         """Add the layers that the store lacks, and mark it complete."""
@@ -80,16 +81,16 @@ class _Run:
         sweep = self._make_sweep()
         # Only now: a run that cannot start with these options, and is given others, must not have written anything.
         processes.on_all(self._write_header)
-        start = processes.broadcast(sweep.resumable(min(set(self.run.layers) - done)))
+        start = processes.broadcast(sweep.hidden.resumable(min(set(self.run.layers) - done)))
         self.progress.begin(start, len(done))
         group_layers = processes.broadcast(prepared.plan.group_layers if processes.is_main_process else 0)
         try:
             with SerialWorker(prepared.overlaps) as counting:
                 for group in make_groups(self.run.layers, group_layers, start, done=done):
                     recorded = sweep.run_group(group, self.progress.forward)
-                    processes.on_all(partial(self._check_weights, sweep.hidden_path(group.last)))
-                    entered = sweep.hidden_path(group.first)
-                    counting.submit(partial(self._finish_group, recorded, entered, counting.check_wanted))
+                    processes.on_all(partial(self._check_weights, partial(sweep.hidden.discard, group.last)))
+                    release = partial(sweep.hidden.finish, group.first, group.last)
+                    counting.submit(partial(self._finish_group, recorded, release, counting.check_wanted))
         except KeyboardInterrupt:
             self.progress.interrupt()
             raise
@@ -153,19 +154,22 @@ class _Run:
             self.report(f"positions inside labelled spans: {listed}{only}")
         return {label: kept.members(places, corpus.seq_len) for label, places in corpus.labels.items()} if kept else {}
 
-    def _check_weights(self, hidden: Path) -> None:
-        """Raise UserError where the model's files have changed, and delete the ``hidden`` states made from them."""
+    def _check_weights(self, discard: Callable[[], None]) -> None:
+        """Raise UserError where the model's files have changed, and ``discard`` the hidden states made from them."""
         try:
             self.prepared.weights.check()
         except UserError:
-            hidden.unlink(missing_ok=True)
+            discard()
             raise
 
-    def _finish_group(self, recorded: list[RecordedLayer], entered: Path, check_wanted: Callable[[], None]) -> None:
+    def _finish_group(
+        self, recorded: list[RecordedLayer], release: Callable[[], None], check_wanted: Callable[[], None]
+    ) -> None:
+        """Count a group's layers; ``release`` lets go of the hidden states that are no longer needed then."""
         for layer in recorded:
             self.processes.on_all(partial(self._finish_layer, layer, check_wanted))
         if self.processes.is_main_process:
-            entered.unlink(missing_ok=True)
+            release()
 
     def _finish_layer(self, recorded: RecordedLayer, check_wanted: Callable[[], None]) -> None:
         """Count a layer, and write its statistics into the store."""
@@ -180,15 +184,17 @@ class _Run:
         if counts is None or self.writer is None:
             recorded.scratch.close()
             return
-        arrays = layer_arrays(
-            layer,
-            counts,
-            prepared.tables,
-            values=values,
-            model=prepared.model,
-            top_k=prepared.request.top_k,
-            enter=self.progress.enter,
-        )
+        # Of the model, only weights are used: nothing that is queued for the next group.
+        with self._beside_model.use():
+            arrays = layer_arrays(
+                layer,
+                counts,
+                prepared.tables,
+                values=values,
+                model=prepared.model,
+                top_k=prepared.request.top_k,
+                enter=self.progress.enter,
+            )
         self.progress.enter(f"writing layer {layer}")
         alive = np.flatnonzero(counts.activations)
         curves = ((int(neuron), counts.curves[neuron]) for neuron in alive)

@@ -1,11 +1,12 @@
 """The forward pass of a run, a group of layers at a time: each group runs over all windows before the next one does.
 
-So only one group's weights and bits are needed at a time; the hidden states between groups are on the disk.
+So only one group's weights and bits are needed at a time; the hidden states between groups are in scratch files, or in
+memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +14,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ffnscope.core.activations.hidden_states import HiddenInMemory, HiddenOnDisk, HiddenStates, Layout
 from ffnscope.core.activations.malloc import give_back_freed_memory
 from ffnscope.core.activations.recorder import BatchRecord, Recorder
-from ffnscope.core.activations.scratch import LayerScratch, ScratchFile
+from ffnscope.core.activations.scratch import LayerScratch
+from ffnscope.core.activations.side_stream import SideStream
 from ffnscope.core.model.layered import LayeredModel
 from ffnscope.core.processes import SINGLE_PROCESS, Processes
 
 PENDING = 2  # batches that may wait to be written while the next one is computed
+PENDING_ON_GPU = 4  # there, what a batch leaves waits in pinned memory
+WRITERS = 3  # threads that write what a GPU makes: one writes 1 to 2 GB/s, a GPU makes more
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,8 @@ def make_groups(layers: Sequence[int], size: int, first: int = 0, *, done: Set[i
 class Sweep:
     """Runs groups of layers over the windows ``tokens`` [S, T], with scratch files in ``folder``.
 
-    Strongest activations are kept for the first ``counted`` windows only.
+    Strongest activations are kept for the first ``counted`` windows only. Hidden states between groups are kept in files
+    there, or in memory, with snapshots in files now and then where these are wanted.
     """
 
     def __init__(
@@ -77,6 +83,8 @@ class Sweep:
         batch_size: int,
         counted: int,
         processes: Processes = SINGLE_PROCESS,
+        hidden_in_memory: bool = False,
+        snapshots: bool = False,
     ):
         self.model = model
         self.processes = processes
@@ -86,7 +94,14 @@ class Sweep:
         self.folder = folder
         if not model.prepared:
             model.prepare(first_tokens(tokens, model.device))
-        self._item = model.hidden_dtype.itemsize
+        layout = Layout(*tokens.shape, model.width, model.hidden_dtype, pinned=model.device.type == "cuda")
+        self.hidden: HiddenStates
+        if hidden_in_memory:
+            own = processes.share(self.batches)
+            windows = (own[0][0], own[-1][1]) if own else (0, 0)
+            self.hidden = HiddenInMemory(folder, layout, processes, windows, snapshots)
+        else:
+            self.hidden = HiddenOnDisk(folder, layout, processes)
 
     @property
     def batches(self) -> list[tuple[int, int]]:
@@ -94,71 +109,53 @@ class Sweep:
         count = len(self.tokens)
         return [(first, min(first + self.batch_size, count)) for first in range(0, count, self.batch_size)]
 
-    def hidden_path(self, layer: int) -> Path:
-        """The file of the hidden states that enter ``layer``, written when the group before it has run."""
-        return self.folder / f"hidden-{layer:05d}"
-
-    def resumable(self, layer: int) -> int:
-        """The last layer up to ``layer`` that can start: one whose entering hidden states are on disk, or else layer 0."""
-        starts = [start for start in range(1, layer + 1) if self.hidden_path(start).exists()]
-        return max(starts, default=0)
-
     def run_group(self, group: Group, advance: Callable[[int], None]) -> list[RecordedLayer]:
         """Run one group over all windows; ``advance`` is called with positions times layers done after every batch.
 
-        The hidden states that leave the group are written to the scratch folder, as a file that appears only when complete.
+        The hidden states that leave the group are kept in ``hidden``, for the next one.
         """
         # The main process creates the files; the others open them after that.
         fresh = self.processes.is_main_process
-        recorded, leaving = self.processes.main_process_first(lambda: self._open_files(group, fresh))
-        entering = ScratchFile(self.hidden_path(group.first), self._hidden_bytes, fresh=False) if group.first else None
+        recorded = self.processes.main_process_first(lambda: self._open_bits(group, fresh))
+        self.hidden.begin(group.first, None if group.final else group.last)
         try:
-            self.processes.on_all(lambda: self._run_batches(group, recorded, entering, leaving, advance))
+            self.processes.on_all(lambda: self._run_batches(group, recorded, advance))
         finally:
-            if entering is not None:
-                entering.close()
+            self.hidden.close()
         for layer in recorded:
             layer.scratch.close()
         self.processes.wait_for_everyone()
         for layer in recorded:
             layer.scratch.reopen()
             layer.strongest.merge(self.processes.gather((layer.strongest.values, layer.strongest.places)))
-        if leaving is not None:
-            leaving.flush()
-            leaving.close()
-            self.processes.wait_for_everyone()
-            if self.processes.is_main_process:
-                leaving.path.replace(self.hidden_path(group.last))
+        self.hidden.complete()
         self.processes.wait_for_everyone()
         return recorded
 
-    def _run_batches(
-        self,
-        group: Group,
-        recorded: list[RecordedLayer],
-        entering: ScratchFile | None,
-        leaving: ScratchFile | None,
-        advance: Callable[[int], None],
-    ) -> None:
+    def _run_batches(self, group: Group, recorded: list[RecordedLayer], advance: Callable[[int], None]) -> None:
         recorders = {recording.layer: recording.strongest for recording in recorded}
         handles = [self.model.activation(layer).register_forward_hook(hook) for layer, hook in recorders.items()]
+        on_cpu = self.model.device.type == "cpu"
         try:
             self.model.load_layers(group.first, group.last)
-            with ThreadPoolExecutor(1) as writer, ThreadPoolExecutor(torch.get_num_threads()) as hands:
+            outward = SideStream(self.model.device)
+            with (
+                ThreadPoolExecutor(1 if on_cpu else WRITERS) as writers,
+                ThreadPoolExecutor(torch.get_num_threads()) as hands,
+            ):
                 for recorder in recorders.values():
                     recorder.hands = hands
                 pending: list[Future[None]] = []
                 batches = self.processes.share(self.batches)
-                for (first, last), entered in zip(batches, self._read_ahead(entering, batches), strict=True):
+                entering = self.hidden.read_ahead(group.first, batches)
+                for (first, last), entered in zip(batches, entering, strict=True):
                     hidden = self._run_batch(group, first, last, recorders, entered)
-                    records = [recording.strongest.batch for recording in recorded]
-                    if self.model.device.type == "mps":  # which one thread may use at a time
-                        records = [record and record.cpu() for record in records]
-                        hidden = None if hidden is None else hidden.cpu()
-                    pending.append(writer.submit(self._write, first, recorded, records, leaving, hidden))
-                    if len(pending) > PENDING:
+                    made = outward.to_host(_made(recorded, hidden))
+                    del hidden
+                    pending.append(writers.submit(self._write, first, recorded, made, keep=not group.final))
+                    if len(pending) > (PENDING if on_cpu else PENDING_ON_GPU):
                         pending.pop(0).result()
-                    if self.model.device.type == "cpu":
+                    if on_cpu:
                         give_back_freed_memory()
                     work = (last - first) * self.tokens.shape[1] * (group.last - group.first)
                     advance(work * self.processes.size)
@@ -169,9 +166,9 @@ class Sweep:
                 handle.remove()
             self.model.release_layers(group.first, group.last)
 
-    def _open_files(self, group: Group, fresh: bool) -> tuple[list[RecordedLayer], ScratchFile | None]:
+    def _open_bits(self, group: Group, fresh: bool) -> list[RecordedLayer]:
         windows, length = self.tokens.shape
-        recorded = [
+        return [
             RecordedLayer(
                 layer,
                 LayerScratch(self.folder, layer, windows, self.model.neurons, length, fresh),
@@ -179,7 +176,6 @@ class Sweep:
             )
             for layer in group.recorded
         ]
-        return recorded, None if group.final else self._leaving_file(group.last, fresh)
 
     def _run_batch(
         self, group: Group, first: int, last: int, recorders: dict[int, Recorder], entered: torch.Tensor | None
@@ -203,45 +199,23 @@ class Sweep:
         return hidden
 
     def _write(
-        self,
-        first: int,
-        recorded: list[RecordedLayer],
-        records: list[BatchRecord | None],
-        leaving: ScratchFile | None,
-        hidden: torch.Tensor | None,
+        self, first: int, recorded: list[RecordedLayer], made: Callable[[], list[torch.Tensor]], *, keep: bool
     ) -> None:
-        for layer, record in zip(recorded, records, strict=True):
-            if record is None:
-                raise RuntimeError(f"layer {layer.layer} ran without its activation function being called")
-            layer.scratch.write(first, record)
-        if leaving is not None and hidden is not None:
-            offset = first * self.tokens.shape[1] * self.model.width * self._item
-            leaving.write(offset, hidden.contiguous().view(torch.uint8).cpu().numpy())
+        """Write what a batch left, as ``_made`` lists it; with ``keep`` the hidden states too."""
+        arrived = made()
+        for index, layer in enumerate(recorded):
+            layer.scratch.write(first, BatchRecord(*arrived[3 * index : 3 * index + 3]))
+        if keep:
+            self.hidden.write(first, arrived[-1])
 
-    def _leaving_file(self, layer: int, fresh: bool) -> ScratchFile:
-        return ScratchFile(self.hidden_path(layer).with_suffix(".part"), self._hidden_bytes, fresh)
 
-    @property
-    def _hidden_bytes(self) -> int:
-        return self.tokens.size * self.model.width * self._item
-
-    def _read_ahead(self, file: ScratchFile | None, batches: list[tuple[int, int]]) -> Iterator[torch.Tensor | None]:
-        """The hidden states [B, T, d] that enter each batch, the next one's read while one is computed; None where they
-        are the embeddings."""
-        if file is None or not batches:
-            yield from [None] * len(batches)
-            return
-        with ThreadPoolExecutor(1) as reader:
-            ahead = [reader.submit(self._read_hidden, file, *batch) for batch in batches[:1]]
-            for batch in [*batches[1:], None]:
-                now = ahead.pop().result()
-                if batch is not None:
-                    ahead.append(reader.submit(self._read_hidden, file, *batch))
-                yield now
-
-    def _read_hidden(self, file: ScratchFile, first: int, last: int) -> torch.Tensor:
-        shape = (last - first, self.tokens.shape[1], self.model.width)
-        # From pinned memory a GPU takes them while it computes.
-        hidden = torch.empty(shape, dtype=self.model.hidden_dtype, pin_memory=self.model.device.type == "cuda")
-        file.read(first * self.tokens.shape[1] * self.model.width * self._item, hidden.view(torch.uint8).numpy())
-        return hidden
+def _made(recorded: Sequence[RecordedLayer], hidden: torch.Tensor | None) -> list[torch.Tensor]:
+    """What a batch left: bits, sums and maxima of every layer, and the hidden states where they are wanted."""
+    made: list[torch.Tensor] = []
+    for layer in recorded:
+        record = layer.strongest.batch
+        if record is None:
+            raise RuntimeError(f"layer {layer.layer} ran without its activation function being called")
+        made += [record.bits, record.sums, record.maxima]
+        layer.strongest.batch = None
+    return made if hidden is None else [*made, hidden]

@@ -8,6 +8,7 @@ import torch
 from ffnscope.core.statistics.row_extremes import extremes
 
 BLOCK_CELLS = 1 << 24  # projections in memory at a time
+GPU_BLOCK_CELLS = 1 << 27  # there the host waits for each block: fewer and larger ones
 FEWEST_ROWS = 4  # of a block
 
 
@@ -34,7 +35,8 @@ def project(
     projections, ranks = np.zeros(len(tokens), np.float32), np.zeros(len(tokens), np.uint32)
     unembedding, outputs = unembedding.float(), outputs.float()
     # Blocks of one size, none very small: of 1 to 3 rows, kernels sum the columns in orders that differ, and ties break.
-    blocks = max(1, -(-count // max(1, BLOCK_CELLS // vocabulary)))
+    cells = GPU_BLOCK_CELLS if outputs.device.type == "cuda" else BLOCK_CELLS
+    blocks = max(1, -(-count // max(1, cells // vocabulary)))
     block = max(1, -(-count // blocks))
     buffer = torch.empty(max(min(block, count), FEWEST_ROWS), vocabulary, device=outputs.device)
     if count < FEWEST_ROWS:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ffnscope.core.statistics.projection import BLOCK_CELLS
+from ffnscope.core.statistics.projection import BLOCK_CELLS, GPU_BLOCK_CELLS
 from ffnscope.core.statistics.row_extremes import extremes
 from ffnscope.store.format.schema import ABSENT, SIMILAR
 
@@ -24,7 +24,7 @@ def similar_rows(outputs: torch.Tensor) -> dict[str, np.ndarray]:
     count, kept = len(rows), SIMILAR
     ids = {name: np.empty((count, kept), np.uint32) for name in ("similar", "opposed")}
     cosines = {name: np.empty((count, kept), np.float32) for name in ids}
-    block = max(1, BLOCK_CELLS // count)
+    block = max(1, (GPU_BLOCK_CELLS if rows.device.type == "cuda" else BLOCK_CELLS) // count)
     buffer = torch.empty(min(block, count), count, device=rows.device)
     own = torch.arange(count, device=rows.device)
     for first in range(0, count, block):

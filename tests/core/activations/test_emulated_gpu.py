@@ -1,0 +1,93 @@
+"""All of `collect` on a GPU that is not there (tests/support/fake_cuda.py): no mixed devices, no copy that is read too early,
+no race between streams, and the store of a run on the CPU."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import fake_cuda_guard
+import pytest
+import tiny_models as tm
+
+RUNS = Path(__file__).parents[2] / "support" / "emulated_runs.py"
+GPU = "a GPU that is not there"
+WAYS: dict[str, dict[str, Any]] = {
+    "resident": {},
+    "one group": {"group_layers": 9},
+    "offloaded": {"offload": True, "group_layers": 1},
+    "offloaded in twos": {"offload": True, "group_layers": 2},
+}
+FEW = [
+    ("opt", "float32", "resident"),
+    ("opt", "bfloat16", "one group"),
+    ("llama", "float32", "offloaded in twos"),
+    ("gemma3", "bfloat16", "offloaded"),
+    ("gptj", "float16", "offloaded"),
+]
+SLOW = [(family, dtype, way) for family in tm.FAMILIES for dtype in ("float32", "bfloat16") for way in WAYS]
+# What the compiled recorder of a CPU adds up in another order than torch does.
+SUMMED = "mean_activation"
+
+
+@pytest.fixture(scope="module")
+def guard(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What tells torch of a CUDA device."""
+    if shutil.which("g++") is None:
+        pytest.skip("needs g++, to compile tests/support/fake_cuda_guard.cpp")
+    return fake_cuda_guard.build(tmp_path_factory.mktemp("guard"))
+
+
+def answers(guard: Path, folder: Path, cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What emulated_runs.py says of each of ``cases``."""
+    ran = subprocess.run(
+        [sys.executable, str(RUNS), str(guard), str(folder)],
+        input=json.dumps(cases),
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    return [json.loads(line) for line in ran.stdout.splitlines()]
+
+
+def case(family: str, dtype: str, without: str | None = None, **options: Any) -> dict[str, Any]:
+    """A case of emulated_runs.py."""
+    return {"family": family, "dtype": dtype, "options": options, "without": without}
+
+
+def check(answer: dict[str, Any], dtype: str) -> None:
+    """Fail for what a GPU would punish, and for another store than the CPU's."""
+    assert answer["problems"] == []
+    assert [key for key in answer["differing"] if dtype != "float32" or SUMMED not in key] == []
+    assert answer["gpu"] == GPU
+    assert answer["streams"] > 2 and answer["to_host"]["pinned"] > 0
+
+
+def test_the_store_is_that_of_a_run_on_the_cpu(guard: Path, tmp_path: Path) -> None:
+    found = answers(guard, tmp_path, [case(family, dtype, **WAYS[way]) for family, dtype, way in FEW])
+    for (_, dtype, _), answer in zip(FEW, found, strict=True):
+        check(answer, dtype)
+
+
+@pytest.mark.slow
+def test_every_family_in_every_way(guard: Path, tmp_path: Path) -> None:
+    found = answers(guard, tmp_path, [case(family, dtype, **WAYS[way]) for family, dtype, way in SLOW])
+    for (_, dtype, _), answer in zip(SLOW, found, strict=True):
+        check(answer, dtype)
+
+
+WAITS = ("wait_stream", "synchronize", "record_stream")
+
+
+def test_a_wait_that_is_taken_out_is_noticed(guard: Path, tmp_path: Path) -> None:
+    cases = [case("opt", "bfloat16", without, group_layers=1) for without in WAITS]
+    found = dict(zip(WAITS, answers(guard, tmp_path, cases), strict=True))
+    assert any("without waiting for it" in problem for problem in found["wait_stream"]["problems"])
+    assert any("may still read it" in problem for problem in found["record_stream"]["problems"])
+    assert found["synchronize"]["problems"] or found["synchronize"]["differing"]

@@ -1,0 +1,123 @@
+"""Runs of `collect` on a GPU that is not there, each compared with the same run on the CPU, in a process of their own.
+
+    python emulated_runs.py GUARD FOLDER < cases.json      a JSON object per case, one a line
+
+A case is {"family", "dtype", "options": of CollectRequest, "without": what is taken out, or null}. The answer has what the
+device would punish (``problems``), the keys in which the stores differ, and what was copied and waited for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fake_cuda  # before the collector: it replaces torch.inference_mode
+import fake_gpu
+import numpy as np
+import tiny_models as tm
+import torch
+import transformers
+from exact import sources_of
+from same_store import contents
+
+from ffnscope.core.collect import collect
+from ffnscope.core.corpus.sources import DomainSource
+from ffnscope.core.run.request import CollectRequest
+from ffnscope.core.statistics import projection, similarity
+from ffnscope.store.reader import Store
+
+WINDOWS, LENGTH, BATCH = (9, 5), 16, 4
+CELLS = 1 << 9  # of a block of projections: several blocks
+WAITS = {
+    "wait_stream": (fake_gpu.Stream, "wait_stream"),
+    "wait_event": (fake_gpu.Stream, "wait_event"),
+    "synchronize": (fake_gpu.Event, "synchronize"),
+    "record_stream": (fake_cuda.CudaTensor, "record_stream"),
+}
+
+
+@contextlib.contextmanager
+def taken_out(name: str | None) -> Iterator[None]:
+    """Without one of WAITS."""
+    if name is None:
+        yield
+        return
+    home, attribute = WAITS[name]
+    whole = getattr(home, attribute)
+    setattr(home, attribute, lambda *_: None)
+    try:
+        yield
+    finally:
+        setattr(home, attribute, whole)
+
+
+class Runs:
+    """Models, corpora and CPU stores in ``folder``, each made once."""
+
+    def __init__(self, guard: Path, folder: Path):
+        self.guard, self.folder = guard, folder
+        rng = np.random.default_rng(0)
+        windows = {f"d{index}": tm.random_windows(rng, n, LENGTH, tm.VOCAB, 0) for index, n in enumerate(WINDOWS)}
+        self.sources: tuple[DomainSource, ...] = sources_of(folder / "data", windows, ["d1"])
+        self.models: dict[str, Path] = {}
+        self.plain: dict[tuple[str, str], dict[tuple[bytes, bytes], bytes]] = {}
+        self.count = 0
+
+    def run(self, family: str, dtype: str, device: str, **options: Any) -> Path:
+        """Collect into a new store."""
+        self.count += 1
+        if family not in self.models:
+            self.models[family] = tm.tiny(family, self.folder)
+        store = self.folder / f"store-{self.count}"
+        given = {"bos_id": 0, "batch_size": BATCH, "min_occurrences": 2, "device": device, "dtype": dtype} | options
+        collect(CollectRequest(str(self.models[family]), self.sources, store, **given))
+        return store
+
+    def on_cpu(self, family: str, dtype: str) -> dict[tuple[bytes, bytes], bytes]:
+        """What the same run on the CPU gives."""
+        if (family, dtype) not in self.plain:
+            self.plain[family, dtype] = contents(self.run(family, dtype, "cpu"))
+        return self.plain[family, dtype]
+
+    def compare(self, family: str, dtype: str, options: dict[str, Any], without: str | None) -> dict[str, Any]:
+        """One case."""
+        expected = self.on_cpu(family, dtype)
+        with fake_cuda.installed(self.guard) as gpu, taken_out(without):
+            try:
+                store = self.run(family, dtype, "cuda", **options)
+            except Exception as error:
+                if without is None:
+                    raise
+                return {"problems": [*gpu.problems, f"{type(error).__name__}: {error}"], "differing": []}
+        found = contents(store)
+        with Store.open(store) as opened:
+            name = opened.run.settings["gpu"]
+        differing = [key for key in sorted(expected.keys() | found.keys()) if expected.get(key) != found.get(key)]
+        return {
+            "problems": gpu.problems,
+            "differing": [f"{database.decode()} {key!r}" for database, key in differing if key != b"run_id"],
+            "gpu": name,
+            "waits": dict(gpu.waits),
+            "to_host": dict(gpu.to_host),
+            "to_device": dict(gpu.to_device),
+            "streams": len(gpu.streams),
+        }
+
+
+def main() -> None:
+    """Answer the cases of stdin."""
+    torch.set_num_threads(1)
+    transformers.logging.disable_progress_bar()
+    for module in (projection, similarity):
+        module.BLOCK_CELLS, module.GPU_BLOCK_CELLS = CELLS, CELLS
+    runs = Runs(Path(sys.argv[1]), Path(sys.argv[2]))
+    for case in json.load(sys.stdin):
+        print(json.dumps(runs.compare(**case)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
