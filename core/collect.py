@@ -97,11 +97,13 @@ class _Run:
 
     def _make_sweep(self) -> Sweep:
         prepared, processes = self.prepared, self.processes
-        plan = processes.on_main(lambda: prepared.plan)
+        plan = processes.broadcast(processes.on_main(lambda: prepared.plan))
+        assert plan is not None
         processes.on_all(prepared.check_memory)
         processes.on_main(self._check_room)
         memory = prepared.counting_bytes / processes.local_size / GIB
         self.report(f"{plan} in {prepared.folder}; {memory:.2f} GiB of memory for counting, beside the model")
+        self.report(plan.hidden_line())
         self.report(describe_keep(self.run.settings.get("keep", 0), prepared.counted_sizes, prepared.kept_bytes))
         return processes.on_all(
             lambda: Sweep(
@@ -111,6 +113,8 @@ class _Run:
                 batch_size=int(self.run.settings["batch_size"]),
                 counted=prepared.tables.counted_windows,
                 processes=processes,
+                hidden_in_memory=plan.hidden_in_memory,
+                snapshots=plan.snapshots,
             )
         )
 

@@ -94,12 +94,13 @@ class Sweep:
         self.folder = folder
         if not model.prepared:
             model.prepare(first_tokens(tokens, model.device))
-        layout = Layout(*tokens.shape, model.width, model.hidden_dtype, pinned=model.device.type == "cuda")
+        windows, length = tokens.shape
+        layout = Layout(windows, length, model.width, model.hidden_dtype, pinned=model.device.type == "cuda")
         self.hidden: HiddenStates
         if hidden_in_memory:
             own = processes.share(self.batches)
-            windows = (own[0][0], own[-1][1]) if own else (0, 0)
-            self.hidden = HiddenInMemory(folder, layout, processes, windows, snapshots)
+            run_here = (own[0][0], own[-1][1]) if own else (0, 0)
+            self.hidden = HiddenInMemory(folder, layout, processes, run_here, snapshots)
         else:
             self.hidden = HiddenOnDisk(folder, layout, processes)
 

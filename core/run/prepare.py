@@ -9,7 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from ffnscope.core.activations.budget import Plan, check_memory, count_threads, make_plan
+from ffnscope.core.activations.budget import (
+    BUSY_THREADS,
+    Plan,
+    available_memory,
+    check_memory,
+    count_threads,
+    make_plan,
+)
 from ffnscope.core.activations.forward import first_tokens
 from ffnscope.core.activations.malloc import keep_freed_memory
 from ffnscope.core.corpus.window_files import is_windows_file
@@ -29,7 +36,7 @@ from ffnscope.core.run.identity import describe_run
 from ffnscope.core.run.keep import check_room, kept_bytes
 from ffnscope.core.run.kept_bits import KeptWindows
 from ffnscope.core.run.progress import Report
-from ffnscope.core.run.request import CollectRequest, check_request, parse_layers, stored_keep
+from ffnscope.core.run.request import CollectRequest, check_request, hidden_place, parse_layers, stored_keep
 from ffnscope.core.statistics.concept_kernel import Sets
 from ffnscope.core.statistics.concepts import concept_sets
 from ffnscope.core.statistics.counts import counting_bytes
@@ -85,9 +92,11 @@ class Prepared:
 
     @cached_property
     def plan(self) -> Plan:
-        """Layers per group. Raises UserError where the scratch folder has no room for one layer."""
-        request, model = self.request, self.model
+        """Layers per group, and where hidden states are kept. Raises UserError where the scratch folder has no room for
+        one layer, and where hidden states do not fit the memory as they should."""
+        request, model, processes = self.request, self.model, self.processes
         self._prepare_model()
+        hidden = hidden_place(request.hidden, model.device.type)
         return make_plan(
             self.run.layers,
             len(self.corpus.tokens),
@@ -100,7 +109,14 @@ class Prepared:
             group_layers=request.group_layers,
             most_layers=model.most_layers(),
             groups_at_once=2 if self.overlaps else 1,
+            hidden=hidden,
+            memory=None if hidden == "disk" else self._memory_beside_counting(),
+            host_share=processes.local_size / processes.size,
         )
+
+    def _memory_beside_counting(self) -> int | None:
+        available = available_memory()
+        return None if available is None else available - self.counting_bytes
 
     @property
     def folder(self) -> Path:
@@ -115,12 +131,13 @@ class Prepared:
 
     @property
     def threads(self) -> int:
-        """Threads that count in this process."""
-        return count_threads(self.processes.local_size)
+        """Threads that count in this process; some cores are left to what runs meanwhile."""
+        threads = count_threads(self.processes.local_size)
+        return max(1, threads - BUSY_THREADS) if self.overlaps else threads
 
     @property
     def counting_bytes(self) -> int:
-        """Memory that counting takes in all of the run's processes on this host, beside the model."""
+        """Memory that counting takes in all of the run's processes on this host, beside the model and hidden states."""
         return counting_bytes(self.tables, self.model.neurons, self.threads) * self.processes.local_size
 
     def check_memory(self) -> None:

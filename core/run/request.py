@@ -43,6 +43,7 @@ class CollectRequest:
     overwrite: bool = False
     offload: bool = False
     scratch: Path | None = None
+    hidden: str = "auto"  # where hidden states are kept between groups: auto, memory or disk
     scratch_gb: float | None = None
     group_layers: int | None = None
     bos_id: int | None = None
@@ -56,6 +57,28 @@ class CollectRequest:
     def scratch_folder(self) -> Path:
         """Where scratch files are kept: the folder of --scratch, or else one inside the store."""
         return self.scratch or self.store / "scratch"
+
+
+PLACES = ("memory", "disk")
+
+
+def parse_scratch(text: str | None) -> tuple[str, Path | None]:
+    """``--scratch``: where hidden states are kept (auto, memory or disk), and the folder, None for the store's own.
+
+    ``DIR``, ``memory``, ``disk``, ``memory:DIR`` or ``disk:DIR``.
+    """
+    if text is None:
+        return "auto", None
+    place, _, folder = text.partition(":")
+    if place not in PLACES:
+        return "auto", Path(text)
+    return place, Path(folder) if folder else None
+
+
+def hidden_place(asked: str, device: str) -> str:
+    """Where hidden states are kept: as asked for, else in memory where they fit, but on the disk where the model runs on
+    the host's own memory."""
+    return "disk" if asked == "auto" and device != "cuda" else asked
 
 
 def check_request(request: CollectRequest) -> None:

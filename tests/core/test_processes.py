@@ -45,6 +45,9 @@ def test_the_export_does_not_depend_on_the_number_of_processes(folder: Path) -> 
     assert expected.count(b"\n") > 50
     assert exported(folder, "two") == expected
     assert two.stderr.count("complete; ffnscope view") == 1
+    in_memory = collect(folder, "memory", 2, "--scratch", "memory")
+    assert in_memory.returncode == 0, in_memory.stderr
+    assert exported(folder, "memory") == expected
 
 
 def test_a_process_for_which_no_batch_is_left(folder: Path) -> None:

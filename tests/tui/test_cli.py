@@ -11,6 +11,7 @@ import re
 import select
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from commands import ffnscope, one_line, run
@@ -253,7 +254,7 @@ def test_collect_passes_every_option_on(capsys, monkeypatch, tmp_path):
     given = (
         f"collect some/model --store {tmp_path}/x.ffn --data a=p --data b=q --count-only c=r --seq-len 32 "
         "--max-tokens 100 --batch-size 3 --layers 0-1 --device cpu --dtype float16 --min-occurrences 2 --top-k 7 "
-        "--resume --offload --scratch /tmp/sc --scratch-gb 1.5 --bos-id 4 --trust-remote-code"
+        "--resume --offload --scratch memory:/tmp/sc --scratch-gb 1.5 --bos-id 4 --trust-remote-code"
     )
     code, out, err = run(capsys, *given.split())
     assert code == 0 and out == "" and "a line\n" in err
@@ -277,6 +278,8 @@ def test_collect_passes_every_option_on(capsys, monkeypatch, tmp_path):
         "resume": True,
         "overwrite": False,
         "offload": True,
+        "scratch": Path("/tmp/sc"),
+        "hidden": "memory",
         "scratch_gb": 1.5,
         "bos_id": 4,
         "trust_remote_code": True,

@@ -65,7 +65,13 @@ def collect(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in the store.")] = False,
     offload: Annotated[bool, typer.Option("--offload", help="Keep one group of layers on the device.")] = False,
     scratch: Annotated[
-        Path | None, typer.Option("--scratch", metavar="DIR", help="Folder for temporary files.", show_default=False)
+        str | None,
+        typer.Option(
+            "--scratch",
+            metavar="DIR|memory|disk",
+            help="Folder for temporary files; memory or disk (memory:DIR) say where hidden states are kept.",
+            show_default=False,
+        ),
     ] = None,
     scratch_gb: Annotated[
         float | None, typer.Option("--scratch-gb", metavar="N", min=0.0, help="At most N GB of temporary files.")
@@ -108,9 +114,10 @@ def collect(
     try:
         # In the try block: the imports alone take seconds, in which a user may press Ctrl-C.
         from ffnscope.core.collect import collect as run
-        from ffnscope.core.run.request import CollectRequest
+        from ffnscope.core.run.request import CollectRequest, parse_scratch
         from ffnscope.tui.commands.progress import Reporter, unheard
 
+        hidden, folder = parse_scratch(scratch)
         request = CollectRequest(
             model=model,
             sources=sources,
@@ -126,7 +133,8 @@ def collect(
             resume=resume,
             overwrite=overwrite,
             offload=offload,
-            scratch=scratch,
+            scratch=folder,
+            hidden=hidden,
             scratch_gb=scratch_gb,
             group_layers=group_layers,
             bos_id=bos_id,

@@ -20,13 +20,14 @@ GPU = "a GPU that is not there"
 WAYS: dict[str, dict[str, Any]] = {
     "resident": {},
     "one group": {"group_layers": 9},
-    "offloaded": {"offload": True, "group_layers": 1},
-    "offloaded in twos": {"offload": True, "group_layers": 2},
+    "resident, hidden states on the disk": {"hidden": "disk"},
+    "offloaded": {"offload": True},
+    "offloaded in twos, hidden states on the disk": {"offload": True, "group_layers": 2, "hidden": "disk"},
 }
 FEW = [
     ("opt", "float32", "resident"),
     ("opt", "bfloat16", "one group"),
-    ("llama", "float32", "offloaded in twos"),
+    ("llama", "float32", "offloaded in twos, hidden states on the disk"),
     ("gemma3", "bfloat16", "offloaded"),
     ("gptj", "float16", "offloaded"),
 ]
