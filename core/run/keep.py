@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ffnscope.store.errors import UserError
-from ffnscope.store.format.kept_bits import LEAST_WINDOWS, position_bytes, windows_kept
+from ffnscope.store.format.kept_bits import LEAST_WINDOWS, kept_windows, position_bytes, windows_kept
 
 KEEP_GB = 1.0  # of bits that are kept without being told to
 GB = 10**9
@@ -32,13 +32,24 @@ def choose_keep(
     """K: windows of the counted domains, which have ``sizes`` windows each, whose bits are kept.
 
     As asked for, but never more than there are; else as many as fit ``gigabytes``, none where that is less than 16 of them
-    (and less than all). Raises UserError.
+    (and less than all), and a few less where nearly all of them would be of even number: scores are compared between
+    windows of even and of odd number. Raises UserError.
     """
     windows, number = sum(sizes), parse_keep(text, gigabytes)
     if number is not None:
         return windows if number < 0 else min(number, windows)
     fitting = min(windows, int(gigabytes * GB / kept_bytes(1, seq_len=seq_len, neurons=neurons, layers=layers)))
-    return fitting if fitting >= min(LEAST_WINDOWS, windows) else 0
+    least = min(LEAST_WINDOWS, windows)
+    if fitting < least:
+        return 0
+    numbers = range(fitting, max(least, fitting - fitting // 8) - 1, -1)
+    return next((keep for keep in numbers if is_balanced(sizes, keep)), fitting)
+
+
+def is_balanced(sizes: Sequence[int], keep: int) -> bool:
+    """Whether windows of even and of odd number are at least a third of the kept ones each."""
+    odd = int((kept_windows(sizes, keep) % 2).sum())
+    return 3 * min(odd, keep - odd) >= keep
 
 
 def kept_bytes(windows: int, *, seq_len: int, neurons: int, layers: int) -> int:
@@ -53,7 +64,14 @@ def describe_keep(keep: int, sizes: Sequence[int], size: int) -> str:
         return "keeps no activation bits, so `ffnscope ask` and `contexts` cannot answer; --keep and --keep-gb say how many"
     by_domain = ", ".join(f"{count:,}" for count in windows_kept(sizes, keep))
     domains = f" ({by_domain} of each domain)" if keep < windows and len(sizes) > 1 else ""
-    return f"keeps the activation bits of {keep:,} of {windows:,} windows{domains}, {size / GB:.2f} GB"
+    line = f"keeps the activation bits of {keep:,} of {windows:,} windows{domains}, {size / GB:.2f} GB"
+    if keep >= LEAST_WINDOWS and not is_balanced(sizes, keep):
+        odd = int((kept_windows(sizes, keep) % 2).sum())
+        line += (
+            f"; {keep - odd:,} of them have an even number and {odd:,} an odd one, so that scores on one half say little: "
+            "another --keep mixes them"
+        )
+    return line
 
 
 def check_room(store: Path, size: int) -> None:

@@ -18,8 +18,8 @@ from several_processes import collect
 
 from ffnscope.core.activations.recorder import Recorder
 from ffnscope.core.processes import Processes
-from ffnscope.store.format.environment import BITS
 from ffnscope.store.errors import UserError
+from ffnscope.store.format.environment import BITS
 
 
 @pytest.fixture(scope="module")
