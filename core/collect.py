@@ -13,6 +13,7 @@ from ffnscope.core.activations.budget import GIB
 from ffnscope.core.activations.forward import RecordedLayer, Sweep, make_groups
 from ffnscope.core.activations.scratch_folder import lock_folder
 from ffnscope.core.activations.side_stream import SideStream
+from ffnscope.core.activations.threshold_recorder import ThresholdRecorder
 from ffnscope.core.processes import join_processes
 from ffnscope.core.run.keep import check_room, describe_keep
 from ffnscope.core.run.kept_bits import kept_values
@@ -22,10 +23,10 @@ from ffnscope.core.run.progress import ProgressMeter, Report
 from ffnscope.core.run.request import CollectRequest
 from ffnscope.core.run.signals import interruptible
 from ffnscope.core.run.store import open_store
-from ffnscope.core.statistics.arrays import ActivationValues, check_finite, layer_arrays
+from ffnscope.core.statistics.arrays import ActivationValues, ThresholdValues, check_finite, layer_arrays
 from ffnscope.core.statistics.counts import LayerCounts, count_layer
 from ffnscope.store.errors import UserError
-from ffnscope.store.format.schema import DESCRIBED, EXPLAINED
+from ffnscope.store.format.schema import DESCRIBED, EXPLAINED, THRESHOLDS
 from ffnscope.store.records import Progress
 from ffnscope.store.writer import StoreWriter
 
@@ -104,6 +105,8 @@ class _Run:
         memory = prepared.counting_bytes / processes.local_size / GIB
         self.report(f"{plan} in {prepared.folder}; {memory:.2f} GiB of memory for counting, beside the model")
         self.report(plan.hidden_line())
+        if prepared.chosen is not None:
+            self.report(f"{self.run.activated.sentence}; thresholds are fixed on {prepared.chosen}")
         self.report(describe_keep(self.run.settings.get("keep", 0), prepared.counted_sizes, prepared.kept_bytes))
         return processes.on_all(
             lambda: Sweep(
@@ -115,6 +118,7 @@ class _Run:
                 processes=processes,
                 hidden_in_memory=plan.hidden_in_memory,
                 snapshots=plan.snapshots,
+                chosen=prepared.chosen,
             )
         )
 
@@ -125,7 +129,12 @@ class _Run:
 
     def _write_header(self) -> None:
         """Write what precedes the first layer in the store, unless it is there."""
-        groups = (EXPLAINED, DESCRIBED) if self.prepared.kept else (EXPLAINED,)
+        present = {
+            EXPLAINED: True,
+            DESCRIBED: self.prepared.kept is not None,
+            THRESHOLDS: self.run.activated.has_thresholds,
+        }
+        groups = tuple(group for group, applies in present.items() if applies)
         if self.writer is not None and self.writer.begun:
             if missing := [group for group in groups if group not in self.writer.groups]:
                 self.report(
@@ -184,6 +193,7 @@ class _Run:
             recorded.scratch.sums(), recorded.scratch.maxima(), recorded.strongest.values, recorded.strongest.places
         )
         check_finite(layer, values.sums, self.run.settings["dtype"])
+        thresholds = self._threshold_values(recorded)
         counts = self._count(recorded, check_wanted)
         if counts is None or self.writer is None:
             recorded.scratch.close()
@@ -195,6 +205,7 @@ class _Run:
                 counts,
                 prepared.tables,
                 values=values,
+                thresholds=thresholds,
                 model=prepared.model,
                 top_k=prepared.request.top_k,
                 enter=self.progress.enter,
@@ -206,6 +217,20 @@ class _Run:
         self.writer.write_layer(layer, arrays, curves, info, self._kept_bits(recorded, check_wanted))
         self.progress.layer_done()
         recorded.scratch.remove()
+
+    def _threshold_values(self, recorded: RecordedLayer) -> ThresholdValues | None:
+        """The layer's thresholds and what goes with them; None where its neurons have none."""
+        recorder = recorded.strongest
+        if not isinstance(recorder, ThresholdRecorder):
+            return None
+        everywhere = int(np.count_nonzero(recorder.thresholds == 0))
+        if everywhere:
+            self.report(
+                f"layer {recorded.layer}: {everywhere:,} neurons are 0 at so many positions that their threshold is 0: "
+                "they count as activated everywhere"
+            )
+        negative = recorder.negative
+        return ThresholdValues(recorder.thresholds, recorder.positive, negative.values, negative.places)
 
     def _kept_bits(
         self, recorded: RecordedLayer, check_wanted: Callable[[], None]

@@ -299,6 +299,7 @@ class Store:
                 curve=self._curve(transaction, layer, neuron),
                 **(neuron_record.explained(row) if schema.EXPLAINED in self.groups else {}),
                 **(neuron_record.described(row) if schema.DESCRIBED in self.groups else {}),
+                **(neuron_record.thresholds(row) if schema.THRESHOLDS in self.groups else {}),
             )
         except (DamagedValueError, lmdb.Error, IndexError, TypeError, ValueError) as error:
             raise self.damage(f"L{layer}N{neuron}: {error}") from error

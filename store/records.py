@@ -8,6 +8,8 @@ from typing import Any, Self
 
 import numpy as np
 
+from ffnscope.store.activation_rule import ActivationRule
+
 _MOST = 1 << 62
 
 
@@ -140,6 +142,11 @@ class RunInfo(_Json):
         """The layers that a complete store of this run holds."""
         return tuple(self.settings["layers"])
 
+    @property
+    def activated(self) -> ActivationRule:
+        """When a neuron counts as activated; runs without the setting have the rule ``positive``."""
+        return ActivationRule.parse(str(self.settings.get("activated", "positive")))
+
 
 @dataclass(frozen=True)
 class Progress(_Json):
@@ -246,6 +253,9 @@ class Neuron:
     token_set_size: int | None = None
     token_set: tuple[int, ...] = ()  # most activations first, at most TOP_NGRAMS
     descriptions: tuple[Description, ...] = ()  # the best formula of concepts, then the runner-up; () for none
+    threshold: float | None = None  # that |a| must reach; None where the rule of activation is an input above 0
+    positive_share: float | None = None  # of the activated positions, where a > 0
+    negative: tuple[Context, ...] = ()  # with thresholds: the most negative a; ``strongest`` are then the largest
 
     @property
     def suppresses_triggers(self) -> bool | None:

@@ -19,6 +19,8 @@ from ffnscope.core.activations.malloc import give_back_freed_memory
 from ffnscope.core.activations.recorder import BatchRecord, Recorder
 from ffnscope.core.activations.scratch import LayerScratch
 from ffnscope.core.activations.side_stream import SideStream
+from ffnscope.core.activations.threshold_recorder import ThresholdRecorder
+from ffnscope.core.activations.thresholds import ThresholdWindows, find_thresholds
 from ffnscope.core.model.layered import LayeredModel
 from ffnscope.core.processes import SINGLE_PROCESS, Processes
 
@@ -71,7 +73,8 @@ class Sweep:
     """Runs groups of layers over the windows ``tokens`` [S, T], with scratch files in ``folder``.
 
     Strongest activations are kept for the first ``counted`` windows only. Hidden states between groups are kept in files
-    there, or in memory, with snapshots in files now and then where these are wanted.
+    there, or in memory, with snapshots in files now and then where these are wanted. Where windows
+    are ``chosen`` for them, neurons have thresholds.
     """
 
     def __init__(
@@ -85,8 +88,10 @@ class Sweep:
         processes: Processes = SINGLE_PROCESS,
         hidden_in_memory: bool = False,
         snapshots: bool = False,
+        chosen: ThresholdWindows | None = None,
     ):
         self.model = model
+        self.chosen = chosen
         self.processes = processes
         self.tokens = tokens
         self.counted = counted
@@ -120,6 +125,8 @@ class Sweep:
         recorded = self.processes.main_process_first(lambda: self._open_bits(group, fresh))
         self.hidden.begin(group.first, None if group.final else group.last)
         try:
+            if self.chosen is not None and recorded:
+                self._set_thresholds(self.chosen, group, recorded, advance)
             self.processes.on_all(lambda: self._run_batches(group, recorded, advance))
         finally:
             self.hidden.close()
@@ -128,14 +135,40 @@ class Sweep:
         self.processes.wait_for_everyone()
         for layer in recorded:
             layer.scratch.reopen()
-            layer.strongest.merge(self.processes.gather((layer.strongest.values, layer.strongest.places)))
+            layer.strongest.merge(self.processes.gather(layer.strongest.parts()))
         self.hidden.complete()
         self.processes.wait_for_everyone()
         return recorded
 
+    def _set_thresholds(
+        self,
+        chosen: ThresholdWindows,
+        group: Group,
+        recorded: list[RecordedLayer],
+        advance: Callable[[int], None],
+    ) -> None:
+        """Find the thresholds of the group's layers, on the main process, and give them to every recorder."""
+
+        def find() -> dict[int, np.ndarray]:
+            return find_thresholds(
+                self.model,
+                range(group.first, group.last),
+                group.recorded,
+                chosen,
+                tokens=self.tokens,
+                batch_size=self.batch_size,
+                entering=(lambda window: self.hidden.read(window, window + 1)) if group.first else None,
+                advance=advance,
+            )
+
+        found = self.processes.broadcast(self.processes.on_main(find))
+        for layer in recorded:
+            if found is not None and isinstance(layer.strongest, ThresholdRecorder):
+                layer.strongest.thresholds = found[layer.layer]
+
     def _run_batches(self, group: Group, recorded: list[RecordedLayer], advance: Callable[[int], None]) -> None:
         recorders = {recording.layer: recording.strongest for recording in recorded}
-        handles = [self.model.activation(layer).register_forward_hook(hook) for layer, hook in recorders.items()]
+        handles = [handle for recorder in recorders.values() for handle in recorder.attach(self.model)]
         on_cpu = self.model.device.type == "cpu"
         try:
             self.model.load_layers(group.first, group.last)
@@ -173,7 +206,7 @@ class Sweep:
             RecordedLayer(
                 layer,
                 LayerScratch(self.folder, layer, windows, self.model.neurons, length, fresh),
-                Recorder(layer, self.model.neurons),
+                (Recorder if self.chosen is None else ThresholdRecorder)(layer, self.model.neurons),
             )
             for layer in group.recorded
         ]
@@ -194,7 +227,8 @@ class Sweep:
             hidden = entered.to(device, non_blocking=queued)
         for layer in range(group.first, group.last):
             if group.final and layer == group.last - 1:
-                self.model.run_to_activation(layer, hidden, calls[layer])
+                stop = self.model.run_to_activation if self.chosen is None else self.model.run_to_second
+                stop(layer, hidden, calls[layer])
                 return None
             hidden = self.model.run_layer(layer, hidden, calls[layer])
         return hidden

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from ffnscope.core.activations import recorder_kernel
 from ffnscope.core.jit import compiled
+from ffnscope.core.model.layered import LayeredModel
 from ffnscope.store.errors import UserError
 from ffnscope.store.format.schema import CONTEXTS
 
@@ -51,43 +53,96 @@ def pack_bits(active: torch.Tensor) -> torch.Tensor:
     return packed.view(torch.uint8)[:, :, :neurons].transpose(1, 2).contiguous()
 
 
+class Strongest:
+    """The strongest activations of each neuron so far: ``values`` [F, CONTEXTS] float32 and ``places`` [F, CONTEXTS]
+    int64 (window * T + position, -1 where fewer), strongest first, ties by lower place: exact, because windows come in
+    ascending order and a later equal never displaces an earlier."""
+
+    def __init__(self, neurons: int):
+        self.values = np.zeros((neurons, CONTEXTS), np.float32)
+        self.places = np.full((neurons, CONTEXTS), -1, np.int64)
+
+    def merge(self, others: Sequence[tuple[np.ndarray, ...]]) -> None:
+        """Keep the strongest of several (values, places), each over windows of its own."""
+        values = np.concatenate([each[0] for each in others], axis=1)
+        places = np.concatenate([each[1] for each in others], axis=1)
+        late = np.where(places < 0, np.iinfo(np.int64).max, places)
+        order = np.lexsort((late, -values), axis=1)[:, :CONTEXTS]
+        self.values, self.places = np.take_along_axis(values, order, 1), np.take_along_axis(places, order, 1)
+
+    def add(self, after: torch.Tensor, maxima: torch.Tensor, first_window: int) -> None:
+        """Add windows from number ``first_window`` on: ``after`` [B, T, F] at least 0, with its ``maxima`` [B, F]."""
+        length = after.shape[1]
+        least = torch.from_numpy(self.values[:, -1]).to(maxima.device)
+        window, neuron = (maxima > least).nonzero(as_tuple=True)
+        # The patterns of positive floats sort like the floats; the position below them breaks ties.
+        late = torch.arange(length - 1, -1, -1, device=after.device)
+        step = max(1, CANDIDATE_CELLS // length)
+        for start in range(0, len(window), step):
+            some, columns = window[start : start + step], neuron[start : start + step]
+            values = after[some, :, columns].float().contiguous()
+            keys = values.view(torch.int32).long() * length + late
+            best = keys.topk(min(CONTEXTS, length), dim=1).values
+            positions = length - 1 - best % length
+            places = (first_window + some[:, None]) * length + positions
+            _insert(
+                columns.cpu().numpy(),
+                values.gather(1, positions).cpu().numpy(),
+                places.cpu().numpy(),
+                self.values,
+                self.places,
+            )
+
+
 class Recorder:
     """A forward hook on the activation function of one layer.
 
-    ``batch`` is what it saw last. ``values`` [F, CONTEXTS] float32 and ``places`` [F, CONTEXTS] int64 (window * T +
-    position, -1 where fewer) are the strongest activations so far, strongest first, ties by lower place: exact,
-    because windows come in ascending order and a later equal never displaces an earlier. ``hands`` are threads that
-    share the work on a CPU.
+    ``batch`` is what it saw last, ``strongest`` the strongest activations so far. ``hands`` are threads that share the
+    work on a CPU.
     """
 
     def __init__(self, layer: int, neurons: int):
         self.layer = layer
         self.neurons = neurons
         self.batch: BatchRecord | None = None
-        self.values = np.zeros((neurons, CONTEXTS), np.float32)
-        self.places = np.full((neurons, CONTEXTS), -1, np.int64)
+        self.strongest = Strongest(neurons)
         self.hands: Executor | None = None
         self._first_window = 0
         self._shape = (0, 0)
         self._counted = 0
+
+    @property
+    def values(self) -> np.ndarray:
+        """[F, CONTEXTS] float32: the strongest activations."""
+        return self.strongest.values
+
+    @property
+    def places(self) -> np.ndarray:
+        """[F, CONTEXTS] int64: where they are."""
+        return self.strongest.places
+
+    def attach(self, model: LayeredModel) -> list[RemovableHandle]:
+        """Register the hook."""
+        return [model.activation(self.layer).register_forward_hook(self)]
 
     def expect(self, first_window: int, windows: int, seq_len: int, counted: int) -> None:
         """Announce the next windows; only the first ``counted`` of them may give contexts."""
         self._first_window, self._shape, self._counted = first_window, (windows, seq_len), counted
         self.batch = None
 
-    def merge(self, others: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
-        """Keep the strongest of several recorders' (values, places), each over windows of its own."""
-        values = np.concatenate([each for each, _ in others], axis=1)
-        places = np.concatenate([each for _, each in others], axis=1)
-        late = np.where(places < 0, np.iinfo(np.int64).max, places)
-        order = np.lexsort((late, -values), axis=1)[:, :CONTEXTS]
-        self.values, self.places = np.take_along_axis(values, order, 1), np.take_along_axis(places, order, 1)
+    def parts(self) -> tuple[np.ndarray, ...]:
+        """What ``merge`` needs of a recorder."""
+        return self.values, self.places
 
-    def __call__(self, module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+    def merge(self, others: Sequence[tuple[np.ndarray, ...]]) -> None:
+        """Join the ``parts`` of several recorders of one layer, each over windows of its own."""
+        self.strongest.merge(others)
+
+    def check_shape(self, before: torch.Tensor, again: bool) -> None:
+        """Raise UserError where the activation function's input ``before`` is not that of the expected windows, or where
+        the function runs ``again``."""
         windows, length = self._shape
-        before = inputs[0]
-        if self.batch is not None:
+        if again:
             raise UserError(
                 f"layer {self.layer}: its activation function runs more than once per forward pass; ffnscope does not "
                 "know this kind of FFN"
@@ -97,6 +152,11 @@ class Recorder:
                 f"layer {self.layer}: its activation function saw {tuple(before.shape)}, "
                 f"not {self.neurons} neurons at {windows} x {length} positions; ffnscope does not know this kind of FFN"
             )
+
+    def __call__(self, module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        windows, length = self._shape
+        before = inputs[0]
+        self.check_shape(before, again=self.batch is not None)
         before = before.reshape(windows, length, self.neurons)
         after = output.reshape(windows, length, self.neurons)
         if before.device.type == "cpu" and before.dtype == after.dtype == torch.float32:
@@ -108,7 +168,7 @@ class Recorder:
             after = torch.where(active | before.isnan(), after, 0)
         # A NaN is passed on by both, so that the sum says whether all was finite.
         self.batch = BatchRecord(pack_bits(active), after.sum(dim=1, dtype=torch.float32), after.amax(dim=1).float())
-        self._keep_strongest(after[: self._counted], self.batch.maxima[: self._counted])
+        self.strongest.add(after[: self._counted], self.batch.maxima[: self._counted], self._first_window)
 
     def _record(self, before: torch.Tensor, after: torch.Tensor) -> None:
         windows, length, neurons = before.shape
@@ -124,28 +184,6 @@ class Recorder:
         share = -(-neurons // (torch.get_num_threads() * COLUMNS_PER_THREAD)) * COLUMNS_PER_THREAD
         deque((map if self.hands is None else self.hands.map)(part, range(0, neurons, share)), 0)
         self.batch = BatchRecord(bits, sums, maxima)
-
-    def _keep_strongest(self, after: torch.Tensor, maxima: torch.Tensor) -> None:
-        length = after.shape[1]
-        least = torch.from_numpy(self.values[:, -1]).to(maxima.device)
-        window, neuron = (maxima > least).nonzero(as_tuple=True)
-        # The patterns of positive floats sort like the floats; the position below them breaks ties.
-        late = torch.arange(length - 1, -1, -1, device=after.device)
-        step = max(1, CANDIDATE_CELLS // length)
-        for start in range(0, len(window), step):
-            some, columns = window[start : start + step], neuron[start : start + step]
-            values = after[some, :, columns].float().contiguous()
-            keys = values.view(torch.int32).long() * length + late
-            best = keys.topk(min(CONTEXTS, length), dim=1).values
-            positions = length - 1 - best % length
-            places = (self._first_window + some[:, None]) * length + positions
-            _insert(
-                columns.cpu().numpy(),
-                values.gather(1, positions).cpu().numpy(),
-                places.cpu().numpy(),
-                self.values,
-                self.places,
-            )
 
 
 @compiled

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from ffnscope.core.model.ffn import Ffn, find_ffn, find_layers, in_out, is_mixture, is_projection, output_rows
 from ffnscope.store.errors import UserError, is_device_error
@@ -19,6 +20,11 @@ WEIGHT_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 class _Stop(Exception):
     """The forward pass has done what it was run for."""
+
+
+def _stop(*_: Any) -> None:
+    """A hook that ends the forward pass."""
+    raise _Stop
 
 
 @dataclass(frozen=True)
@@ -113,6 +119,10 @@ class LayeredModel:
         """The activation function of a layer's FFN."""
         return self.layer(index).get_submodule(self.ffns[index].activation)
 
+    def second(self, index: int) -> nn.Module:
+        """The second matrix of a layer's FFN, whose input the neurons' values are."""
+        return self.layer(index).get_submodule(self.ffns[index].second)
+
     def _part_activations(self) -> None:
         """Give every layer an activation function of its own: some models share one, whose hooks each layer would run."""
         seen: set[int] = set()
@@ -166,17 +176,20 @@ class LayeredModel:
     @torch.inference_mode()
     def run_to_activation(self, index: int, hidden: torch.Tensor, call: Call) -> None:
         """Run layer ``index`` only as far as its activation function: the second matrix is not multiplied."""
+        self._run_until(index, hidden, call, self.activation(index).register_forward_hook(_stop))
 
-        def stop(*_: Any) -> None:
-            raise _Stop
+    @torch.inference_mode()
+    def run_to_second(self, index: int, hidden: torch.Tensor, call: Call) -> None:
+        """Run layer ``index`` only as far as its second matrix, which is not multiplied."""
+        self._run_until(index, hidden, call, self.second(index).register_forward_pre_hook(_stop))
 
-        handle = self.activation(index).register_forward_hook(stop)
+    def _run_until(self, index: int, hidden: torch.Tensor, call: Call, stop: RemovableHandle) -> None:
         try:
             self.layer(index)(hidden, *call.arguments, **call.named)
         except _Stop:
             pass
         finally:
-            handle.remove()
+            stop.remove()
 
     @torch.inference_mode()
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -246,7 +259,7 @@ class LayeredModel:
 
     def _check_second(self, index: int) -> None:
         """Raise UserError where the second FFN matrix, if it is here, is not what a neuron's value is multiplied with."""
-        module: Any = self.layer(index).get_submodule(self.ffns[index].second)
+        module: Any = self.second(index)
         if module.weight.is_meta:
             return
         few = torch.tensor([0, self.neurons // 2, self.neurons - 1], device=self.device)
@@ -289,14 +302,14 @@ class LayeredModel:
 
     def output_rows(self, index: int) -> torch.Tensor:
         """[F, e]: each neuron's row of the second FFN matrix, through the output projection where there is one."""
-        module = self.layer(index).get_submodule(self.ffns[index].second)
+        module = self.second(index)
         rows = output_rows(module, self.second_weight(index))
         onward = self.output_projection()
         return rows if onward is None else rows.float() @ onward.to(rows.device).float()
 
     def second_weight(self, index: int) -> torch.Tensor:
         """The second FFN matrix of a layer as its module has it."""
-        weight: Any = self.layer(index).get_submodule(self.ffns[index].second).weight
+        weight: Any = self.second(index).weight
         return weight.detach()
 
     def unembedding(self) -> torch.Tensor:

@@ -15,10 +15,12 @@ from ffnscope.core.model.layered import LayeredModel
 from ffnscope.core.model.source import ModelSource, fingerprint
 from ffnscope.core.run.keep import choose_keep
 from ffnscope.core.run.request import CollectRequest, choose_batch_size, parse_layers
+from ffnscope.store.activation_rule import POSITIVE, ActivationRule
 from ffnscope.store.errors import UserError
 from ffnscope.store.records import CorpusInfo, DomainInfo, ModelInfo, RunInfo
 
 UNIDENTIFIED = ("model_path", "model_commit", "gpu")  # settings in which a run and its continuation may differ
+ABSENT = {"keep": 0, "activated": POSITIVE}  # what a setting is in runs that do not name it
 
 
 def describe_run(request: CollectRequest, source: ModelSource, model: LayeredModel, corpus: Corpus) -> RunInfo:
@@ -59,6 +61,9 @@ def describe_run(request: CollectRequest, source: ModelSource, model: LayeredMod
     )
     if keep:
         settings["keep"] = keep
+    rule = ActivationRule.parse(request.activated)
+    if rule.has_thresholds:
+        settings["activated"] = str(rule)
     corpus_info = CorpusInfo(corpus.seq_len, corpus.bos_id, domains, corpus.fingerprint)
     identity = json.dumps([model_info.fingerprint, corpus_info.to_json(), settings], sort_keys=True)
     values = (source.path, source.commit, device_name(model.device))
@@ -95,9 +100,8 @@ def check_same_run(path: Path, stored: RunInfo, now: RunInfo) -> None:
         differing.append(f"--seq-len ({stored.corpus.seq_len})")
     elif stored.corpus.fingerprint != now.corpus.fingerprint:
         differing.append(_corpus_difference(stored.corpus, now.corpus))
-    for name in dict.fromkeys([*now.settings, "keep"]):
-        absent = 0 if name == "keep" else None
-        before, value = (run.settings.get(name, absent) for run in (stored, now))
+    for name in dict.fromkeys([*now.settings, *ABSENT]):
+        before, value = (run.settings.get(name, ABSENT.get(name)) for run in (stored, now))
         if name not in UNIDENTIFIED and before != value:
             differing.append(f"--{name.replace('_', '-')} ({before})")
     if differing:

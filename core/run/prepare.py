@@ -19,6 +19,7 @@ from ffnscope.core.activations.budget import (
 )
 from ffnscope.core.activations.forward import first_tokens
 from ffnscope.core.activations.malloc import keep_freed_memory
+from ffnscope.core.activations.thresholds import ThresholdWindows
 from ffnscope.core.corpus.window_files import is_windows_file
 from ffnscope.core.corpus.windows import Corpus
 from ffnscope.core.model.device import choose_device, choose_dtype
@@ -44,6 +45,8 @@ from ffnscope.core.statistics.tables import CorpusTables, make_tables
 from ffnscope.store.concepts.rules import concept_names
 from ffnscope.store.errors import UserError
 from ffnscope.store.records import RunInfo
+
+THRESHOLD_BYTES = 1 << 30  # of memory for finding the thresholds of a group, if one layer does not need more
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +100,8 @@ class Prepared:
         request, model, processes = self.request, self.model, self.processes
         self._prepare_model()
         hidden = hidden_place(request.hidden, model.device.type)
+        if self.chosen is not None and processes.size > 1:
+            hidden = "disk"  # the main process finds thresholds on windows that others run
         return make_plan(
             self.run.layers,
             len(self.corpus.tokens),
@@ -107,7 +112,7 @@ class Prepared:
             folder=self.folder,
             scratch_gb=request.scratch_gb,
             group_layers=request.group_layers,
-            most_layers=model.most_layers(),
+            most_layers=self._most_layers,
             groups_at_once=2 if self.overlaps else 1,
             hidden=hidden,
             memory=None if hidden == "disk" else self._memory_beside_counting(),
@@ -116,7 +121,27 @@ class Prepared:
 
     def _memory_beside_counting(self) -> int | None:
         available = available_memory()
-        return None if available is None else available - self.counting_bytes
+        if available is None:
+            return None
+        thresholds = 0 if self.chosen is None else self.chosen.bytes_needed(self.model.neurons)
+        return available - self.counting_bytes - thresholds
+
+    @cached_property
+    def chosen(self) -> ThresholdWindows | None:
+        """The windows that thresholds are fixed on; None where neurons have none."""
+        rule, corpus = self.run.activated, self.corpus
+        if not rule.has_thresholds:
+            return None
+        return ThresholdWindows.choose(rule, corpus.tokens, self.counted_sizes, corpus.bos_id)
+
+    @property
+    def _most_layers(self) -> int | None:
+        """The most layers per group that the device and the memory for thresholds hold; None where there is no limit."""
+        most = self.model.most_layers()
+        if self.chosen is None:
+            return most
+        fitting = max(1, THRESHOLD_BYTES // self.chosen.bytes_needed(self.model.neurons))
+        return fitting if most is None else min(most, fitting)
 
     @property
     def folder(self) -> Path:
@@ -143,6 +168,8 @@ class Prepared:
     def check_memory(self) -> None:
         """Raise UserError where counting needs more memory than is available."""
         check_memory(self.counting_bytes)
+        if self.chosen is not None:
+            check_memory(self.chosen.bytes_needed(self.model.neurons))
 
     @property
     def counted_sizes(self) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from ffnscope.store.activation_rule import THRESHOLD_WINDOWS
 from ffnscope.store.errors import UserError
 from ffnscope.store.records import Progress, RunInfo
 from ffnscope.store.writer import StoreWriter
@@ -30,7 +31,10 @@ class ProgressMeter:
         # Every neuron meets every token once, whatever the corpus: with few positions that is much of a run.
         self._projecting = self._neurons * run.model.vocabulary / (PASS_MATRICES * run.model.width)
         self._finishing = self._positions * COUNT_WEIGHT + self._projecting
-        self._work = self._positions * self._model_layers + self._finishing * self._recorded
+        # Thresholds take a pass of their own over some windows.
+        windows = min(THRESHOLD_WINDOWS, run.corpus.counted_windows) if run.activated.has_thresholds else 0
+        self._forward_positions = self._positions + windows * run.corpus.seq_len
+        self._work = self._forward_positions * self._model_layers + self._finishing * self._recorded
         self._done = 0.0
         self._skipped = 0.0
         self._layers_done = 0
@@ -42,7 +46,7 @@ class ProgressMeter:
     def begin(self, first_layer: int, layers_done: int) -> None:
         """The forward pass starts at ``first_layer``, with ``layers_done`` layers in the store already."""
         self._layers_done = layers_done
-        self._skipped = self._done = self._positions * first_layer + self._finishing * layers_done
+        self._skipped = self._done = self._forward_positions * first_layer + self._finishing * layers_done
         self._begun = time.monotonic()
         self._say("collecting")
 

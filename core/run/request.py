@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ffnscope.core.corpus.sources import DomainSource
 from ffnscope.core.run.keep import KEEP_GB, parse_keep
+from ffnscope.store.activation_rule import POSITIVE, ActivationRule
 from ffnscope.store.bits.kept import kept_number
 from ffnscope.store.definitions import MIN_OCCURRENCES, TOP_K
 from ffnscope.store.errors import DamagedStoreError, UserError
@@ -50,6 +51,7 @@ class CollectRequest:
     trust_remote_code: bool = False
     keep: str | None = None  # all, 0 or how many windows; None: as many as fit keep_gb
     keep_gb: float = KEEP_GB
+    activated: str = POSITIVE  # when a neuron counts as activated: positive or share:Q
     revision: str | None = None
     title: str | None = None  # the model's name to show, if not that of its folder, file or hub id
 
@@ -90,6 +92,7 @@ def check_request(request: CollectRequest) -> None:
     if request.top_k < 1:
         raise UserError(f"--top-k {request.top_k}: must be at least 1")
     parse_keep(request.keep, request.keep_gb)
+    ActivationRule.parse(request.activated)
     if request.store.exists() and not request.store.is_dir():
         raise UserError(f"{request.store}: is a file; --store takes a folder")
     if request.scratch is not None and request.scratch.resolve() == request.store.resolve():

@@ -36,6 +36,17 @@ class ActivationValues:
     places: np.ndarray
 
 
+@dataclass(frozen=True, eq=False)
+class ThresholdValues:
+    """What a run by thresholds adds: ``thresholds`` [F] float32, ``positive`` [F] int64 activated positions where a > 0,
+    and the strongest below 0, ``negative`` [F, C] float32 as -a with their ``places`` [F, C] int64."""
+
+    thresholds: np.ndarray
+    positive: np.ndarray
+    negative: np.ndarray
+    places: np.ndarray
+
+
 class OutputWeights(Protocol):
     """The weights that a neuron writes with: a LayeredModel, or arrays."""
 
@@ -52,6 +63,7 @@ def layer_arrays(
     tables: CorpusTables,
     *,
     values: ActivationValues,
+    thresholds: ThresholdValues | None = None,
     model: OutputWeights,
     top_k: int,
     enter: Callable[[str], None] = lambda phase: None,
@@ -70,6 +82,8 @@ def layer_arrays(
         | _description_arrays(counts)
     )
     arrays["kind"] = _kinds(arrays)
+    if thresholds is not None:
+        arrays |= _threshold_arrays(counts, thresholds, tables.seq_len)
     enter(f"projecting layer {layer}")
     outputs = model.output_rows(layer)
     arrays |= project(
@@ -117,6 +131,19 @@ def _context_arrays(counts: LayerCounts, values: ActivationValues, seq_len: int)
         "strongest_value": np.where(present, values.strongest, np.nan).astype(np.float32),
         "random_window": _absent(counts.drawn // seq_len),
         "random_position": _absent(np.where(counts.drawn < 0, -1, counts.drawn % seq_len)),
+    }
+
+
+def _threshold_arrays(counts: LayerCounts, values: ThresholdValues, seq_len: int) -> Arrays:
+    present = values.places >= 0
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shares = np.where(counts.activations > 0, values.positive / counts.activations, np.nan)
+    return {
+        "threshold": values.thresholds.astype(np.float32),
+        "positive_share": shares.astype(np.float32),
+        "negative_window": _absent(values.places // seq_len),
+        "negative_position": _absent(np.where(present, values.places % seq_len, -1)),
+        "negative_value": np.where(present, -values.negative, np.nan).astype(np.float32),
     }
 
 

@@ -51,14 +51,16 @@ EXPLAINED = (
     "token_set",
 )
 DESCRIBED = registry.DESCRIBED
+THRESHOLDS = ("threshold", "positive_share")
 FORMATS = ("csv", "jsonl")
 _ROWS = 1024  # formatted at a time where they lie in one layer
 _MIXED_ROWS = (1 << 15, 1 << 20)  # with and without lists, where they jump between layers
 
 
 def default_columns(store: Store) -> tuple[str, ...]:
-    """COLUMNS, a frequency for every domain, EXPLAINED, DESCRIBED."""
-    return (*COLUMNS, *(registry.DOMAIN_PREFIX + name for name in registry.domain_names(store)), *EXPLAINED, *DESCRIBED)
+    """COLUMNS, a frequency for every domain, EXPLAINED, DESCRIBED; THRESHOLDS where the neurons have them."""
+    domains = (registry.DOMAIN_PREFIX + name for name in registry.domain_names(store))
+    return (*COLUMNS, *domains, *EXPLAINED, *DESCRIBED, *(THRESHOLDS if store.run.activated.has_thresholds else ()))
 
 
 def resolve_columns(store: Store, names: Sequence[str] | None) -> tuple[str, ...]:

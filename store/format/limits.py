@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ffnscope.store.definitions import KINDS, ORDERS, POSITION_STRENGTHS, POSITION_TYPES
+from ffnscope.store.errors import UserError
 from ffnscope.store.format.encoding import DamagedValueError
 from ffnscope.store.format.schema import ABSENT, CONTEXTS, LAYER_ARRAYS, SIMILAR, TOP_NGRAMS
 from ffnscope.store.records import RunInfo
@@ -54,6 +55,10 @@ def check_run(run: RunInfo) -> None:
         _need(type(settings.get(name)) is int and settings[name] > 0, f"setting {name}")
     keep = settings.get("keep", 0)
     _need(type(keep) is int and 0 <= keep <= corpus.counted_windows, "setting keep")
+    try:
+        _ = run.activated
+    except UserError:
+        _need(False, "setting activated")
 
 
 def check_column(name: str, array: np.ndarray, run: RunInfo, owners: tuple[int, ...] | None) -> None:

@@ -67,6 +67,16 @@ def described(row: Any) -> dict[str, Any]:
     return {"descriptions": tuple(Description(tuple(formula), *figures) for formula, figures in pairs if formula[1])}
 
 
+def thresholds(row: Any) -> dict[str, Any]:
+    """The fields of a record that a run with thresholds has; ``row(name)`` gives the neuron's row of an array."""
+    share = float(row("positive_share"))
+    return {
+        "threshold": float(row("threshold")),
+        "positive_share": None if math.isnan(share) else share,
+        "negative": contexts(row("negative_window"), row("negative_position"), row("negative_value")),
+    }
+
+
 def detected(raw: Any, neuron: int, order: int) -> tuple[DetectedNgram, ...]:
     """The detected n-grams of one neuron; ``raw(name)`` gives the encoded array."""
     neurons = uncopied(raw("detected_neuron"))

@@ -18,6 +18,7 @@ CONTEXTS = 8
 SIMILAR = 5
 EXPLAINED = "explained"  # the group of how much the token explains
 DESCRIBED = "described"  # the group of the descriptions by concepts
+THRESHOLDS = "thresholds"  # the group of runs whose neurons have thresholds of their own
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,13 @@ LAYER_ARRAYS: dict[str, ArraySpec] = {
     "token_f1": ArraySpec("<f4", "F", "f1 of the token set on odd windows; NaN for none", EXPLAINED),
     "concept_formula": ArraySpec("<i2", "F24", "shape and literals of the description and the runner-up", DESCRIBED),
     "concept_figures": ArraySpec("<f4", "F23", "their precision, recall, f1 on odd windows; NaN for none", DESCRIBED),
+    "threshold": ArraySpec("<f4", "F", "what |a| must reach for the neuron to be activated", THRESHOLDS),
+    "positive_share": ArraySpec("<f4", "F", "share of activated positions where a > 0; NaN where dead", THRESHOLDS),
+    "negative_window": ArraySpec(
+        "<u4", "FC", "windows of the most negative activations; ABSENT where fewer", THRESHOLDS
+    ),
+    "negative_position": ArraySpec("<u4", "FC", "their positions", THRESHOLDS),
+    "negative_value": ArraySpec("<f4", "FC", "their activations, most negative first", THRESHOLDS),
 }
 GROUPS = tuple(dict.fromkeys(spec.group for spec in LAYER_ARRAYS.values() if spec.group))
 
@@ -103,7 +111,7 @@ def array_names(groups: Collection[str]) -> tuple[str, ...]:
 def absent(name: str, neurons: int) -> np.ndarray:
     """What an optional array reads as where a store lacks it: NaN, ABSENT, or 0 where a byte is a code."""
     spec = LAYER_ARRAYS[name]
-    sizes = {"F": neurons, "G": TOP_NGRAMS}
+    sizes = {"F": neurons, "G": TOP_NGRAMS, "C": CONTEXTS}
     shape = tuple(sizes[letter] if letter in sizes else int(letter) for letter in spec.shape)
     dtype = np.dtype(spec.dtype)
     return np.full(shape, np.nan if dtype.kind == "f" else 0 if dtype.itemsize <= 2 else ABSENT, dtype)

@@ -60,6 +60,8 @@ _COLUMNS = (
     Column("concept_precision", (), "share of its activations where its description holds", whole=False),
     Column("concept_recall", (), "share of the positions of its description where it is activated", whole=False),
     Column("concept_f1", (), "f1 of its description, on windows that did not choose it", whole=False),
+    Column("threshold", (), "what |a| must reach, with `--activated share:`", whole=False),
+    Column("positive_share", (), "share of activated positions where a > 0", whole=False),
 )
 COLUMNS: dict[str, Column] = {column.name: column for column in _COLUMNS}
 ALIASES: dict[str, str] = {alias: column.name for column in _COLUMNS for alias in column.aliases}
@@ -154,6 +156,10 @@ def is_absent(store: Store, name: str) -> bool:
 def require(store: Store, name: str) -> None:
     """Raise UserError where a store was collected without a column (by its own name)."""
     if is_absent(store, name):
+        if name in ("threshold", "positive_share"):
+            raise UserError(
+                f"{store.path}: has no {name}, which neurons have that `collect --activated share:Q` counts"
+            )
         raise UserError(
             f"{store.path}: has no {name}, it was collected before that was counted; collect it anew to filter by it"
         )

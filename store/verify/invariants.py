@@ -159,7 +159,7 @@ def _similar(a: Arrays, run: RunInfo) -> np.ndarray:
 
 def _contexts(a: Arrays, run: RunInfo) -> np.ndarray:
     bad = np.zeros(len(a["kind"]), np.bool_)
-    for name in ("strongest", "random"):
+    for name in ("strongest", "random", *(["negative"] if "negative_window" in a else [])):
         window, position = a[f"{name}_window"], a[f"{name}_position"]
         mask = window != ABSENT
         wrong = (window >= run.corpus.windows) | (position >= run.corpus.seq_len)
@@ -215,6 +215,17 @@ def _descriptions(a: Arrays, run: RunInfo) -> np.ndarray:
     return bad | ((figures < 0) | (figures > 1)).any(axis=(1, 2))
 
 
+def _thresholds(a: Arrays, run: RunInfo) -> np.ndarray:
+    neurons = len(a["kind"])
+    if "threshold" not in a:
+        return np.zeros(neurons, np.bool_)
+    threshold, share, dead = a["threshold"], a["positive_share"], a["activations"] == 0
+    bad = ~(threshold >= 0) | (np.isnan(share) != dead) | (share < 0) | (share > 1)
+    bad |= (a["strongest_value"] < threshold[:, None]).any(axis=1) | (a["strongest_value"] <= 0).any(axis=1)
+    bad |= (-a["negative_value"] < threshold[:, None]).any(axis=1) | (a["negative_value"] >= 0).any(axis=1)
+    return bad | (a["negative_value"][:, 1:] < a["negative_value"][:, :-1]).any(axis=1)
+
+
 CHECKS: tuple[tuple[str, Check], ...] = (
     ("codes that are out of range", _codes),
     ("activations are not the sum of the domains' or exceed their positions", _domains),
@@ -233,4 +244,5 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("shares explained do not agree with each other or with the layer's sums", _explained),
     ("token set is not a set of tokens that the neuron is activated on", _token_set),
     ("descriptions are not formulas of concepts, or have figures out of range", _descriptions),
+    ("thresholds do not agree with the activations", _thresholds),
 )

@@ -21,9 +21,10 @@ from ffnscope.core.corpus.sources import DomainSource
 from ffnscope.core.run.request import CollectRequest
 from ffnscope.core.statistics.positional import classify
 from ffnscope.store.definitions import POSITION_STRENGTHS, POSITION_TYPES
+from ffnscope.store.format.kept_bits import kept_windows
 from ffnscope.store.format.schema import CONTEXTS, TOP_NGRAMS
 from ffnscope.store.reader import Store
-from ffnscope.store.records import Neuron
+from ffnscope.store.records import Context, Neuron
 
 DEMO = Path(next(iter(core.__path__))) / "demo"
 DEMO_DOMAINS = ("wiki", "code", "math", "speech")
@@ -75,6 +76,12 @@ def activations(
     ]
 
 
+def neuron_values(model: Any, tokens: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    """a, float32 [S, T, F], of every layer, over the same batches as the run."""
+    parts = [fwd.forward_values(model, tokens[i : i + batch_size]) for i in range(0, len(tokens), batch_size)]
+    return [np.concatenate(layer) for layer in zip(*parts, strict=True)]
+
+
 def load(folder: Path, dtype: str = "float32") -> Any:
     """The checkpoint by Hugging Face in a dtype."""
     return AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype)).eval()
@@ -122,9 +129,27 @@ def compare(
         if hasattr(model, "lm_head"):
             model.lm_head = torch.nn.Identity()  # no neuron depends on the logits
         outcome = activations(model, tokens, settings["batch_size"], neurons)
+        share = store.run.activated.share
+        written = None if share is None else neuron_values(model, tokens, settings["batch_size"])
         for layer in store.layers():
             before, after = outcome[layer]
             active = before > 0
+            # Contexts are ordered by the activation function's output, or by a, positive and negative ones apart.
+            shown = [(active[full], after[full], "strongest")]
+            if written is not None:
+                a = written[layer]
+                sizes = [domain.windows for domain in corpus.counted_domains]
+                limits = ref.thresholds(a, tokens, kept_windows(sizes, 256).tolist(), corpus.bos_id, str(share))
+                assert np.array_equal(store.column(layer, "threshold"), limits)
+                active = np.abs(a) >= limits
+                positive = (active & (a > 0)).sum(axis=(0, 1))
+                with np.errstate(invalid="ignore"):
+                    shares = np.float32(positive / active.sum(axis=(0, 1)))
+                assert np.array_equal(store.column(layer, "positive_share"), shares, equal_nan=True)
+                shown = [
+                    ((active & (a > 0))[full], a[full], "strongest"),
+                    ((active & (a < 0))[full], a[full], "negative"),
+                ]
             if expected is not None:
                 assert np.array_equal(active, expected(layer)), "the model does not do what its rules say"
                 active = expected(layer)
@@ -158,7 +183,9 @@ def compare(
                 _compare_counts(there, own, N, at)
                 _compare_positions(there, own, len(full), at)
                 _compare_projection(there, own, projection[neuron], settings["top_k"], at)
-                _compare_contexts(there, active[full, :, column], after[full, :, column], at)
+                for where, values, name in shown:
+                    _compare_strongest(getattr(there, name), where[:, :, column], values[:, :, column], at)
+                _compare_drawn(there, active[full, :, column], at)
                 explained.append(reference_explained.explain(active[:, :, column], halves))
                 _compare_explained(there, explained[-1], at)
                 met.kinds[own.kind] += 1
@@ -249,11 +276,15 @@ def _compare_projection(there: Neuron, own: ref.Neuron, projection: np.ndarray, 
         assert (projection < value - 2 * tolerance).sum() <= ngram.rank <= (projection < value + 2 * tolerance).sum()
 
 
-def _compare_contexts(there: Neuron, active: np.ndarray, values: np.ndarray, at: str) -> None:
+def _compare_strongest(found: tuple[Context, ...], active: np.ndarray, values: np.ndarray, at: str) -> None:
     places = [(int(window), int(position)) for window, position in np.argwhere(active)]
-    strongest = sorted(places, key=lambda place: (-values[place], place))[:CONTEXTS]
-    assert [(c.window, c.position) for c in there.strongest] == strongest, at
-    assert [c.activation for c in there.strongest] == [float(values[place]) for place in strongest], at
+    strongest = sorted(places, key=lambda place: (-abs(values[place]), place))[:CONTEXTS]
+    assert [(c.window, c.position) for c in found] == strongest, at
+    assert [c.activation for c in found] == [float(values[place]) for place in strongest], at
+
+
+def _compare_drawn(there: Neuron, active: np.ndarray, at: str) -> None:
+    places = [(int(window), int(position)) for window, position in np.argwhere(active)]
     drawn = [(c.window, c.position) for c in there.drawn]
     assert len(set(drawn)) == len(drawn) == min(CONTEXTS, len(places)), at
     assert set(drawn) <= set(places), at

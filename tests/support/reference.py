@@ -141,6 +141,20 @@ def position_bias(counts: Sequence[int], windows: int) -> float:
     return m / (2 * windows * len(counts))
 
 
+# ---- Thresholds -------------------------------------------------------------------------------------------
+
+
+def thresholds(
+    values: np.ndarray, tokens: np.ndarray, windows: Sequence[int], bos_id: int | None, share: str
+) -> np.ndarray:
+    """[F] float32: of a, `values` [S, T, F], the ceil(Q * n)-th largest |a| at the n positions of `windows` whose token is
+    not BOS; `share` is Q as it was written."""
+    places = [(w, p) for w in windows for p in range(tokens.shape[1]) if bos_id is None or tokens[w, p] != bos_id]
+    rank = math.ceil(Fraction(share) * len(places))
+    sizes = np.abs(np.array([values[place] for place in places], np.float32))
+    return np.sort(sizes, axis=0)[::-1][rank - 1]
+
+
 # ---- One neuron -------------------------------------------------------------------------------------------
 
 

@@ -85,6 +85,24 @@ def forward_neurons(model: Any, tokens: np.ndarray, layer: int) -> tuple[np.ndar
     return forward_all(model, tokens)[layer]
 
 
+def forward_values(model: Any, tokens: np.ndarray) -> list[np.ndarray]:
+    """Every layer's a, float32 [S, T, F]: the input of the last FFN projection, which is multiplied with w_i."""
+    S, T = tokens.shape
+    names = MODULES[model.config.model_type]
+    found: list[np.ndarray] = []
+
+    def hook(module: torch.nn.Module, inputs: tuple) -> None:
+        found.append(inputs[0].detach().float().reshape(S, T, -1).numpy().copy())
+
+    handles = [layer.get_submodule(names.last).register_forward_pre_hook(hook) for layer in layer_modules(model)]
+    with torch.no_grad():
+        model(input_ids=torch.from_numpy(np.ascontiguousarray(tokens, dtype=np.int64)), use_cache=False)
+    for handle in handles:
+        handle.remove()
+    assert len(found) == len(handles)
+    return found
+
+
 def output_rows(model: Any, layer: int) -> np.ndarray:
     """The rows w_i of the second FFN matrix, float32 [F, d]."""
     last = layer_modules(model)[layer].get_submodule(MODULES[model.config.model_type].last)

@@ -94,6 +94,15 @@ def collect(
     keep_gb: Annotated[
         float, typer.Option("--keep-gb", metavar="X", help="At most so many GB of activation bits in the store.")
     ] = 1.0,
+    activated: Annotated[
+        str,
+        typer.Option(
+            "--activated",
+            metavar="positive|share:Q",
+            help="When a neuron counts as activated: its input is above 0, or |a| is among its largest share Q (for gated "
+            "FFNs, as in share:0.01).",
+        ),
+    ] = "positive",
     view: Annotated[
         bool, typer.Option("--view", help="Open the browser at once; layers appear as they finish.")
     ] = False,
@@ -140,6 +149,7 @@ def collect(
             bos_id=bos_id,
             keep=keep,
             keep_gb=keep_gb,
+            activated=activated,
             trust_remote_code=trust_remote_code,
             revision=revision,
         )

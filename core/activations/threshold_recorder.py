@@ -1,0 +1,82 @@
+"""Recording by thresholds (``--activated share:Q``): a neuron is activated where |a| reaches a threshold of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from ffnscope.core.activations.recorder import BatchRecord, Recorder, Strongest, pack_bits
+from ffnscope.core.model.layered import LayeredModel
+from ffnscope.store.errors import UserError
+
+
+class ThresholdRecorder(Recorder):
+    """Hooks on the activation function of one layer and on the matrix behind it, whose input is a.
+
+    ``thresholds`` [F] float32 are set before the first batch. Bits, sums and maxima are a Recorder's: sums and maxima of
+    the activation function's output at activated positions. ``values`` and ``places`` hold the largest a above 0 of
+    activated positions; ``negative`` those below 0, as -a. ``positive`` [F] int64 counts activated positions where
+    a > 0.
+    """
+
+    def __init__(self, layer: int, neurons: int):
+        super().__init__(layer, neurons)
+        self.thresholds = np.full(neurons, np.inf, np.float32)
+        self.positive = np.zeros(neurons, np.int64)
+        self.negative = Strongest(neurons)
+        self._output: torch.Tensor | None = None
+
+    def attach(self, model: LayeredModel) -> list[RemovableHandle]:
+        """Register the hooks."""
+        second = model.second(self.layer)
+        return [*super().attach(model), second.register_forward_pre_hook(self._record_thresholds)]
+
+    def parts(self) -> tuple[np.ndarray, ...]:
+        """What ``merge`` needs of a recorder."""
+        return *super().parts(), self.negative.values, self.negative.places, self.positive
+
+    def merge(self, others: Sequence[tuple[np.ndarray, ...]]) -> None:
+        """Join the ``parts`` of several recorders of one layer, each over windows of its own."""
+        super().merge(others)
+        self.negative.merge([each[2:4] for each in others])
+        self.positive = np.sum([each[4] for each in others], axis=0)
+
+    def expect(self, first_window: int, windows: int, seq_len: int, counted: int) -> None:
+        """Announce the next windows; only the first ``counted`` of them may give contexts."""
+        super().expect(first_window, windows, seq_len, counted)
+        self._output = None
+
+    def __call__(self, module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        self.check_shape(inputs[0], again=self._output is not None)
+        self._output = output.reshape(*self._shape, self.neurons)
+
+    def _record_thresholds(self, module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        a = neuron_values(self.layer, inputs[0], self._shape, self.neurons)
+        output, self._output = self._output, None
+        if output is None or self.batch is not None:
+            raise UserError(f"layer {self.layer}: its second FFN matrix runs apart from its activation function, so values "
+                            "cannot be compared with thresholds; use --activated positive")  # fmt: skip
+        active = a.abs() >= torch.from_numpy(self.thresholds).to(a.device)
+        # What is not finite is passed on, so that the sum says whether all was.
+        output = torch.where(a.isfinite(), output.float(), a)
+        counted = active | a.isnan()
+        exact = torch.float32 if a.device.type == "mps" else torch.float64  # outputs of both signs cancel
+        sums = torch.where(counted, output, 0).sum(dim=1, dtype=exact).float()
+        maxima = torch.where(counted, output, -torch.inf).amax(dim=1)
+        self.batch = BatchRecord(pack_bits(active), sums, maxima)
+        self.positive += (active & (a > 0)).sum(dim=(0, 1)).cpu().numpy()
+        for strongest, value in ((self.strongest, a), (self.negative, -a)):
+            shown = torch.where(active & (value > 0), value, 0)[: self._counted]
+            strongest.add(shown, shown.amax(dim=1), self._first_window)
+
+
+def neuron_values(layer: int, values: torch.Tensor, shape: tuple[int, int], neurons: int) -> torch.Tensor:
+    """[B, T, F] float32: a, from the second FFN matrix's input. Raises UserError for another size."""
+    if values.numel() != shape[0] * shape[1] * neurons:
+        raise UserError(f"layer {layer}: its second FFN matrix saw {tuple(values.shape)}, not {neurons} neurons at "
+                        f"{shape[0]} x {shape[1]} positions; use --activated positive")  # fmt: skip
+    return values.reshape(*shape, neurons).float()

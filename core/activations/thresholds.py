@@ -1,0 +1,187 @@
+"""The threshold of each neuron (``--activated share:Q``): the value that the share Q of positions reach in the first windows.
+
+The windows are run through a group of layers before the group's own pass, and only the largest values of each neuron are
+kept, so that memory does not grow with the number of positions: about 5 bytes for each of the share's positions.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from ffnscope.core.activations.threshold_recorder import neuron_values
+from ffnscope.core.jit import compiled
+from ffnscope.core.model.layered import LayeredModel
+from ffnscope.store.activation_rule import THRESHOLD_WINDOWS, ActivationRule
+from ffnscope.store.errors import UserError
+from ffnscope.store.format.kept_bits import kept_windows
+
+LEAST_ROOM = 256  # values that a neuron's list can take beside those that are kept
+COLUMNS = 64  # threads' shares of the neurons are multiples of this
+
+
+@dataclass(frozen=True, eq=False)
+class ThresholdWindows:
+    """What thresholds are fixed on: ``windows`` [M] int64, ascending; ``counts`` [M, T] bool: the positions whose token is
+    not BOS; ``rank``: the threshold is the value of this rank, 1 being the largest."""
+
+    windows: np.ndarray
+    counts: np.ndarray
+    rank: int
+
+    @classmethod
+    def choose(
+        cls, rule: ActivationRule, tokens: np.ndarray, sizes: Sequence[int], bos_id: int | None
+    ) -> ThresholdWindows:
+        """The first windows of the counted domains, which have ``sizes`` windows; ``tokens`` [S, T] are the corpus's.
+        Raises UserError where they have no position but BOS's."""
+        windows = kept_windows(sizes, THRESHOLD_WINDOWS)
+        chosen = tokens[windows]
+        counts = np.ones(chosen.shape, np.bool_) if bos_id is None else chosen != bos_id
+        positions = int(counts.sum())
+        if not positions:
+            raise UserError(
+                f"--activated {rule}: thresholds need a position whose token is not BOS; add text with --data"
+            )
+        return cls(windows, counts, rule.rank(positions))
+
+    @property
+    def positions(self) -> int:
+        """n: how many values each threshold is chosen from."""
+        return int(self.counts.sum())
+
+    def bytes_needed(self, neurons: int) -> int:
+        """Memory that finding the thresholds of one layer takes."""
+        return 4 * neurons * _room(self.rank)
+
+    def batches(self, windows: int, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The windows that run together, and which positions [B, T] bool of them count.
+
+        As many together as when all ``windows`` run, some of them twice: kernels differ in the last bit from one batch
+        size to another, and a threshold is the value of a position.
+        """
+        last = windows - windows % batch_size  # where the run's last batch begins, if that is a smaller one
+        full = int(np.searchsorted(self.windows, last))
+        for first in range(0, full, batch_size):
+            part = slice(first, min(first + batch_size, full))
+            missing = batch_size - (part.stop - part.start)
+            yield (
+                np.pad(self.windows[part], (0, missing), mode="edge"),
+                np.pad(self.counts[part], ((0, missing), (0, 0))),
+            )
+        if full < len(self.windows):
+            counts = np.zeros((windows - last, self.counts.shape[1]), np.bool_)
+            counts[self.windows[full:] - last] = self.counts[full:]
+            yield np.arange(last, windows), counts
+
+    def __str__(self) -> str:
+        return f"{len(self.windows):,} windows, {self.positions:,} positions, of which {self.rank:,} reach a threshold"
+
+
+class LargestValues:
+    """The largest ``rank`` values of each neuron, taken as they come."""
+
+    def __init__(self, neurons: int, rank: int):
+        self._rank = rank
+        self._lists = np.empty((neurons, _room(rank)), np.float32)
+        self._filled = np.zeros(neurons, np.int64)
+        self._least = np.full(neurons, -1, np.float32)  # what a value must exceed to matter
+
+    def add(self, values: np.ndarray, hands: Executor, threads: int) -> None:
+        """Take the values [P, F] float32, at least 0; those that are no number are left out."""
+        share = -(-values.shape[1] // (threads * COLUMNS)) * COLUMNS
+
+        def part(first: int) -> None:
+            columns = (first, min(first + share, values.shape[1]))
+            _take(values, columns, self._rank, self._lists, self._filled, self._least)
+
+        deque(hands.map(part, range(0, values.shape[1], share)), 0)
+
+    def thresholds(self) -> np.ndarray:
+        """[F] float32: the value of rank ``rank``; infinity where there are fewer."""
+        found = np.full(len(self._lists), np.inf, np.float32)
+        for neuron in np.flatnonzero(self._filled >= self._rank).tolist():
+            values = self._lists[neuron, : self._filled[neuron]]
+            place = len(values) - self._rank
+            found[neuron] = np.partition(values, place)[place]
+        return found
+
+
+def _room(rank: int) -> int:
+    return rank + max(rank // 4, LEAST_ROOM)
+
+
+@compiled
+def _take(
+    values: np.ndarray, columns: tuple[int, int], rank: int, lists: np.ndarray, filled: np.ndarray, least: np.ndarray
+) -> None:
+    """Append what exceeds ``least`` to the neurons' lists; a list that is full keeps its ``rank`` largest."""
+    for row in range(len(values)):
+        for column in range(columns[0], columns[1]):
+            value = values[row, column]
+            if value > least[column]:
+                lists[column, filled[column]] = value
+                filled[column] += 1
+                if filled[column] == lists.shape[1]:
+                    place = lists.shape[1] - rank
+                    ordered = np.partition(lists[column], place)
+                    lists[column, :rank] = ordered[place:]
+                    filled[column] = rank
+                    least[column] = ordered[place]
+
+
+@torch.inference_mode()
+def find_thresholds(
+    model: LayeredModel,
+    layers: range,
+    recorded: Sequence[int],
+    chosen: ThresholdWindows,
+    *,
+    tokens: np.ndarray,
+    batch_size: int,
+    entering: Callable[[int], torch.Tensor] | None,
+    advance: Callable[[int], None],
+) -> dict[int, np.ndarray]:
+    """[F] float32 for each of the ``recorded`` layers: run the ``chosen`` windows through the consecutive ``layers``.
+
+    ``entering(window)`` gives the hidden states [1, T, d] that enter the first layer, unless these are the embeddings.
+    ``advance`` is called with positions times layers done after every batch.
+    """
+    largest = {layer: LargestValues(model.neurons, chosen.rank) for layer in recorded}
+    threads, device, length = torch.get_num_threads(), model.device, tokens.shape[1]
+    model.load_layers(layers.start, layers.stop)
+    try:
+        with ThreadPoolExecutor(threads) as hands:
+            for windows, counts in chosen.batches(len(tokens), batch_size):
+                mask = torch.from_numpy(counts).to(device)
+
+                def take(layer: int, mask: torch.Tensor, module: Any, inputs: tuple[torch.Tensor, ...]) -> None:
+                    shape = (mask.shape[0], mask.shape[1])
+                    values = neuron_values(layer, inputs[0], shape, model.neurons)
+                    largest[layer].add(values[mask].abs().cpu().numpy(), hands, threads)
+
+                hooks = [model.second(i).register_forward_pre_hook(partial(take, i, mask)) for i in recorded]
+                try:
+                    ids = torch.from_numpy(tokens[windows].astype(np.int64)).to(device)
+                    hidden, calls = model.frame(ids, layers.stop - 1)
+                    if entering is not None:
+                        hidden = torch.cat([entering(int(window)) for window in windows]).to(device)
+                    for layer in layers:
+                        if layer == layers[-1]:
+                            model.run_to_second(layer, hidden, calls[layer])
+                        else:
+                            hidden = model.run_layer(layer, hidden, calls[layer])
+                finally:
+                    for hook in hooks:
+                        hook.remove()
+                advance(int(counts.any(axis=1).sum()) * length * len(layers))
+    finally:
+        model.release_layers(layers.start, layers.stop)
+    return {layer: each.thresholds() for layer, each in largest.items()}
