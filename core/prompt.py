@@ -24,8 +24,8 @@ from ffnscope.store.records import RunInfo
 class PromptResult:
     """One text through the model, T tokens of it, BOS first as in a window.
 
-    ``active`` and ``values`` are by layer: bool [T, F], whether the input of the activation function is above 0, and
-    float32 [T, F], the activation function's output where that is so, else 0.
+    ``active`` and ``values`` are by layer: bool [T, F], whether the neuron is activated by the store's rule, and float32
+    [T, F], where it is, the activation function's output, or a where the rule is one of thresholds; else 0.
     """
 
     tokens: np.ndarray  # [T] int64
@@ -42,8 +42,11 @@ class PromptResult:
 class PromptModel:
     """The model that a store was collected from, in float32 on the CPU."""
 
-    def __init__(self, run: RunInfo, model: LayeredModel, tokenizer: Any):
+    def __init__(
+        self, run: RunInfo, model: LayeredModel, tokenizer: Any, thresholds: Callable[[int], np.ndarray] | None = None
+    ):
         self.run_info = run
+        self._thresholds = thresholds if run.activated.has_thresholds else None
         self._model = model
         self._tokenizer = tokenizer
         # Hooks are registered on the one model, so two texts at a time would record each other's activations.
@@ -51,8 +54,9 @@ class PromptModel:
         model.prepare(torch.zeros(1, 2, dtype=torch.int64))
 
     @classmethod
-    def load(cls, run: RunInfo) -> PromptModel:
+    def load(cls, run: RunInfo, thresholds: Callable[[int], np.ndarray] | None = None) -> PromptModel:
         """Load the model of a run from where it was collected or from the hub's cache; nothing is downloaded.
+        ``thresholds`` gives a layer's, [F] float32, where neurons have them.
 
         Raises UserError where it is not on this machine, is another one by its fingerprint, or has no tokenizer.
         """
@@ -60,7 +64,7 @@ class PromptModel:
         tokenizer = load_tokenizer(source)
         if tokenizer is None:
             raise UserError(f"{source.name}: has no tokenizer, so a text cannot be cut into its tokens")
-        return cls(run, load_model(source, torch.device("cpu"), torch.float32), tokenizer)
+        return cls(run, load_model(source, torch.device("cpu"), torch.float32), tokenizer, thresholds)
 
     def tokens(self, text: str) -> tuple[np.ndarray, int]:
         """A text as the beginning of a window: ids int64 [T], BOS first where windows have it; and how many tokens
@@ -88,7 +92,7 @@ class PromptModel:
     @torch.inference_mode()
     def _run(self, text: str, unwanted: Callable[[], bool]) -> PromptResult | None:
         tokens, left_out = self.tokens(text)
-        layers = self.run_info.layers
+        layers, thresholds = self.run_info.layers, self._thresholds
         hidden, calls = self._model.frame(torch.from_numpy(tokens)[None], layers[-1])
         active: dict[int, np.ndarray] = {}
         values: dict[int, np.ndarray] = {}
@@ -102,11 +106,21 @@ class PromptModel:
                 active[layer] = on.numpy()
                 values[layer] = torch.where(on, output.reshape(before.shape).float(), 0).numpy()
 
-            wanted = layer in layers
-            handle = self._model.activation(layer).register_forward_hook(keep) if wanted else None
+            def compare(module: Any, inputs: tuple[torch.Tensor, ...], layer: int = layer) -> None:
+                a = inputs[0].reshape(len(tokens), -1).float()
+                on = a.abs() >= torch.from_numpy(thresholds(layer))  # type: ignore[misc]
+                active[layer] = on.numpy()
+                values[layer] = torch.where(on, a, 0).numpy()
+
+            handle = None
+            if layer in layers and thresholds is None:
+                handle = self._model.activation(layer).register_forward_hook(keep)
+            elif layer in layers:
+                handle = self._model.second(layer).register_forward_pre_hook(compare)
             try:
                 if layer == layers[-1]:
-                    self._model.run_to_activation(layer, hidden, calls[layer])
+                    stop = self._model.run_to_activation if thresholds is None else self._model.run_to_second
+                    stop(layer, hidden, calls[layer])
                 else:
                     hidden = self._model.run_layer(layer, hidden, calls[layer])
             finally:

@@ -88,7 +88,8 @@ def concordance(kept: KeptBits, rows: np.ndarray, width: int = WIDTH) -> Iterato
 
 def known_strengths(store: Store, layer: int, neuron: int) -> dict[tuple[int, int], float]:
     """(window, position) -> activation of a neuron's strongest contexts, the only values that a store has."""
-    strongest = store.neuron(layer, neuron).strongest
+    record = store.neuron(layer, neuron)
+    strongest = (*record.strongest, *record.negative)
     return {(context.window, context.position): context.activation for context in strongest}
 
 
@@ -96,7 +97,7 @@ def sort_rows(
     kept: KeptBits, rows: np.ndarray, by: str = "place", strengths: Mapping[tuple[int, int], float] | None = None
 ) -> np.ndarray:
     """Rows in one of ORDERS; ties in the corpus's order. By strength, those in ``strengths`` (``known_strengths``) come
-    first, the others follow as in the corpus. Raises UserError for another order."""
+    first, those below 0 (runs with thresholds) behind those above, the others follow as in the corpus. Raises UserError for another order."""
     if by not in ORDERS:
         raise UserError(f"--sort {by}: known are {', '.join(ORDERS)}")
     rows = np.sort(rows)
@@ -104,8 +105,8 @@ def sort_rows(
         return rows
     if by == "strength":
         places = zip(kept.windows[kept.window_of[rows]].tolist(), kept.position_of[rows].tolist(), strict=True)
-        values = np.array([(strengths or {}).get(place, -np.inf) for place in places], np.float64)
-        return rows[np.argsort(-values, kind="stable")]
+        values = np.array([(strengths or {}).get(place, 0.0) for place in places], np.float64)
+        return rows[np.lexsort((-np.abs(values), np.where(values > 0, 0, np.where(values < 0, 1, 2))))]
     sides = [occurrence.left[::-1] if by == "left" else occurrence.right for occurrence in concordance(kept, rows)]
     # A concordance reads words: the space and the case before or behind the token say nothing.
     keys = [side.strip().casefold() for side in sides]

@@ -74,6 +74,8 @@ class Panes:
         failed = bool(self.session.failure) and self.session.progress.state != "complete"
         progress = "the run failed" if failed else progress_text(self.session.progress, self.glyphs)
         out = Writer(self.glyphs).add(" ffnscope  ", "dim").prose(self.session.title, "bright")
+        if self.session.rule:
+            out.add(f" {self.session.rule}", "accent")
         if len(self.sessions) > 1:
             out.add(f" ({self.sessions.index(self.session) + 1} of {len(self.sessions)}, b next)", "dim")
         room = width - out.width - len(right) - 2

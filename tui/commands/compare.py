@@ -43,4 +43,11 @@ def compare(
             gather(opened.enter_context(open_store(path)), "abcdefghijklmnopqrstuvwxyz"[i], every_range=whole)
             for i, path in enumerate(stores)
         ]
+        rules = {each.label: each.store.run.activated for each in read}
+        if len(set(rules.values())) > 1:
+            listed = ", ".join(f"{label} {rule}" for label, rule in rules.items())
+            raise UserError(
+                f"{stores[0]}: neurons of these stores count as activated by different rules ({listed}), so their figures "
+                "are not comparable; collect them with the same --activated"
+            )
         deliver(comparison_document(read), csv, html, as_json, overwrite)

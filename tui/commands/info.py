@@ -26,6 +26,7 @@ def info(
                 "model": run.model.to_json(),
                 "corpus": run.corpus.to_json() | {"windows": run.corpus.windows, "positions": run.corpus.positions},
                 "settings": run.settings,
+                "activated": str(run.activated),
                 "created": run.created,
                 "version": run.version,
                 "run_id": run.run_id,
@@ -72,6 +73,7 @@ def _lines(store: Any, run: Any, progress: Any, layers: tuple[int, ...]) -> list
             )
         )
     lines.append(("settings", ", ".join(f"{name} {_setting(value)}" for name, value in sorted(run.settings.items()))))
+    lines.append(("activated", run.activated.sentence.removeprefix("activated means ")))
     kept = _kept(store)
     if kept is None:
         lines.append(("kept bits", "none: ask and contexts need `collect --keep`"))

@@ -86,7 +86,15 @@ def _projection(out: Writer, page: PageData, token: int, value: float, share: fl
 def contexts(page: PageData, width: int, rows: int) -> list[Line]:
     """The strongest contexts, then the drawn ones, each with its token in the same column."""
     strongest = [context for context in page.contexts if not context.drawn]
-    out = [rule([("contexts", "dim")], width, page.glyphs, "strongest, then drawn at random")]
+    order = "strongest, then drawn at random"
+    if page.neuron.threshold is not None:
+        # Both signs, where there is no room for all: the negative ones never hide behind the positive.
+        order = "strongest above 0, below 0, then drawn at random"
+        above = [context for context in strongest if context.activation > 0]
+        below = strongest[len(above) :]
+        room = max(rows - len(below), (rows + 1) // 2)
+        strongest = [*above[:room], *below[: rows - min(len(above), room)]]
+    out = [rule([("contexts", "dim")], width, page.glyphs, order)]
     if not page.contexts:
         return _filled([*out, line((" none", "dim"))], rows + 1)
     shown = [*strongest, *(context for context in page.contexts if context.drawn)]

@@ -60,6 +60,9 @@ def page_sentences(page: PageData) -> list[list[Part]]:
         if neuron.max_activation is not None and neuron.mean_activation is not None:
             values = f"activation max {neuron.max_activation:.3g}{dot}mean {neuron.mean_activation:.3g}"
             out.append([(values, "text")])
+        if neuron.threshold is not None:
+            share = "" if neuron.positive_share is None else f"{dot}{percent(neuron.positive_share)} of them above 0"
+            out.append([(f"activated from |a| = {neuron.threshold:.3g} on{share}", "text")])
     else:
         out.append([("its output row still points somewhere: see promoted and suppressed", "dim")])
     return out

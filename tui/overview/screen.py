@@ -156,6 +156,8 @@ class Overview(Pager, inherit_bindings=True):
         sessions = self._sessions()
         if len(sessions) < 2:
             self.said = "one store is open; `ffnscope view A B` opens two"
+        elif len({session.store.run.activated for session in sessions}) > 1:
+            self.said = "the open stores count by different rules (--activated): their figures are not comparable"
         elif self.drawer.stores:
             self.drawer.stores = []
         else:

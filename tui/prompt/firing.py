@@ -61,7 +61,13 @@ class Labels:
 
     def _columns(self, layer: int) -> dict[str, np.ndarray]:
         if layer not in self._layers:
-            self._layers[layer] = {name: self._store.column(layer, name) for name in _COLUMNS}
+            columns = {name: self._store.column(layer, name) for name in _COLUMNS}
+            if self._store.has("threshold"):
+                # Values are then a, of either sign; and no neuron is dead.
+                ends = (self._store.column(layer, f"{name}_value")[:, :1] for name in ("strongest", "negative"))
+                largest = np.abs(np.nan_to_num(np.concatenate(list(ends), axis=1))).max(axis=1)
+                columns["max_activation"] = np.where(np.isnan(columns["max_activation"]), np.nan, largest)
+            self._layers[layer] = columns
         return self._layers[layer]
 
     def read(self, layers: Sequence[int]) -> None:
@@ -91,7 +97,7 @@ class Labels:
         here = tuple(result.tokens[max(at - order + 1, 0) : at + 1].tolist()) if order else ()
         value = float(result.values[layer][at, neuron]) if layer in result.values else 0.0
         largest = float(columns["max_activation"][neuron])
-        share = value / largest if largest > 0 else math.inf if value and math.isnan(largest) else 0.0
+        share = abs(value) / largest if largest > 0 else math.inf if value and math.isnan(largest) else 0.0
         top = columns["top_unigrams"][neuron, :MOSTLY, 0].tolist() if not order and not word else []
         mostly = tuple(token for token in top if token != ABSENT)
         words = f"{word} {strength}".strip()
@@ -105,9 +111,9 @@ class Labels:
             labelled = self.labelled(layer)
             firing = labelled[result.active[layer][at, labelled]].tolist()
             made = [self.firing(layer, neuron, result, at) for neuron in firing]
-            out += sorted(made, key=lambda entry: (not entry.expected, not entry.order, -entry.value, entry.neuron))
+            out += sorted(made, key=lambda entry: (not entry.expected, not entry.order, -abs(entry.value), entry.neuron))
             largest = self._columns(layer)["max_activation"]
-            rest = result.values[layer][at] / np.where(largest > 0, largest, np.inf)
+            rest = np.abs(result.values[layer][at]) / np.where(largest > 0, largest, np.inf)
             rest[np.isnan(largest) & result.active[layer][at]] = np.inf
             rest[labelled] = 0
             strongest = np.argsort(-rest, kind="stable")[:OTHERS]

@@ -32,6 +32,7 @@ def about(store: Store) -> tuple[tuple[str, str], ...]:
         ("corpus", f"{count(corpus.windows)} windows x {count(corpus.seq_len)} = {count(corpus.positions)} positions, "
          f"fingerprint {corpus.fingerprint}"),
         ("domains", "; ".join(domains)),
+        ("activated", run.activated.sentence.removeprefix("activated means ")),
         ("settings", ", ".join(f"{name} {_setting(value)}" for name, value in sorted(run.settings.items()))),
         ("store fingerprint", run.run_id),
         ("collected", f"{run.created} by ffnscope {run.version}"),
@@ -70,9 +71,10 @@ def warnings(store: Store, figures: ModelFigures, state: str) -> tuple[str, ...]
             f"{run.model.layers} layers are fewer than the paper's smallest model has ({FEWEST_PAPER_LAYERS}): weak "
             "evidence for or against its claims."
         )
-    if run.model.activation != "relu":
+    if run.model.activation != "relu" or run.activated.has_thresholds:
         texts.append(
-            f"Activation {run.model.activation}: activated means an input above 0. The paper's claims are about ReLU."
+            f"Activation {run.model.activation}: {run.activated.sentence}. The paper's claims are about ReLU and inputs "
+            "above 0."
         )
     if run.corpus.positions < PAPER_POSITIONS:
         texts.append(

@@ -91,7 +91,9 @@ class Contexts(Pager, inherit_bindings=True):
             f"window {count(context.window)}, position {count(context.position)} of {self.page.neuron.curve.shape[1]:,}"
         )
         known = not math.isnan(context.activation)
-        parts: list[Part] = [("drawn at random " if context.drawn else "strongest " if known else "", "dim")]
+        sign = "" if self.page.neuron.threshold is None else "below 0 " if context.activation < 0 else "above 0 "
+        kind = "drawn at random " if context.drawn else f"strongest {sign}" if known else ""
+        parts: list[Part] = [(kind, "dim")]
         parts += Writer(self.glyphs).token(context.domain, "text").parts
         if known and not context.drawn:
             parts.append((f"  activation {context.activation:.4g}", "text"))

@@ -47,6 +47,11 @@ class Pager(Screen[None], inherit_bindings=False):
         """The title."""
         return []
 
+    def rule_parts(self) -> list[Part]:
+        """When a neuron counts as activated in the store that is shown, unless that is the usual rule."""
+        activated = getattr(getattr(self, "session", None), "rule", "")
+        return [(f" {self.glyphs.dot} {activated}", "dim")] if activated else []
+
     def hints(self) -> str:
         """The last line."""
         return "j/k scroll  q back"
@@ -61,7 +66,12 @@ class Pager(Screen[None], inherit_bindings=False):
         self.top = max(0, min(self.top, len(lines) - (height - 1)))
         below = len(lines) - self.top - (height - 1)
         return [
-            rule(self.title_parts(), width, self.glyphs, f"{below} more lines" if below > 0 else ""),
+            rule(
+                [*self.title_parts(), *self.rule_parts()],
+                width,
+                self.glyphs,
+                f"{below} more lines" if below > 0 else "",
+            ),
             *lines[self.top : self.top + height - 1],
         ]
 

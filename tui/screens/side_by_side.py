@@ -82,6 +82,8 @@ class SideBySide(Pager, inherit_bindings=True):
         session, page = self.sessions[index], self.pages[index]
         name = Writer(self.glyphs).add(" ").prose(f"{session.title}  ", "bright")
         name.prose(session.store.run.model.name, "dim")
+        if session.rule:
+            name.add(f" {session.rule}", "accent")
         if isinstance(page, str):
             return [name.line(), line((" " + visible(page, self.glyphs, spaces=False), "error"))]
         return [name.line(), *page_lines(page, width, height - 1, curve)]

@@ -146,6 +146,12 @@ class Session:
         """The store's folder name."""
         return self.store.path.name or str(self.store.path)
 
+    @property
+    def rule(self) -> str:
+        """When a neuron counts as activated, where that is by thresholds: ``share:0.01``; else nothing."""
+        activated = self.store.run.activated
+        return str(activated) if activated.has_thresholds else ""
+
     def text(self, token: int) -> str:
         """A token's text."""
         return self.store.vocabulary.text(token)
@@ -156,7 +162,8 @@ class Session:
         corpus = self.store.run.corpus
         contexts_read: list[ContextText] = []
         if contexts:
-            contexts_read = [self.context(context, False) for context in neuron.strongest]
+            strongest = (*neuron.strongest, *neuron.negative)
+            contexts_read = [self.context(context, False) for context in strongest]
             contexts_read += [self.context(context, True) for context in neuron.drawn]
         return PageData(
             neuron=neuron,
@@ -236,8 +243,14 @@ class Session:
                 # torch takes seconds to import, and most sessions never need it.
                 from ffnscope.core.prompt import PromptModel
 
-                self._model = PromptModel.load(self.store.run)
+                self._model = PromptModel.load(self.store.run, self._thresholds)
             return self._model
+
+    def _thresholds(self, layer: int) -> np.ndarray:
+        """[F] float32: a layer's thresholds; infinite until the layer is finished."""
+        if layer not in self.store.layers():
+            return np.full(self.store.run.model.neurons, np.inf, np.float32)
+        return self.store.column(layer, "threshold")
 
     def look(self) -> tuple[Progress, tuple[int, ...]]:
         """How far the collector is, and the layers in the store."""
