@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from ffnscope.core.model.ffn import Ffn, find_ffn, find_layers, in_out, is_mixture, is_projection, output_rows
+from ffnscope.core.model.text_part import text_base
 from ffnscope.store.errors import UserError, is_device_error
 
 WEIGHT_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
@@ -84,7 +85,7 @@ class LayeredModel:
             raise UserError(
                 f"{name}: some of its layers use the keys of earlier ones, so they cannot be run one by one"
             )
-        self.base = _base_model(model)
+        self.base = text_base(model, name)
         count = int(self.config.num_hidden_layers)
         self.layers_path, self.layers = find_layers(self.base, count, name)
         self.width = int(self.config.hidden_size)
@@ -333,10 +334,3 @@ class LayeredModel:
             f"{self.name}: its unembedding has {wanted} columns and the residual stream {self.width} values, "
             "but no projection between them was found"
         )
-
-
-def _base_model(model: Any) -> nn.Module:
-    base = model.base_model
-    if base is model:
-        raise UserError(f"{type(model).__name__} has no base model to run without its unembedding")
-    return base

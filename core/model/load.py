@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import copy
+from contextlib import suppress
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM
 
 from ffnscope.core.model.hub import snapshot
 from ffnscope.core.model.layered import LayeredModel
+from ffnscope.core.model.offload import load_text_part
 from ffnscope.core.model.source import ModelSource, load_failure
+from ffnscope.core.model.text_part import auto_class, is_wrapper
 from ffnscope.store.errors import UserError, is_device_full
 
 
@@ -27,7 +29,7 @@ def check_structure(source: ModelSource) -> None:
     try:
         # On a thread's default device, not for good: nothing is allocated.
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(
+            model = auto_class(source.config).from_config(
                 copy.deepcopy(source.config), trust_remote_code=source.trust_remote_code
             )
     except Exception as error:
@@ -39,12 +41,15 @@ def check_structure(source: ModelSource) -> None:
 
 def load_model(source: ModelSource, device: torch.device, dtype: torch.dtype) -> LayeredModel:
     """Load the whole model to the device. Raises UserError for missing or broken weights."""
+    if is_wrapper(source.config) and source.gguf_file is None and not hasattr(source.config, "quantization_config"):
+        with suppress(UserError):  # of weights in another form than the model computes with, which are loaded whole
+            return load_text_part(source, device, dtype)
     # By the folder, a model in the hub's cache is loaded without a look for its adapters on the hub.
     cached = snapshot(source.name, source.revision) if source.offline else None
     try:
         model: Any
         loaded: Any
-        model, loaded = AutoModelForCausalLM.from_pretrained(  # type: ignore[misc]
+        model, loaded = auto_class(source.config).from_pretrained(
             source.location if cached is None else str(cached),
             config=source.config,
             dtype=dtype,

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from accelerate import init_empty_weights
 from torch import nn
-from transformers import AutoModelForCausalLM
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter, WeightRenaming, dot_natural_key, rename_source_key
 
 from ffnscope.core.model.checkpoint import Checkpoint
 from ffnscope.core.model.layered import LayeredModel
 from ffnscope.core.model.source import ModelSource, weights_folder
+from ffnscope.core.model.text_part import auto_class
 from ffnscope.store.errors import UserError
 
 SHARE_OF_GPU = 0.5  # of its free memory that a group's weights take; the rest is for activations
@@ -28,14 +28,29 @@ def load_offloaded(source: ModelSource, device: torch.device, dtype: torch.dtype
     Raises UserError for checkpoints that lack weights, cannot be read in part or are broken.
     """
     check_in_parts(source)
+    return OffloadedModel(*_parts(source, device, dtype))
+
+
+def load_text_part(source: ModelSource, device: torch.device, dtype: torch.dtype) -> LayeredModel:
+    """Load the language model of a vision-language wrapper whole, and nothing else of the wrapper.
+
+    Raises UserError as ``load_offloaded``.
+    """
+    return _TextPart(*_parts(source, device, dtype))
+
+
+def _parts(
+    source: ModelSource, device: torch.device, dtype: torch.dtype
+) -> tuple[Any, str, torch.device, Checkpoint, torch.dtype]:
+    """The model without its weights, its name, and where its weights are."""
     checkpoint = Checkpoint.open(weights_folder(source))
     # Rotary and other computed buffers are not in checkpoints: they must be real from the start.
     with init_empty_weights(include_buffers=False):
-        model = AutoModelForCausalLM.from_config(
+        model = auto_class(source.config).from_config(
             copy.deepcopy(source.config), dtype=dtype, trust_remote_code=source.trust_remote_code
         )
     _compute_buffers(model)
-    return OffloadedModel(model, source.name, device, checkpoint, dtype)
+    return model, source.name, device, checkpoint, dtype
 
 
 def _compute_buffers(model: Any) -> None:
@@ -164,6 +179,28 @@ class OffloadedModel(LayeredModel):
         """Put weights, named as in the whole model, into the module that is called ``prefix`` there."""
         own = {key.removeprefix(prefix): value for key, value in values.items()}
         module.load_state_dict(own, strict=False, assign=True)
+
+
+class _TextPart(OffloadedModel):
+    """The language model of a wrapper with all of its weights on the device."""
+
+    def __init__(self, model: Any, name: str, device: torch.device, checkpoint: Checkpoint, dtype: torch.dtype):
+        super().__init__(model, name, device, checkpoint, dtype)
+        super().load_layers(0, self.count)
+
+    def load_layers(self, first: int, last: int) -> None:
+        """Nothing: they are loaded."""
+
+    def release_layers(self, first: int, last: int) -> None:
+        """Nothing: they stay."""
+
+    def most_layers(self) -> int | None:
+        """No limit."""
+        return None
+
+    def second_weight(self, index: int) -> torch.Tensor:
+        """The second FFN matrix of a layer as its module has it."""
+        return LayeredModel.second_weight(self, index)
 
 
 def _stored_names(model: Any, name: str, checkpoint: Checkpoint, state: dict[str, Any]) -> dict[str, str]:

@@ -29,6 +29,7 @@ from ffnscope.core.model.load import check_structure, load_model
 from ffnscope.core.model.numerics import use_full_precision
 from ffnscope.core.model.offload import check_in_parts, load_offloaded
 from ffnscope.core.model.source import ModelSource, model_files, open_model
+from ffnscope.core.model.text_part import is_wrapper
 from ffnscope.core.model.token_texts import Vocabulary, build_vocabulary
 from ffnscope.core.model.tokenizer import load_tokenizer, no_tokenizer
 from ffnscope.core.processes import Processes
@@ -215,6 +216,9 @@ def prepare(request: CollectRequest, processes: Processes, report: Report) -> Pr
     corpus = processes.main_process_first(lambda: read_corpus(request, source, tokenizer, report))
     load = load_offloaded if request.offload else load_model
     model = processes.on_all(lambda: load(source, device, choose_dtype(request.dtype, source, device)))
+    if is_wrapper(source.config):
+        wrapper = type(model.model).__name__
+        report(f"{source.name}: {wrapper}; its language model is run, on text alone, and nothing else of it")
     if device.type == "cpu":
         keep_freed_memory()
     # A run is resumed with as many kept windows as it was begun with, unless told otherwise.

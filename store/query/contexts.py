@@ -97,7 +97,8 @@ def sort_rows(
     kept: KeptBits, rows: np.ndarray, by: str = "place", strengths: Mapping[tuple[int, int], float] | None = None
 ) -> np.ndarray:
     """Rows in one of ORDERS; ties in the corpus's order. By strength, those in ``strengths`` (``known_strengths``) come
-    first, those below 0 (runs with thresholds) behind those above, the others follow as in the corpus. Raises UserError for another order."""
+    first, those below 0 (of runs with thresholds) behind those above; the others follow as in the corpus. Raises
+    UserError for another order."""
     if by not in ORDERS:
         raise UserError(f"--sort {by}: known are {', '.join(ORDERS)}")
     rows = np.sort(rows)

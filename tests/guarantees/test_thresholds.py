@@ -19,15 +19,13 @@ from ffnscope.store.verify.check import verify
 CASE = Case(13, (9, 7, 5), count_only=1, min_occurrences=1, batch_size=4)
 CASES: dict[str, tuple[str, Case, str, dict[str, Any]]] = {
     "gated": ("llama", CASE, "share:0.05", {}),
-    "fused": ("phi3", CASE, "share:0.2", {}),
     "plain": ("gpt2", CASE, "share:0.013", {}),
     "relu": ("opt", CASE, "share:0.1", {}),
     "no-bos": ("gemma2", Case(13, (14,), bos_id=None, batch_size=5), "share:0.1", {}),
-    "groups": ("qwen3", CASE, "share:0.05", {"group_layers": 2}),
-    "offloaded": ("llama", CASE, "share:0.05", {"offload": True, "group_layers": 1}),
+    "offloaded": ("phi3", CASE, "share:0.2", {"offload": True, "group_layers": 2}),
     "half": ("llama", CASE, "share:0.05", {"dtype": "bfloat16"}),
     "some-layers": ("llama", CASE, "share:0.05", {"layers": "1"}),
-    "more-windows-than-thresholds": ("llama", Case(4, (200, 103), batch_size=50), "share:0.03", {}),
+    "more-windows-than-thresholds": ("llama", Case(3, (200, 73), batch_size=50), "share:0.03", {"layers": "1"}),
 }
 
 

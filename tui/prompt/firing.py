@@ -111,7 +111,9 @@ class Labels:
             labelled = self.labelled(layer)
             firing = labelled[result.active[layer][at, labelled]].tolist()
             made = [self.firing(layer, neuron, result, at) for neuron in firing]
-            out += sorted(made, key=lambda entry: (not entry.expected, not entry.order, -abs(entry.value), entry.neuron))
+            out += sorted(
+                made, key=lambda entry: (not entry.expected, not entry.order, -abs(entry.value), entry.neuron)
+            )
             largest = self._columns(layer)["max_activation"]
             rest = np.abs(result.values[layer][at]) / np.where(largest > 0, largest, np.inf)
             rest[np.isnan(largest) & result.active[layer][at]] = np.inf
