@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
@@ -12,6 +12,8 @@ import torch
 
 from ffnscope.core.corpus.text import Part
 from ffnscope.core.corpus.tokens import encode_parts
+from ffnscope.core.effects.attribution import DirectEffects, direct_effects
+from ffnscope.core.effects.next_tokens import Change, Prediction, compare, final_states, predict
 from ffnscope.core.model.layered import LayeredModel
 from ffnscope.core.model.load import load_model
 from ffnscope.core.model.tokenizer import load_tokenizer
@@ -88,6 +90,41 @@ class PromptModel:
         """
         with self._one_at_a_time:
             return self._run(text, unwanted)
+
+    def states(
+        self, tokens: np.ndarray, taken: Collection[tuple[int, int]] = (), unwanted: Callable[[], bool] = lambda: False
+    ) -> torch.Tensor | None:
+        """[T, d]: the hidden states of ``tokens`` [T] that leave the last layer, with neurons ``taken`` (layer, neuron) away;
+        None once ``unwanted``."""
+        with self._one_at_a_time:
+            states = final_states(self._model, tokens, taken, unwanted)
+        return None if unwanted() else states
+
+    def predict(self, states: torch.Tensor, tokens: np.ndarray) -> Prediction:
+        """The next-token distributions of final states [T, d]."""
+        with self._one_at_a_time:
+            return predict(self._model, states, tokens)
+
+    def compare(
+        self, before: torch.Tensor, after: torch.Tensor, tokens: np.ndarray, taken: Collection[tuple[int, int]]
+    ) -> Change:
+        """What changes in the next-token distributions from final states ``before`` to ``after`` [T, d]."""
+        with self._one_at_a_time:
+            return compare(self._model, before, after, tokens, taken)
+
+    def direct_effects(self, tokens: np.ndarray, towards: int, against: int | None = None) -> DirectEffects:
+        """What every neuron adds to a token's logit, or to its difference to another's. Raises UserError for models whose
+        logits are no such sum."""
+        with self._one_at_a_time:
+            return direct_effects(self._model, tokens, towards, against)
+
+    def token(self, text: str) -> int:
+        """The token that a text is, by itself or with a space before it. Raises UserError where it is several."""
+        for spelled in (text, f" {text}"):
+            ids = np.concatenate([ids for ids, _ in encode_parts([Part(spelled, True)], self._tokenizer, workers=1)])
+            if len(ids) == 1 and int(ids[0]) < self.run_info.model.vocabulary:
+                return int(ids[0])
+        raise UserError(f"{text!r} is no single token of this model; give one")
 
     @torch.inference_mode()
     def _run(self, text: str, unwanted: Callable[[], bool]) -> PromptResult | None:

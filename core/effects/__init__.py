@@ -1,13 +1,20 @@
 """Cause and effect: what a neuron adds to the logits, and what the model predicts without it (EFFECTS.md).
 
-- ablation.ablate: the loss with neurons taken away minus the loss as it is, over many windows
-- windows: which windows are tested. watch, replay: the passes. triggers: where detectors fire on what they detect
-- summary: the numbers of one ablation, with intervals. rows: as CSV and JSON lines, and a file of them continued
+Three functions: ``ablate``, the loss without neurons over many windows of a store; ``direct_effects``, what each neuron adds to a
+token's logit; ``next_tokens``, the next-token distribution with neurons taken away. The last two take a model:
+``load_run_model(store.run)``.
+
+- ablation over replay (the passes), hooks, means, triggers (where detectors stand on what they detect), windows, summary
+  (means and intervals) and rows (CSV and JSON lines, and a file of them that is continued)
+- attribution over norms; next_tokens
 """
 
 from __future__ import annotations
 
 from ffnscope.core.effects.ablation import ablate
+from ffnscope.core.effects.attribution import DirectEffects, direct_effects
+from ffnscope.core.effects.next_tokens import next_tokens
 from ffnscope.core.effects.summary import Effect
+from ffnscope.core.run.model import load_run_model
 
-__all__ = ["Effect", "ablate"]
+__all__ = ["DirectEffects", "Effect", "ablate", "direct_effects", "load_run_model", "next_tokens"]
