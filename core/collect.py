@@ -58,7 +58,7 @@ class _Run:
         self.run = prepared.run
         self.writer = writer
         self.report = report
-        self.progress = ProgressMeter(prepared.run, writer, report)
+        self.progress = ProgressMeter(prepared.run, writer, report, overlaps=prepared.overlaps)
         self._beside_model = SideStream(prepared.model.device, urgent=True)
 
     def fill_store(self) -> None:
@@ -88,7 +88,8 @@ class _Run:
         try:
             with SerialWorker(prepared.overlaps) as counting:
                 for group in make_groups(self.run.layers, group_layers, start, done=done):
-                    recorded = sweep.run_group(group, self.progress.forward)
+                    with self.progress.running():
+                        recorded = sweep.run_group(group, self.progress.forward)
                     processes.on_all(partial(self._check_weights, partial(sweep.hidden.discard, group.last)))
                     release = partial(sweep.hidden.finish, group.first, group.last)
                     counting.submit(partial(self._finish_group, recorded, release, counting.check_wanted))
@@ -179,8 +180,9 @@ class _Run:
         self, recorded: list[RecordedLayer], release: Callable[[], None], check_wanted: Callable[[], None]
     ) -> None:
         """Count a group's layers; ``release`` lets go of the hidden states that are no longer needed then."""
-        for layer in recorded:
-            self.processes.on_all(partial(self._finish_layer, layer, check_wanted))
+        with self.progress.finishing():
+            for layer in recorded:
+                self.processes.on_all(partial(self._finish_layer, layer, check_wanted))
         if self.processes.is_main_process:
             release()
 

@@ -172,6 +172,8 @@ class Sweep:
         on_cpu = self.model.device.type == "cpu"
         try:
             self.model.load_layers(group.first, group.last)
+            if not group.final:
+                self.model.read_ahead(group.last, min(2 * group.last - group.first, self.model.count))
             outward = SideStream(self.model.device)
             with (
                 ThreadPoolExecutor(1 if on_cpu else WRITERS) as writers,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from ffnscope.core.activations.recorder import BatchRecord
 from ffnscope.store.errors import UserError
 
+READERS = 4  # threads that read a block of neurons
 SUM_WINDOWS = 64  # windows summed at a time, in order
 
 
@@ -104,10 +106,19 @@ class LayerScratch:
         """Bits of neurons first .. last - 1 over all windows: [last - first, S, B] uint8."""
         number = last - first
         out = np.empty((number, self.windows, self.width), np.uint8)
-        row = np.empty((number, self.width), np.uint8)
-        for window in range(self.windows):
-            self._bits.read((window * self.neurons + first) * self.width, row)
-            out[:, window] = row
+
+        def read(part: range) -> None:
+            row = np.empty((number, self.width), np.uint8)
+            for window in part:
+                self._bits.read((window * self.neurons + first) * self.width, row)
+                out[:, window] = row
+
+        # A disk answers several questions at a time faster than one after the other.
+        share = max(1, -(-self.windows // READERS))
+        parts = [range(start, min(start + share, self.windows)) for start in range(0, self.windows, share)]
+        with ThreadPoolExecutor(len(parts) or 1) as readers:
+            for _ in readers.map(read, parts):
+                pass
         return out
 
     def window(self, window: int, first: int, last: int) -> np.ndarray:

@@ -138,6 +138,9 @@ class LayeredModel:
     def load_layers(self, first: int, last: int) -> None:
         """Load the weights of layers first .. last - 1 to the device; here they are loaded already."""
 
+    def read_ahead(self, first: int, last: int) -> None:
+        """Begin to read the weights of layers first .. last - 1, which run next; here they are loaded already."""
+
     def release_layers(self, first: int, last: int) -> None:
         """Free the weights of layers first .. last - 1; here they stay, because the whole model is on the device."""
 

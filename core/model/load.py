@@ -10,7 +10,7 @@ import torch
 
 from ffnscope.core.model.hub import snapshot
 from ffnscope.core.model.layered import LayeredModel
-from ffnscope.core.model.offload import load_text_part
+from ffnscope.core.model.offload import empty_model, load_text_part
 from ffnscope.core.model.source import ModelSource, load_failure
 from ffnscope.core.model.text_part import auto_class, is_wrapper
 from ffnscope.store.errors import UserError, is_device_full
@@ -55,9 +55,12 @@ def load_model(source: ModelSource, device: torch.device, dtype: torch.dtype) ->
             dtype=dtype,
             weights_only=True,
             output_loading_info=True,
+            **_placed(source, device),
             **source.options,
         )
     except Exception as error:
+        if is_device_full(error):
+            raise _too_large(source, device) from error
         raise UserError(f"{source.name}: {load_failure(error, source.gguf_file is not None)}") from error
     missing = sorted(loaded["missing_keys"])
     if missing:
@@ -66,10 +69,33 @@ def load_model(source: ModelSource, device: torch.device, dtype: torch.dtype) ->
             f"({', '.join(missing[:3])}{' ...' if len(missing) > 3 else ''}); random ones would give wrong counts"
         )
     try:
-        return LayeredModel(model.to(device), source.name, device)
+        model = model.to(device)
+        if _placed(source, device):
+            _take_computed_buffers(model, source, dtype)
+        return LayeredModel(model, source.name, device)
     except RuntimeError as error:
         if not is_device_full(error):
             raise
-        raise UserError(
-            f"{source.name}: does not fit on {device}; --offload keeps one group of layers there"
-        ) from error
+        raise _too_large(source, device) from error
+
+
+def _placed(source: ModelSource, device: torch.device) -> dict[str, Any]:
+    """How Hugging Face is told to load straight onto a GPU, so that the host never holds the whole model; nothing where it
+    has to change weights on the way."""
+    plain = source.gguf_file is None and getattr(source.config, "quantization_config", None) is None
+    return {"device_map": {"": device}} if device.type == "cuda" and plain else {}
+
+
+def _take_computed_buffers(model: Any, source: ModelSource, dtype: torch.dtype) -> None:
+    """Replace the tables that are in no checkpoint (rotary frequencies) by those that the host computes: a GPU may round
+    them differently, and with --offload they are the host's."""
+    computed = empty_model(source, dtype)
+    stored = model.state_dict().keys()
+    for name, value in computed.named_buffers():
+        if name not in stored:
+            owner, _, buffer = name.rpartition(".")
+            setattr(model.get_submodule(owner), buffer, value.to(model.device))
+
+
+def _too_large(source: ModelSource, device: torch.device) -> UserError:
+    return UserError(f"{source.name}: does not fit on {device}; --offload keeps one group of layers there")

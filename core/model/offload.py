@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import torch
@@ -44,21 +46,20 @@ def _parts(
 ) -> tuple[Any, str, torch.device, Checkpoint, torch.dtype]:
     """The model without its weights, its name, and where its weights are."""
     checkpoint = Checkpoint.open(weights_folder(source))
-    # Rotary and other computed buffers are not in checkpoints: they must be real from the start.
+    return empty_model(source, dtype), source.name, device, checkpoint, dtype
+
+
+def empty_model(source: ModelSource, dtype: torch.dtype) -> Any:
+    """The model with no weights: they are on the meta device. Its buffers are real, and computed as Hugging Face does when
+    it loads a whole model: in float32. (``from_config`` computes GPT-J's sines in the dtype of the weights.)"""
     with init_empty_weights(include_buffers=False):
         model = auto_class(source.config).from_config(
             copy.deepcopy(source.config), dtype=dtype, trust_remote_code=source.trust_remote_code
         )
-    _compute_buffers(model)
-    return model, source.name, device, checkpoint, dtype
-
-
-def _compute_buffers(model: Any) -> None:
-    """Compute the tables that are in no checkpoint (GPT-J's sines) as Hugging Face does when it loads a whole model: in
-    float32. ``from_config`` makes them in the dtype of the weights."""
     for module in model.modules():
         if next(module.buffers(recurse=False), None) is not None:
-            model._init_weights(module)  # weights are on the meta device, where this does nothing
+            model._init_weights(module)  # on the meta device this does nothing
+    return model
 
 
 def check_in_parts(source: ModelSource) -> None:
@@ -68,6 +69,14 @@ def check_in_parts(source: ModelSource) -> None:
     if getattr(source.config, "quantization_config", None) is not None:
         raise UserError(f"{source.name}: its weights are quantised, so they cannot be read layer by layer; "
                         "run without --offload")  # fmt: skip
+
+
+def group_fits(layer_bytes: int, device: torch.device) -> int:
+    """The most layers per group: one on a CPU, on a GPU as many as fit in half of its free memory."""
+    if device.type != "cuda":
+        return 1
+    free, _ = torch.cuda.mem_get_info(device)
+    return max(1, int(free * SHARE_OF_GPU) // layer_bytes)
 
 
 class OffloadedModel(LayeredModel):
@@ -87,6 +96,7 @@ class OffloadedModel(LayeredModel):
         self._ties: dict[str, str] = dict(getattr(model, "all_tied_weights_keys", None) or {})
         self._stored = _stored_names(model, name, checkpoint, self._state)
         self._unembedding: torch.Tensor | None = None
+        self._ahead = _Ahead()
         base = _name_of(model, self.base)
         self._layers_prefix = f"{base}{self.layers_path}."
         head = model.get_output_embeddings()
@@ -105,9 +115,25 @@ class OffloadedModel(LayeredModel):
         """Read the weights of layers first .. last - 1 from the checkpoint to the device."""
         for index in range(first, last):
             prefix = f"{self._layers_prefix}{index}."
+            ahead = self._ahead.take(index)
             # A tensor at a time: of the layer there is never more than what is already in place.
             for key in self._keys(index):
-                self._assign(self.layer(index), prefix, {key: self._read(key)})
+                weight = self._read(key) if ahead is None else ahead.pop(key).to(self.device, non_blocking=True)
+                self._assign(self.layer(index), prefix, {key: weight})
+
+    def read_ahead(self, first: int, last: int) -> None:
+        """Begin to read the weights of layers first .. last - 1 from the checkpoint into the host's memory, for a GPU that is
+        busy with the group before; a CPU would only be disturbed."""
+        if self.device.type == "cuda":
+            for index in range(first, last):
+                self._ahead.begin(index, partial(self._read_pinned, index))
+
+    def _read_pinned(self, index: int) -> dict[str, torch.Tensor]:
+        return {key: self._pinned(key) for key in self._keys(index)}
+
+    def _pinned(self, key: str) -> torch.Tensor:
+        weight = self.checkpoint.tensor(str(self._where(key)), self._dtypes[key], torch.device("cpu"))
+        return torch.empty(weight.shape, dtype=weight.dtype, pin_memory=True).copy_(weight)
 
     def release_layers(self, first: int, last: int) -> None:
         """Free the weights of layers first .. last - 1."""
@@ -117,11 +143,8 @@ class OffloadedModel(LayeredModel):
 
     def most_layers(self) -> int | None:
         """Layers per group: one on a CPU, on a GPU as many as fit in half of its free memory."""
-        if self.device.type != "cuda":
-            return 1
-        free, _ = torch.cuda.mem_get_info(self.device)
         layer = sum(self._state[key].numel() * self._dtypes[key].itemsize for key in self._keys(0))
-        return max(1, int(free * SHARE_OF_GPU) // layer)
+        return group_fits(layer, self.device)
 
     def second_weight(self, index: int) -> torch.Tensor:
         """The second FFN matrix of a layer as its module has it, read from the checkpoint again."""
@@ -191,6 +214,9 @@ class _TextPart(OffloadedModel):
     def load_layers(self, first: int, last: int) -> None:
         """Nothing: they are loaded."""
 
+    def read_ahead(self, first: int, last: int) -> None:
+        """Nothing: they are loaded."""
+
     def release_layers(self, first: int, last: int) -> None:
         """Nothing: they stay."""
 
@@ -201,6 +227,30 @@ class _TextPart(OffloadedModel):
     def second_weight(self, index: int) -> torch.Tensor:
         """The second FFN matrix of a layer as its module has it."""
         return LayeredModel.second_weight(self, index)
+
+
+class _Ahead:
+    """Weights of layers that are read by a thread before they are asked for."""
+
+    def __init__(self) -> None:
+        self._reading: dict[int, Future[dict[str, torch.Tensor]]] = {}
+
+    def begin(self, layer: int, read: Callable[[], dict[str, torch.Tensor]]) -> None:
+        """Read a layer's weights in a thread, after those that were begun before; nothing is done twice."""
+        if layer not in self._reading:
+            if not self._reading:
+                self._pool = ThreadPoolExecutor(1)
+            self._reading[layer] = self._pool.submit(read)
+
+    def take(self, layer: int) -> dict[str, torch.Tensor] | None:
+        """A layer's weights, which the caller may empty; None where they were not begun. What was read for layers before it
+        is given up."""
+        for passed in [other for other in self._reading if other < layer]:
+            self._reading.pop(passed).cancel()
+        reading = self._reading.pop(layer, None)
+        if not self._reading and reading is not None:
+            self._pool.shutdown(wait=False)
+        return None if reading is None else reading.result()
 
 
 def _stored_names(model: Any, name: str, checkpoint: Checkpoint, state: dict[str, Any]) -> dict[str, str]:

@@ -210,7 +210,7 @@ def prepare(request: CollectRequest, processes: Processes, report: Report) -> Pr
     use_full_precision()
     processes.on_main(lambda: check_request(request))
     device = processes.on_all(lambda: choose_device(request.device, processes.local_rank))
-    source, tokenizer = processes.on_all(lambda: _open_source(request))
+    source, tokenizer = processes.on_all(lambda: open_source(request))
     weights = processes.on_all(lambda: FileStamps.now(model_files(source)))
     # The main process reads and tokenises; the others find the windows in the cache.
     corpus = processes.main_process_first(lambda: read_corpus(request, source, tokenizer, report))
@@ -227,9 +227,10 @@ def prepare(request: CollectRequest, processes: Processes, report: Report) -> Pr
     return Prepared(request, processes, source, tokenizer, corpus, model, weights, run)
 
 
-def _open_source(request: CollectRequest) -> tuple[ModelSource, Any]:
+def open_source(request: CollectRequest) -> tuple[ModelSource, Any]:
+    """The model's configuration and its tokenizer, None where it has none. Raises UserError for what they show to be wrong,
+    before a large corpus is read and the weights are loaded."""
     source = open_model(request.model, request.trust_remote_code, request.revision)
-    # What the configuration shows is checked before a large corpus is read and the weights are loaded.
     check_structure(source)
     if request.offload:
         check_in_parts(source)

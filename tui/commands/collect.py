@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from ffnscope.store.definitions import MIN_OCCURRENCES, TOP_K
 from ffnscope.store.errors import UserError
 from ffnscope.tui.commands import shared
 from ffnscope.tui.commands.shared import is_main_process, safe
+
+if TYPE_CHECKING:
+    from ffnscope.core.run.request import CollectRequest
 
 LEAST_ADDRESS_SPACE = 2 << 30
 DTYPES = ("auto", "float32", "float16", "bfloat16")
@@ -103,6 +106,12 @@ def collect(
             "FFNs, as in share:0.01).",
         ),
     ] = "positive",
+    plan: Annotated[
+        bool,
+        typer.Option(
+            "--plan", help="Print the groups, memory, scratch and time that the run would take; start nothing."
+        ),
+    ] = False,
     view: Annotated[
         bool, typer.Option("--view", help="Open the browser at once; layers appear as they finish.")
     ] = False,
@@ -114,7 +123,7 @@ def collect(
     _check("--dtype", dtype, DTYPES)
     check_address_space()
     name = safe(str(store), sys.stderr)
-    if view:
+    if view and not plan:
         _browse_meanwhile(store, name, group_layers)
         return
     from ffnscope.core.corpus.sources import parse_sources
@@ -153,6 +162,9 @@ def collect(
             trust_remote_code=trust_remote_code,
             revision=revision,
         )
+        if plan:
+            _print_plan(request)
+            return
         with Reporter() as report:
             run(request, report)
         if is_main_process():
@@ -162,6 +174,20 @@ def collect(
         if is_main_process():
             print(f"ffnscope: stopped; the same command with --resume continues ({name})", file=sys.stderr)
         raise
+
+
+def _print_plan(request: CollectRequest) -> None:
+    """A line for each figure of the plan, each with how it is known."""
+    from ffnscope.core.run.plan import plan_run
+    from ffnscope.tui.commands.progress import Reporter
+
+    with Reporter() as report:
+        lines = plan_run(request, report)
+    names, kinds = (
+        max(len(part) for part in column) for column in zip(*((x.name, x.kind) for x in lines), strict=True)
+    )
+    for line in lines:
+        print(f"{line.name:<{names}}  {line.kind:<{kinds}}  {safe(line.text, sys.stdout)}")
 
 
 def _browse_meanwhile(store: Path, name: str, group_layers: int | None) -> None:

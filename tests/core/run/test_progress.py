@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -69,3 +71,52 @@ def test_what_is_said_can_be_read_at_any_moment(
         meter.finish()
     for each in said:
         assert Progress.from_json(each.to_json()) == each
+
+
+PARTS = 20
+
+
+@pytest.mark.parametrize("counting", [0.25, 3.0])
+def test_beside_each_other_the_slower_one_says_how_long_it_takes(
+    counting: float, run_info: RunInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A layer takes a second of the GPU, then ``counting`` seconds of the host, which takes the next one after that."""
+    now: list[float] = [0.0]
+    said: list[tuple[float, Progress]] = []
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    meter = ProgressMeter(run_info, None, lambda event: said.append((now[0], event)), overlaps=True)  # type: ignore[arg-type]
+    positions, neurons, layers = run_info.corpus.positions, run_info.model.neurons, len(run_info.layers)
+    meter.begin(0, 0)
+    ran = counted = running = counting_now = handed = 0
+    gpu, host = ExitStack(), ExitStack()
+    gpu.enter_context(meter.running())
+    while counted < layers:
+        now[0] += 1 / PARTS
+        if ran < layers and handed == ran:
+            meter.forward(positions // PARTS)
+            running += 1
+            if running == PARTS:
+                gpu.close()
+                running, ran = 0, ran + 1
+        if counted < handed:
+            meter.count(neurons / (counting * PARTS))  # type: ignore[arg-type]
+            counting_now += 1
+            if counting_now == counting * PARTS:
+                meter.layer_done()
+                host.close()
+                counting_now, counted = 0, counted + 1
+        if handed < ran and counted == handed:  # the layer before it is done
+            handed += 1
+            host.enter_context(meter.finishing())
+            if ran < layers:
+                gpu.enter_context(meter.running())
+    whole = now[0]
+    assert whole == pytest.approx(1 + layers * counting if counting > 1 else layers + counting)
+    fractions = [event.fraction for _, event in said]
+    assert fractions == sorted(fractions) and 0 < fractions[-1] <= 1
+    known = [(at, event.seconds_left) for at, event in said if event.seconds_left is not None]
+    assert known
+    for at, left in known[len(known) // 4 :]:
+        assert left == pytest.approx(whole - at, rel=0.2, abs=0.5)
+    meter.finish()
+    assert said[-1][1].fraction == 1
