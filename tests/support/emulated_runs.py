@@ -64,7 +64,7 @@ class Runs:
         windows = {f"d{index}": tm.random_windows(rng, n, LENGTH, tm.VOCAB, 0) for index, n in enumerate(WINDOWS)}
         self.sources: tuple[DomainSource, ...] = sources_of(folder / "data", windows, ["d1"])
         self.models: dict[str, Path] = {}
-        self.plain: dict[tuple[str, str], dict[tuple[bytes, bytes], bytes]] = {}
+        self.plain: dict[tuple[str, str, str], dict[tuple[bytes, bytes], bytes]] = {}
         self.count = 0
 
     def run(self, family: str, dtype: str, device: str, **options: Any) -> Path:
@@ -77,15 +77,15 @@ class Runs:
         collect(CollectRequest(str(self.models[family]), self.sources, store, **given))
         return store
 
-    def on_cpu(self, family: str, dtype: str) -> dict[tuple[bytes, bytes], bytes]:
-        """What the same run on the CPU gives."""
-        if (family, dtype) not in self.plain:
-            self.plain[family, dtype] = contents(self.run(family, dtype, "cpu"))
-        return self.plain[family, dtype]
+    def on_cpu(self, family: str, dtype: str, rule: str) -> dict[tuple[bytes, bytes], bytes]:
+        """What the same run on the CPU gives, by the ``rule`` of --activated."""
+        if (family, dtype, rule) not in self.plain:
+            self.plain[family, dtype, rule] = contents(self.run(family, dtype, "cpu", activated=rule))
+        return self.plain[family, dtype, rule]
 
     def compare(self, family: str, dtype: str, options: dict[str, Any], without: str | None) -> dict[str, Any]:
         """One case."""
-        expected = self.on_cpu(family, dtype)
+        expected = self.on_cpu(family, dtype, options.get("activated", "positive"))
         with fake_cuda.installed(self.guard) as gpu, taken_out(without):
             try:
                 store = self.run(family, dtype, "cuda", **options)
