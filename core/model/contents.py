@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,6 @@ from ffnscope.core.git_lfs import refuse_pointer
 from ffnscope.core.model.checkpoint import INDEX_ENDING, WEIGHT_FILES, weight_files
 from ffnscope.store.errors import UserError
 
-ADAPTER = "adapter_config.json"
 _MOST_NAMES = 6
 _FETCH = "give the folder that save_pretrained wrote"
 # The first that is found in a folder without weights says what it is.
@@ -39,21 +37,6 @@ _KINDS = (
 def names_in(folder: Path) -> list[str]:
     """The files of a folder and of those directly in it, by relative path, sorted."""
     return sorted(path.relative_to(folder).as_posix() for path in [*folder.glob("*"), *folder.glob("*/*")])
-
-
-def refuse_adapter(name: str, names: Sequence[str], config: Path | None) -> None:
-    """Raise UserError where a LoRA adapter is among the files, beside weights or alone. `config`: its settings."""
-    if ADAPTER not in names:
-        return
-    base = None
-    try:
-        base = json.loads(config.read_text("utf-8")).get("base_model_name_or_path") if config is not None else None
-    except (OSError, ValueError, AttributeError):  # it is refused whatever is in there
-        pass
-    of = f" (base model: {base})" if isinstance(base, str) and base else ""
-    raise UserError(
-        f"{name}: a LoRA adapter{of}; merge it first with peft's merge_and_unload and save_pretrained, then give that folder"
-    )
 
 
 def missing_config(name: str, names: Sequence[str]) -> UserError:

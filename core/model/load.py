@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ffnscope.core.model.adapter import merged
 from ffnscope.core.model.hub import snapshot
 from ffnscope.core.model.layered import LayeredModel
 from ffnscope.core.model.offload import empty_model, load_text_part
@@ -41,7 +42,8 @@ def check_structure(source: ModelSource) -> None:
 
 def load_model(source: ModelSource, device: torch.device, dtype: torch.dtype) -> LayeredModel:
     """Load the whole model to the device. Raises UserError for missing or broken weights."""
-    if is_wrapper(source.config) and source.gguf_file is None and not hasattr(source.config, "quantization_config"):
+    alone = source.adapter is None and source.gguf_file is None
+    if is_wrapper(source.config) and alone and not hasattr(source.config, "quantization_config"):
         with suppress(UserError):  # of weights in another form than the model computes with, which are loaded whole
             return load_text_part(source, device, dtype)
     # By the folder, a model in the hub's cache is loaded without a look for its adapters on the hub.
@@ -68,6 +70,8 @@ def load_model(source: ModelSource, device: torch.device, dtype: torch.dtype) ->
             f"{source.name}: its checkpoint lacks {len(missing)} of the model's weights "
             f"({', '.join(missing[:3])}{' ...' if len(missing) > 3 else ''}); random ones would give wrong counts"
         )
+    if source.adapter is not None:
+        model = merged(model, source.adapter)
     try:
         model = model.to(device)
         if _placed(source, device):

@@ -66,6 +66,9 @@ def check_in_parts(source: ModelSource) -> None:
     """Raise UserError where a model's configuration or file shows that its weights cannot be read layer by layer."""
     if source.gguf_file is not None:
         raise UserError(f"{source.name}: a .gguf file cannot be read layer by layer; run without --offload")
+    if source.adapter is not None:
+        raise UserError(f"{source.adapter.name}: an adapter is merged with the whole model; run without --offload, or save "
+                        "what peft's merge_and_unload gives and run that")  # fmt: skip
     if getattr(source.config, "quantization_config", None) is not None:
         raise UserError(f"{source.name}: its weights are quantised, so they cannot be read layer by layer; "
                         "run without --offload")  # fmt: skip

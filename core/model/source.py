@@ -7,15 +7,16 @@ import importlib.util
 import itertools
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoConfig
 from transformers.dynamic_module_utils import get_relative_import_files
 
+from ffnscope.core.model.adapter import CONFIG, WEIGHTS, Adapter, read_adapter
 from ffnscope.core.model.checkpoint import weight_files
-from ffnscope.core.model.contents import ADAPTER, check_files, check_weights, missing_config, names_in, refuse_adapter
+from ffnscope.core.model.contents import check_files, check_weights, missing_config, names_in
 from ffnscope.core.model.ffn import is_mixture
 from ffnscope.core.model.hub import cached_id, fetch, fetch_weights, hub_files, is_offline, snapshot
 from ffnscope.store.errors import UserError
@@ -29,6 +30,7 @@ class ModelSource:
 
     ``name`` is what the user gave; ``gguf_file`` the file's name where that is a ``.gguf`` file; ``offline`` says
     that a hub model is to be taken from the cache alone; ``revision`` is the branch, tag or commit of a hub model.
+    With an ``adapter``, all of these are its base model's; title and path are the adapter's.
     """
 
     name: str
@@ -38,6 +40,7 @@ class ModelSource:
     gguf_file: str | None = None
     offline: bool = False
     revision: str | None = None
+    adapter: Adapter | None = None
 
     @property
     def location(self) -> str:
@@ -53,17 +56,21 @@ class ModelSource:
     def title(self) -> str:
         """The name to show: a folder's or file's own, without the folders above it, or the hub id; with its revision where
         one was asked for. A folder of the hub's cache is called by its hub id."""
-        if not Path(self.name).exists():
+        given = self.name if self.adapter is None else self.adapter.name
+        if not Path(given).exists():
             return self.path
-        folder = Path(self.name).resolve()
+        folder = Path(given).resolve()
         cached = cached_id(folder)
         return folder.name if cached is None else cached[0]
 
     @property
     def path(self) -> str:
         """Where it is: an absolute path, or the hub id, as in ``owner/name@revision``."""
-        if Path(self.name).exists():
-            return str(Path(self.name).resolve())
+        given = self.name if self.adapter is None else self.adapter.name
+        if Path(given).exists():
+            return str(Path(given).resolve())
+        if self.adapter is not None:
+            return given
         return self.name if self.revision is None else f"{self.name}@{self.revision}"
 
     @property
@@ -89,8 +96,8 @@ class ModelSource:
 def open_model(name: str, trust_remote_code: bool = False, revision: str | None = None) -> ModelSource:
     """Read the configuration of a local folder, a ``.gguf`` file or a hub model, which may be ``owner/name@revision``.
 
-    Raises UserError for what is not there, for a broken or unknown configuration, and for adapters and folders without
-    weights.
+    An adapter's source is that of its base model, with the adapter. Raises UserError for what is not there, for a broken
+    or unknown configuration, for folders without weights, and for adapters that cannot be merged.
     """
     if not name:
         raise UserError("MODEL is empty: give a local model folder, a hub id or a .gguf file")
@@ -104,6 +111,8 @@ def open_model(name: str, trust_remote_code: bool = False, revision: str | None 
     gguf_file = path.name if path.suffix.lower() == ".gguf" else None
     offline, files = _look(name, path, gguf_file, revision)
     _quiet()
+    if CONFIG in files:
+        return _open_adapter(name, _adapter_folder(name, path, offline, revision), files, trust_remote_code)
     location = name if gguf_file is None else str(path.parent)
     try:
         config = AutoConfig.from_pretrained(location, **_options(trust_remote_code, gguf_file, offline, revision))
@@ -158,8 +167,7 @@ def _look(name: str, path: Path, gguf_file: str | None, revision: str | None) ->
             return False, []
         if path.is_dir():
             files = names_in(path)
-            refuse_adapter(name, files, path / ADAPTER)
-            if not (path / "config.json").is_file():
+            if CONFIG not in files and not (path / "config.json").is_file():
                 raise missing_config(name, files)
             return False, files
     except OSError as error:
@@ -167,10 +175,30 @@ def _look(name: str, path: Path, gguf_file: str | None, revision: str | None) ->
     if gguf_file is not None:
         raise UserError(f"{name}: no such file")
     offline = is_offline(name, revision)
-    files = hub_files(name, offline, revision)
-    if ADAPTER in files:
-        refuse_adapter(name, files, fetch(name, ADAPTER, offline, revision))
-    return offline, files
+    return offline, hub_files(name, offline, revision)
+
+
+def _adapter_folder(name: str, path: Path, offline: bool, revision: str | None) -> Path:
+    """The folder of an adapter's files; those of the hub are downloaded."""
+    if path.is_dir():
+        return path
+    found = [fetch(name, file, offline, revision) for file in (CONFIG, *WEIGHTS)]
+    return next((file.parent for file in found if file is not None), path)
+
+
+def _open_adapter(name: str, folder: Path, files: list[str], trust_remote_code: bool) -> ModelSource:
+    """The source of an adapter's base model, with the adapter."""
+    adapter = read_adapter(name, folder, files)
+    base = Path(adapter.base)
+    if _exists(adapter.base) and (base / CONFIG).is_file():
+        raise UserError(f"{name}: an adapter of an adapter ({base}); merge that one first with peft's merge_and_unload")
+    try:
+        source = open_model(adapter.base, trust_remote_code, adapter.revision)
+    except UserError as error:
+        raise UserError(f"{name}: an adapter whose base model cannot be opened: {error}") from error
+    if source.adapter is not None:
+        raise UserError(f"{name}: an adapter of an adapter ({base}); merge that one first with peft's merge_and_unload")
+    return replace(source, adapter=adapter)
 
 
 def _options(
@@ -198,6 +226,8 @@ def fingerprint(source: ModelSource) -> str:
     for noise in ("_name_or_path", "transformers_version"):
         config.pop(noise, None)
     digest.update(json.dumps(config, sort_keys=True, default=str).encode())
+    if source.adapter is not None:
+        digest.update(source.adapter.identity.encode())
     for file in [*model_files(source), *_own_code(source)]:
         size = file.stat().st_size
         digest.update(f"{file.name}:{size}".encode())
@@ -211,10 +241,11 @@ def fingerprint(source: ModelSource) -> str:
 
 def model_files(source: ModelSource) -> list[Path]:
     """The files that hold the model's weights."""
+    own = [] if source.adapter is None else source.adapter.files
     if source.gguf_file is not None:
-        return [Path(source.name)]
+        return [Path(source.name), *own]
     folder = _files_folder(source)
-    return weight_files(folder) if folder is not None else []
+    return [*(weight_files(folder) if folder is not None else []), *own]
 
 
 def _own_code(source: ModelSource) -> list[Path]:

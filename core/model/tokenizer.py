@@ -66,6 +66,11 @@ def load_tokenizer(source: ModelSource) -> Any | None:
 
     from ffnscope.core.model.hub import has_any, snapshot
 
+    if source.adapter is not None and any((source.adapter.folder / name).is_file() for name in TOKENIZER_FILES):
+        with tokenizer_failures(f"{source.adapter.name}: its tokenizer cannot be read"):
+            return AutoTokenizer.from_pretrained(
+                str(source.adapter.folder), trust_remote_code=source.trust_remote_code, local_files_only=True
+            )
     folder = Path(source.location)
     if source.gguf_file is not None:
         present = True

@@ -216,6 +216,8 @@ def prepare(request: CollectRequest, processes: Processes, report: Report) -> Pr
     corpus = processes.main_process_first(lambda: read_corpus(request, source, tokenizer, report))
     load = load_offloaded if request.offload else load_model
     model = processes.on_all(lambda: load(source, device, choose_dtype(request.dtype, source, device)))
+    if source.adapter is not None:
+        report(f"{source.adapter.name}: an adapter, merged with its base model {source.name}")
     if is_wrapper(source.config):
         wrapper = type(model.model).__name__
         report(f"{source.name}: {wrapper}; its language model is run, on text alone, and nothing else of it")

@@ -20,10 +20,6 @@ from ffnscope.store.errors import UserError
 
 ABSENT = (DomainSource("text", Path("there-is-no-such-file.txt")),)
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n"
-LORA = (
-    r"^{path}: a LoRA adapter \(base model: some/base\); merge it first with peft's merge_and_unload and "
-    "save_pretrained, then give that folder$"
-)
 
 
 def refusal(folder: Path) -> str:
@@ -64,21 +60,6 @@ def test_what_is_there_in_place_of_weights_is_said(names: list[str], says: str, 
     hf.OPTConfig().save_pretrained(tmp_path)
     with_config = refusal(tmp_path)
     assert says in with_config and "no weights in it" in with_config
-
-
-def test_an_adapter_is_refused_beside_weights_and_alone_in_every_mode(tmp_path: Path) -> None:
-    folder = tm.tiny("llama", tmp_path)
-    (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "some/base"}))
-    (folder / "adapter_model.safetensors").write_bytes(b"x")
-    for offload in (False, True):
-        with pytest.raises(UserError, match=LORA.format(path=folder)):
-            run(folder, ABSENT, tmp_path / "run.ffn", offload=offload)
-    for name in ("model.safetensors", "config.json"):
-        (folder / name).unlink()
-        with pytest.raises(UserError, match=LORA.format(path=folder)):
-            open_model(str(folder))
-    (folder / "adapter_config.json").write_text("{")
-    assert "a LoRA adapter; merge it first" in refusal(folder)
 
 
 def test_missing_shards_and_git_lfs_pointers_are_named(tmp_path: Path) -> None:
