@@ -261,6 +261,7 @@ class _Run:
             threads=prepared.threads,
             advance=advance,
             neurons=processes.share(range(recorded.scratch.neurons)),
+            device=prepared.device_counter,
         )
         parts = processes.gather_on_main(own)
         return LayerCounts.joined(parts) if parts else None

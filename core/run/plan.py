@@ -30,6 +30,7 @@ from ffnscope.core.run.prepare import open_source
 from ffnscope.core.run.progress import Report
 from ffnscope.core.run.request import CollectRequest, choose_batch_size, hidden_place, parse_layers
 from ffnscope.core.statistics.counts import count_layer, counting_bytes
+from ffnscope.core.statistics.device_counts import DeviceCounter
 from ffnscope.core.statistics.tables import CorpusTables, make_tables
 
 EXACT, MEASURED, ARITHMETIC = "exact", "measured here", "arithmetic"
@@ -74,8 +75,10 @@ def plan_run(request: CollectRequest, report: Report) -> list[PlanLine]:
         kept = request if request.scratch is not None else replace(request, scratch=Path(folder))
         corpus = read_corpus(kept, source, tokenizer, report)
         tables = make_tables(corpus)
+        on_device = request.count_on == "device" or (request.count_on == "auto" and device.type == "cuda")
+        counter = DeviceCounter(tables, device) if on_device and DeviceCounter.exact(tables) else None
         report("measuring how fast this machine multiplies and counts")
-        speeds = Speeds(_products(device, dtype), _products(device, torch.float32), _counting(tables))
+        speeds = Speeds(_products(device, dtype), _products(device, torch.float32), _counting(tables, counter))
     layers = parse_layers(request.layers, shape.layers)
     overlaps = device.type == "cuda"
     threads = max(1, count_threads() - BUSY_THREADS) if overlaps else count_threads()
@@ -193,7 +196,7 @@ def _products(device: torch.device, dtype: torch.dtype) -> float:
     return number * 2 * size**3 / seconds
 
 
-def _counting(tables: CorpusTables) -> float:
+def _counting(tables: CorpusTables, counter: DeviceCounter | None) -> float:
     """Seconds per neuron and position that a thread takes to count a layer."""
     windows, width = tables.bos.shape
     rng = np.random.default_rng(0)
@@ -209,9 +212,9 @@ def _counting(tables: CorpusTables) -> float:
                 found[:, index] = np.roll(window[first:last], index, axis=0)
             return found
 
-    count_layer(0, Invented(), tables, min_occurrences=5)  # compiles the loops
+    count_layer(0, Invented(), tables, min_occurrences=5, device=counter)  # compiles the loops
     started = time.perf_counter()
-    count_layer(0, Invented(), tables, min_occurrences=5)
+    count_layer(0, Invented(), tables, min_occurrences=5, device=counter)
     return (time.perf_counter() - started) / (PROBE_NEURONS * windows * tables.seq_len)
 
 

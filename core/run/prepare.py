@@ -19,6 +19,7 @@ from ffnscope.core.activations.budget import (
 )
 from ffnscope.core.activations.forward import first_tokens
 from ffnscope.core.activations.malloc import keep_freed_memory
+from ffnscope.core.activations.side_stream import SideStream
 from ffnscope.core.activations.thresholds import ThresholdWindows
 from ffnscope.core.corpus.window_files import is_windows_file
 from ffnscope.core.corpus.windows import Corpus
@@ -42,6 +43,7 @@ from ffnscope.core.run.request import CollectRequest, check_request, hidden_plac
 from ffnscope.core.statistics.concept_kernel import Sets
 from ffnscope.core.statistics.concepts import concept_sets
 from ffnscope.core.statistics.counts import counting_bytes
+from ffnscope.core.statistics.device_counts import DeviceCounter
 from ffnscope.core.statistics.tables import CorpusTables, make_tables
 from ffnscope.store.concepts.rules import concept_names
 from ffnscope.store.errors import UserError
@@ -160,6 +162,19 @@ class Prepared:
         """Threads that count in this process; some cores are left to what runs meanwhile."""
         threads = count_threads(self.processes.local_size)
         return max(1, threads - BUSY_THREADS) if self.overlaps else threads
+
+    @cached_property
+    def device_counter(self) -> DeviceCounter | None:
+        """What counts n-grams on the model's device; None where the host does. Raises UserError where --count-on device
+        asks for what would not be exact."""
+        asked, device = self.request.count_on, self.model.device
+        if asked == "host" or (asked == "auto" and device.type != "cuda"):
+            return None
+        if not DeviceCounter.exact(self.tables):
+            if asked == "auto":
+                return None
+            raise UserError("--count-on device: counts exactly up to 16,777,216 positions; use --count-on host")
+        return DeviceCounter(self.tables, device, SideStream(device).use)
 
     @property
     def counting_bytes(self) -> int:

@@ -47,6 +47,7 @@ class CollectRequest:
     hidden: str = "auto"  # where hidden states are kept between groups: auto, memory or disk
     scratch_gb: float | None = None
     group_layers: int | None = None
+    count_on: str = "auto"  # what counts n-grams: auto, host or device
     bos_id: int | None = None
     trust_remote_code: bool = False
     keep: str | None = None  # all, 0 or how many windows; None: as many as fit keep_gb

@@ -13,13 +13,16 @@ import numpy as np
 
 from ffnscope.core.statistics import kernels
 from ffnscope.core.statistics.bits import words
+from ffnscope.core.statistics.complete_kernel import complete_block
 from ffnscope.core.statistics.concepts import Describer, describing_bytes
+from ffnscope.core.statistics.device_counts import DeviceCounter, NgramCounts
 from ffnscope.core.statistics.explained import SUMS, make_space, space_bytes
 from ffnscope.core.statistics.explained_kernel import Explained, explain_block
 from ffnscope.core.statistics.tables import CorpusTables
 from ffnscope.store.format.schema import CONTEXTS, TOP_NGRAMS
 
 BLOCK_BYTES = 96 << 20  # of one block of neurons' bits: large enough for long sequential reads of the scratch file
+COUNTED_ON_DEVICE = ("ngram_activations", "ngrams_distinct", "coverage", "top", "top_count", "top_total")
 PARTS_PER_THREAD = 4  # per block: neurons take different times to count
 
 
@@ -152,10 +155,12 @@ def count_layer(
     threads: int = 1,
     advance: Callable[[int], None] = lambda neurons: None,
     neurons: range | None = None,
+    device: DeviceCounter | None = None,
 ) -> LayerCounts:
     """Count everything about a layer's ``neurons`` (consecutive; default all).
 
-    The result does not depend on ``threads``, nor on how the neurons are divided.
+    The result does not depend on ``threads``, nor on how the neurons are divided, nor on whether a ``device`` counts the
+    n-grams.
     ``advance`` is called with the number of neurons finished, a block at a time.
     """
     neurons = range(bits.neurons) if neurons is None else neurons
@@ -166,10 +171,17 @@ def count_layer(
     size = max(1, BLOCK_BYTES // max(tables.bos.size, 1))
     blocks = [range(first, min(first + size, neurons.stop)) for first in range(neurons.start, neurons.stop, size)]
 
-    def count(block: np.ndarray, first: int, part: range) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def count(
+        block: np.ndarray, ngrams: NgramCounts | None, first: int, part: range
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         rows = slice(part.start - neurons.start, part.stop - neurons.start)
-        detections, ids, number = kernels.count_block(
-            block[part.start - first : part.stop - first],
+        own = slice(part.start - first, part.stop - first)
+        left = () if ngrams is None else (ngrams.lists[own], ngrams.possible[own])
+        if ngrams is not None:
+            for name in COUNTED_ON_DEVICE:
+                getattr(counts, name)[rows] = getattr(ngrams, name)[own]
+        detections, ids, number = (complete_block if left else kernels.count_block)(
+            block[own],
             bos,
             layer << 32 | part.start,
             tables.seq_len,
@@ -177,6 +189,7 @@ def count_layer(
             tables.counted,
             orders,
             min_occurrences,
+            *left,
             workspace.arrays,
             kernels.Counted(*(getattr(counts, name)[rows] for name in kernels.Counted._fields)),
         )
@@ -194,18 +207,21 @@ def count_layer(
             describer.describe(described, counts.formulas[rows], counts.formula_figures[rows])
         return detections + rows.start, ids, number
 
-    def read(block: range) -> np.ndarray:
-        return words(bits.block(block.start, block.stop))
+    def read(block: range) -> tuple[np.ndarray, NgramCounts | None]:
+        packed = bits.block(block.start, block.stop)
+        return words(packed), None if device is None else device.count(packed[:, : tables.counted_windows])
 
     detections = []
     with ThreadPoolExecutor(threads) as pool, ThreadPoolExecutor(1) as reader:
         ahead = [reader.submit(read, block) for block in blocks[:1]]
         for index, block in enumerate(blocks):
-            block_bits = ahead.pop().result()
+            block_bits, ngrams = ahead.pop().result()
             ahead += [reader.submit(read, after) for after in blocks[index + 1 : index + 2]]
             step = -(-len(block) // (threads * PARTS_PER_THREAD))
             parts = [block[start : start + step] for start in range(0, len(block), step)]
-            for part, counted in zip(parts, pool.map(partial(count, block_bits, block.start), parts), strict=True):
+            for part, counted in zip(
+                parts, pool.map(partial(count, block_bits, ngrams, block.start), parts), strict=True
+            ):
                 detections.append(counted)
                 advance(len(part))
     counts.detected = _by_neuron(

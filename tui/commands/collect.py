@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ffnscope.core.run.request import CollectRequest
 
 LEAST_ADDRESS_SPACE = 2 << 30
+COUNT_ON = ("auto", "host", "device")
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 
 
@@ -83,6 +84,12 @@ def collect(
         int | None,
         typer.Option("--group-layers", metavar="N", min=1, help="Layers per group; default: as many as fit."),
     ] = None,
+    count_on: Annotated[
+        str,
+        typer.Option(
+            "--count-on", metavar="|".join(COUNT_ON), help="What counts n-grams; auto: a GPU where the model is on one."
+        ),
+    ] = "auto",
     bos_id: Annotated[
         int | None, typer.Option("--bos-id", metavar="ID", min=0, help="The token that begins each window.")
     ] = None,
@@ -121,6 +128,7 @@ def collect(
 ) -> None:
     """Run MODEL over a corpus and fill a store with the statistics of its neurons."""
     _check("--dtype", dtype, DTYPES)
+    _check("--count-on", count_on, COUNT_ON)
     check_address_space()
     name = safe(str(store), sys.stderr)
     if view and not plan:
@@ -155,6 +163,7 @@ def collect(
             hidden=hidden,
             scratch_gb=scratch_gb,
             group_layers=group_layers,
+            count_on=count_on,
             bos_id=bos_id,
             keep=keep,
             keep_gb=keep_gb,

@@ -22,6 +22,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "one group": {"group_layers": 9},
     "resident, hidden states on the disk": {"hidden": "disk"},
     "offloaded": {"offload": True},
+    "counted by the host": {"count_on": "host"},
     "offloaded, activated by share": {"offload": True, "activated": "share:0.1"},
     "offloaded in twos, hidden states on the disk": {"offload": True, "group_layers": 2, "hidden": "disk"},
 }
@@ -31,6 +32,7 @@ FEW = [
     ("llama", "float32", "offloaded in twos, hidden states on the disk"),
     ("gemma3", "bfloat16", "offloaded"),
     ("gptj", "float16", "offloaded"),
+    ("gptj", "float16", "counted by the host"),
     ("llama", "bfloat16", "offloaded, activated by share"),
 ]
 SLOW = [(family, dtype, way) for family in tm.FAMILIES for dtype in ("float32", "bfloat16") for way in WAYS]

@@ -1,0 +1,69 @@
+"""What a device that has counted n-grams (device_counts.py) leaves to the host, compiled."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ffnscope.core.jit import compiled
+from ffnscope.core.statistics.bits import draw, scan
+from ffnscope.core.statistics.kernels import FEW, Counted, Ngrams, Space, detect, forget, most_frequent, split, tally
+
+
+@compiled
+def complete_block(
+    bits: np.ndarray,
+    bos: np.ndarray,
+    seed: int,
+    seq_len: int,
+    edges: np.ndarray,
+    counted: int,
+    orders: tuple[Ngrams, ...],
+    min_occurrences: int,
+    lists: np.ndarray,
+    possible: np.ndarray,
+    space: Space,
+    out: Counted,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """``kernels.count_block`` of neurons whose ngram_activations, ngrams_distinct, coverage and most of the top lists stand
+    in ``out`` already; ``lists`` and ``possible`` [N, 3] bool as NgramCounts has them."""
+    found_neurons, found_ids, found_counts = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64)
+    for neuron in range(len(bits)):
+        found, _, at_bos = scan(
+            bits[neuron],
+            bos,
+            seq_len,
+            edges,
+            counted,
+            space.positions,
+            out.curves[neuron],
+            out.domain_activations[neuron],
+        )
+        out.activations[neuron] = out.domain_activations[neuron].sum()
+        out.bos_activations[neuron] = at_bos
+        if not found:
+            continue
+        positions = space.positions[:found]
+        draw(positions, seed + neuron, out.drawn[neuron])
+        for index in range(3):
+            few = 1 <= out.coverage[neuron, index] <= FEW[index] and not out.order[neuron]
+            if not few and not lists[neuron, index]:
+                continue
+            ngrams = orders[index]
+            met = tally(positions, ngrams, space)
+            if lists[neuron, index]:
+                ids, counts = out.top[neuron, index], out.top_count[neuron, index]
+                for place in range(most_frequent(positions, ngrams, space, met, ids, counts)):
+                    out.top_total[neuron, index, place] = ngrams.totals[ids[place]]
+            if few:
+                ids, counts = detect(positions, ngrams, ngrams.totals, space, met, found - met[2], min_occurrences)
+                if len(ids):
+                    out.order[neuron] = index + 1
+                    found_neurons = np.concatenate((found_neurons, np.full(len(ids), neuron)))
+                    found_ids = np.concatenate((found_ids, ids))
+                    found_counts = np.concatenate((found_counts, counts))
+            forget(met[0], space)
+        if possible[neuron].any():
+            out.split_order[neuron], out.split_held[neuron] = split(
+                positions, seq_len, orders, possible[neuron], min_occurrences, space
+            )
+    return found_neurons, found_ids, found_counts

@@ -1,0 +1,124 @@
+"""Counting on a device gives what the host's kernels count, on CPU tensors; a GPU that is not there is in
+test_emulated_gpu.py."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny_models as tm
+import torch
+from exact import run, sources_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from same_store import differing
+
+from ffnscope.core.statistics import device_counts
+from ffnscope.core.statistics.counts import LayerCounts, count_layer
+from ffnscope.core.statistics.device_counts import DeviceCounter
+from ffnscope.core.statistics.ngrams import ngram_tables
+from ffnscope.core.statistics.tables import CorpusTables
+from ffnscope.store.errors import UserError
+
+CPU = torch.device("cpu")
+CORPORA = ((60, 24, 40, 48, 0), (120, 64, 300, 40, 0), (37, 13, 9, 16, None), (150, 32, 2000, 40, 0), (3, 5, 4, 6, 0))
+
+
+def corpus(seed: int, windows: int, length: int, vocabulary: int, neurons: int, bos: int | None) -> Any:
+    """Tables of a random corpus whose last two windows are count-only, and bits: neurons of all frequencies, detectors of
+    tokens and longer n-grams with and without noise, neurons that are never or always active."""
+    rng = np.random.default_rng(seed)
+    weights = 1 / np.arange(1, vocabulary + 1) ** 1.1
+    tokens = rng.choice(vocabulary, (windows, length), p=weights / weights.sum())
+    if bos is not None:
+        tokens[:, 0] = bos
+    active = rng.random((neurons, windows, length)) < rng.choice([0, 0.001, 0.01, 0.06, 0.5, 1], (neurons, 1, 1))
+    for neuron in range(0, neurons, 3):
+        hits = np.isin(tokens, rng.choice(vocabulary, rng.integers(1, 4)))
+        if neuron % 2:
+            hits[:, 1:] &= np.isin(tokens[:, :-1], rng.choice(vocabulary, 3))
+        kept, noise = rng.choice([1, 0.97, 0.9]), rng.choice([0, 0.0005])
+        active[neuron] = hits & (rng.random(hits.shape) < kept) | (rng.random(hits.shape) < noise)
+    edges, counted = np.array([0, windows // 3, windows - 2, windows]), 2
+    is_bos = tokens == bos if bos is not None else np.zeros(tokens.shape, bool)
+    tables = CorpusTables(
+        length,
+        edges,
+        counted,
+        ngram_tables(tokens[: edges[counted]], bos, vocabulary),
+        np.packbits(is_bos, axis=1, bitorder="little"),
+    )
+    bits = np.packbits(active, axis=2, bitorder="little")
+    return tables, SimpleNamespace(neurons=neurons, block=lambda first, last: bits[first:last])
+
+
+def check(tables: CorpusTables, bits: Any, min_occurrences: int) -> LayerCounts:
+    """Fail unless both ways count the same; what they count."""
+    expected = count_layer(3, bits, tables, min_occurrences=min_occurrences)
+    found = count_layer(3, bits, tables, min_occurrences=min_occurrences, device=DeviceCounter(tables, CPU))
+    for field in fields(LayerCounts):
+        if field.name != "detected":
+            ours, theirs = (np.asarray(getattr(counts, field.name)) for counts in (found, expected))
+            np.testing.assert_array_equal(ours, theirs, err_msg=field.name)
+    assert found.detected.keys() == expected.detected.keys()
+    for neuron, (ids, counts) in expected.detected.items():
+        assert found.detected[neuron][0].tolist() == ids.tolist()
+        assert found.detected[neuron][1].tolist() == counts.tolist()
+    return expected
+
+
+@pytest.mark.parametrize("min_occurrences", [1, 2, 5])
+@pytest.mark.parametrize("number", range(len(CORPORA)))
+def test_every_count_is_the_kernels(number: int, min_occurrences: int) -> None:
+    counts = check(*corpus(number, *CORPORA[number]), min_occurrences)
+    if number < 2:
+        assert len(set(counts.order.tolist())) > 1 and counts.split_order.any()
+
+
+@given(
+    seed=st.integers(0, 1 << 30),
+    shape=st.tuples(st.integers(3, 30), st.integers(2, 20), st.integers(2, 60), st.integers(1, 12)),
+    bos=st.sampled_from([None, 0]),
+    least=st.integers(1, 4),
+)
+@settings(max_examples=25)
+def test_so_it_is_for_any_corpus(seed: int, shape: tuple[int, int, int, int], bos: int | None, least: int) -> None:
+    check(*corpus(seed, *shape, bos), least)
+
+
+def test_long_ngrams_and_many_neurons_are_counted_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device_counts, "BAG", 8)
+    monkeypatch.setattr(device_counts, "CELLS", 5000)
+    check(*corpus(7, 60, 24, 12, 40, 0), 2)
+
+
+def test_a_device_without_room_leaves_it_to_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(DeviceCounter, "_count", full)
+    check(*corpus(0, *CORPORA[0]), 2)
+
+
+def test_the_store_does_not_say_what_counted(tmp_path: Path) -> None:
+    """Descriptions, what explains a neuron and kept bits included: they are made of the bits on the host."""
+    rng = np.random.default_rng(1)
+    model = tm.tiny("opt", tmp_path)
+    windows = {"a": tm.random_windows(rng, 9, 16, tm.VOCAB, 0), "b": tm.random_windows(rng, 4, 16, tm.VOCAB, 0)}
+    sources = sources_of(tmp_path / "data", windows, ["b"])
+    options: dict[str, Any] = {"bos_id": 0, "batch_size": 4, "min_occurrences": 2, "keep": "all"}
+    plain = run(model, sources, tmp_path / "host.ffn", count_on="host", **options)
+    assert differing(plain, run(model, sources, tmp_path / "device.ffn", count_on="device", **options)) == []
+
+
+def test_more_than_is_exact_is_left_to_the_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device_counts, "EXACT", 100)
+    model = tm.tiny("opt", tmp_path)
+    sources = sources_of(tmp_path / "data", {"a": tm.random_windows(np.random.default_rng(1), 9, 16, tm.VOCAB, 0)})
+    with pytest.raises(UserError, match="--count-on host"):
+        run(model, sources, tmp_path / "run.ffn", bos_id=0, count_on="device")
+    run(model, sources, tmp_path / "run.ffn", bos_id=0, resume=True)
