@@ -88,9 +88,9 @@ def make_plan(
             f"--scratch-gb {scratch_gb:g}: {folder} has {size_text(free)} free; name another with --scratch"
         )
     total = layers[-1] + 1
+    if total == 1 or (group_layers is not None and group_layers >= total):
+        hidden = "disk"  # one group keeps none
     in_memory, reason = _choose_memory(hidden, int(copy * host_share), memory)
-    if group_layers is not None and group_layers >= total:
-        in_memory = False
     copies = 0 if in_memory else 1 + groups_at_once
 
     def needed(size: int) -> int:

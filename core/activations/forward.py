@@ -101,6 +101,7 @@ class Sweep:
             model.prepare(first_tokens(tokens, model.device))
         windows, length = tokens.shape
         layout = Layout(windows, length, model.width, model.hidden_dtype, pinned=model.device.type == "cuda")
+        self._outward = SideStream(model.device)
         self.hidden: HiddenStates
         if hidden_in_memory:
             own = processes.share(self.batches)
@@ -174,7 +175,6 @@ class Sweep:
             self.model.load_layers(group.first, group.last)
             if not group.final:
                 self.model.read_ahead(group.last, min(2 * group.last - group.first, self.model.count))
-            outward = SideStream(self.model.device)
             with (
                 ThreadPoolExecutor(1 if on_cpu else WRITERS) as writers,
                 ThreadPoolExecutor(torch.get_num_threads()) as hands,
@@ -186,7 +186,7 @@ class Sweep:
                 entering = self.hidden.read_ahead(group.first, batches)
                 for (first, last), entered in zip(batches, entering, strict=True):
                     hidden = self._run_batch(group, first, last, recorders, entered)
-                    made = outward.to_host(_made(recorded, hidden))
+                    made = self._outward.to_host(_made(recorded, hidden))
                     del hidden
                     pending.append(writers.submit(self._write, first, recorded, made, keep=not group.final))
                     if len(pending) > (PENDING if on_cpu else PENDING_ON_GPU):

@@ -224,7 +224,10 @@ def test_a_note_of_progress_that_cannot_be_written_ends_nothing(
     assert len(failed) > 2 and contents(store) == whole
 
 
-@pytest.mark.parametrize("said", ["CUDA out of memory. Tried to allocate 2.00 GiB", "MPS backend out of memory"])
+@pytest.mark.parametrize(
+    "said",
+    ["CUDA out of memory. Tried to allocate 2.00 GiB", "MPS backend out of memory", "CUBLAS_STATUS_ALLOC_FAILED"],
+)
 def test_a_device_that_is_full_is_a_line(
     said: str,
     model: Path,
@@ -240,7 +243,7 @@ def test_a_device_that_is_full_is_a_line(
     data = f"all={sources[0].path}"
     code = main(["collect", str(model), "--data", data, "--store", str(tmp_path / "run.ffn"), "--bos-id", "0"])
     err = capsys.readouterr().err
-    assert code == 2 and "out of memory" in err and "--batch-size" in err and "--resume" in err
+    assert code == 2 and "out of memory" in err and "--batch-size" in err and "--resume" in err and said in err
 
 
 def test_going_on_with_a_complete_run_leaves_nothing(

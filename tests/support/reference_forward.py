@@ -61,7 +61,7 @@ def forward_all(model: Any, tokens: np.ndarray) -> list[tuple[np.ndarray, np.nda
     def hook_of(layer: int) -> Callable:
         def hook(module: torch.nn.Module, inputs: tuple, output: torch.Tensor) -> None:
             assert layer not in found, "an activation module ran twice"
-            pre, post = (t.detach().float().reshape(S, T, -1).numpy().copy() for t in (inputs[0], output))
+            pre, post = (t.detach().float().reshape(S, T, -1).cpu().numpy().copy() for t in (inputs[0], output))
             found[layer] = (pre, post)
 
         return hook
@@ -72,7 +72,8 @@ def forward_all(model: Any, tokens: np.ndarray) -> list[tuple[np.ndarray, np.nda
     ]
     try:
         with torch.no_grad():
-            model(input_ids=torch.from_numpy(np.ascontiguousarray(tokens, dtype=np.int64)), use_cache=False)
+            windows = torch.from_numpy(np.ascontiguousarray(tokens, dtype=np.int64)).to(model.device)
+            model(input_ids=windows, use_cache=False)
     finally:
         for handle in handles:
             handle.remove()
