@@ -39,7 +39,7 @@ def check_projections(
         return
     device = torch.device("cpu")
     model = load_model(source, device, choose_dtype(str(run.settings.get("dtype", "auto")), source, device))
-    if (model.count, model.neurons) != (run.model.layers, run.model.neurons):
+    if model.layer_neurons != tuple(map(run.model.neurons_of, range(run.model.layers))):
         raise UserError(f"{name}: has {model.count} layers of {model.neurons} neurons, unlike the store")
     unembedding = model.unembedding().float()
     longest = float(unembedding.norm(dim=1).max())

@@ -11,6 +11,7 @@ import numpy as np
 
 from ffnscope.core.activations.budget import GIB
 from ffnscope.core.activations.forward import RecordedLayer, Sweep, make_groups
+from ffnscope.core.activations.mixture import MixtureScratch
 from ffnscope.core.activations.scratch_folder import lock_folder
 from ffnscope.core.activations.side_stream import SideStream
 from ffnscope.core.activations.threshold_recorder import ThresholdRecorder
@@ -23,10 +24,10 @@ from ffnscope.core.run.progress import ProgressMeter, Report
 from ffnscope.core.run.request import CollectRequest
 from ffnscope.core.run.signals import interruptible
 from ffnscope.core.run.store import open_store
-from ffnscope.core.statistics.arrays import ActivationValues, ThresholdValues, check_finite, layer_arrays
+from ffnscope.core.statistics.arrays import ActivationValues, Routing, ThresholdValues, check_finite, layer_arrays
 from ffnscope.core.statistics.counts import LayerCounts, count_layer
 from ffnscope.store.errors import UserError
-from ffnscope.store.format.schema import DESCRIBED, EXPLAINED, THRESHOLDS
+from ffnscope.store.format.schema import DESCRIBED, EXPLAINED, ROUTED, THRESHOLDS
 from ffnscope.store.records import Progress
 from ffnscope.store.writer import StoreWriter
 
@@ -134,6 +135,7 @@ class _Run:
             EXPLAINED: True,
             DESCRIBED: self.prepared.kept is not None,
             THRESHOLDS: self.run.activated.has_thresholds,
+            ROUTED: self.run.model.experts > 0,
         }
         groups = tuple(group for group, applies in present.items() if applies)
         if self.writer is not None and self.writer.begun:
@@ -210,6 +212,7 @@ class _Run:
                 thresholds=thresholds,
                 model=prepared.model,
                 top_k=prepared.request.top_k,
+                routing=_routing(recorded),
                 enter=self.progress.enter,
             )
         self.progress.enter(f"writing layer {layer}")
@@ -265,6 +268,14 @@ class _Run:
         )
         parts = processes.gather_on_main(own)
         return LayerCounts.joined(parts) if parts else None
+
+
+def _routing(recorded: RecordedLayer) -> Routing | None:
+    """How a layer's neurons belong to experts; None for a dense layer."""
+    scratch = recorded.scratch
+    if not isinstance(scratch, MixtureScratch):
+        return None
+    return Routing(scratch.first, scratch.routed.experts.neurons, scratch.routed.counts)
 
 
 def _silent(event: Progress | str) -> None:

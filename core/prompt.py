@@ -14,7 +14,8 @@ from ffnscope.core.corpus.text import Part
 from ffnscope.core.corpus.tokens import encode_parts
 from ffnscope.core.effects.attribution import DirectEffects, direct_effects
 from ffnscope.core.effects.next_tokens import Change, Prediction, compare, final_states, predict
-from ffnscope.core.model.layered import LayeredModel
+from ffnscope.core.model.experts import Handle, RoutedRows
+from ffnscope.core.model.layered import Hook, LayeredModel
 from ffnscope.core.model.load import load_model
 from ffnscope.core.model.tokenizer import load_tokenizer
 from ffnscope.core.run.model import open_run_model
@@ -137,23 +138,19 @@ class PromptModel:
             if unwanted():
                 return None
 
-            def keep(module: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor, layer: int = layer) -> None:
-                before = inputs[0].reshape(len(tokens), -1)
-                on = before > 0
-                active[layer] = on.numpy()
-                values[layer] = torch.where(on, output.reshape(before.shape).float(), 0).numpy()
-
             def compare(module: Any, inputs: tuple[torch.Tensor, ...], layer: int = layer) -> None:
                 a = inputs[0].reshape(len(tokens), -1).float()
                 on = a.abs() >= torch.from_numpy(thresholds(layer))  # type: ignore[misc]
                 active[layer] = on.numpy()
                 values[layer] = torch.where(on, a, 0).numpy()
 
-            handle = None
+            handles: list[Handle] = []
             if layer in layers and thresholds is None:
-                handle = self._model.activation(layer).register_forward_hook(keep)
+                shape = len(tokens), self._model.ffns[layer].neurons
+                active[layer], values[layer] = np.zeros(shape, bool), np.zeros(shape, np.float32)
+                handles = self._model.listen(layer, *_keepers(active[layer], values[layer]))
             elif layer in layers:
-                handle = self._model.second(layer).register_forward_pre_hook(compare)
+                handles = [self._model.second(layer).register_forward_pre_hook(compare)]
             try:
                 if layer == layers[-1]:
                     stop = self._model.run_to_activation if thresholds is None else self._model.run_to_second
@@ -161,6 +158,28 @@ class PromptModel:
                 else:
                     hidden = self._model.run_layer(layer, hidden, calls[layer])
             finally:
-                if handle is not None:
+                for handle in handles:
                     handle.remove()
         return PromptResult(tokens, left_out, active, values)
+
+
+def _keepers(active: np.ndarray, values: np.ndarray) -> tuple[Hook, Callable[[RoutedRows], None]]:
+    """What fills a layer's ``active`` and ``values`` [T, F]: of the neurons that see every token, and of routed experts,
+    whose neurons come last."""
+
+    def keep(module: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        before = inputs[0].reshape(len(active), -1)
+        on = before > 0
+        columns = slice(before.shape[1])
+        active[:, columns] = on.numpy()
+        values[:, columns] = torch.where(on, output.reshape(before.shape).float(), 0).numpy()
+
+    def see(rows: RoutedRows) -> None:
+        on = rows.before > 0
+        size, own = on.shape[1], np.arange(on.shape[1])
+        first = active.shape[1] - rows.count * size
+        columns = first + rows.experts.numpy()[:, None] * size + own
+        active[rows.tokens.numpy()[:, None], columns] = on.numpy()
+        values[rows.tokens.numpy()[:, None], columns] = torch.where(on, rows.after.float(), 0).numpy()
+
+    return keep, see

@@ -172,7 +172,7 @@ class Store:
             array = self.read_value("columns", self._key(layer) + name.encode(), neuron_record.copied)
             if array is not None:
                 owners = self._shape("columns", LAYER_KEY.pack(layer) + b"detected_neuron")
-                check_column(name, array, self.run, owners)
+                check_column(name, array, self.run, owners, layer)
                 return array
         except DamagedValueError as error:
             raise self.damage(f"{name} of layer {layer}: {error}") from error
@@ -186,8 +186,8 @@ class Store:
             raise self.damage(f"kind of layer {layer}: {error}") from error
         if shape is None:
             raise UserError(self._no_layer(layer))
-        if shape != (self.run.model.neurons,):
-            raise self.damage(f"kind of layer {layer}: does not have {self.run.model.neurons:,} neurons")
+        if layer >= self.run.model.layers or shape != (neurons := self.run.model.neurons_of(layer),):
+            raise self.damage(f"kind of layer {layer}: does not have {neurons:,} neurons")
         return shape[0]
 
     def curves(self, layer: int, neuron: int) -> np.ndarray:
@@ -300,6 +300,7 @@ class Store:
                 **(neuron_record.explained(row) if schema.EXPLAINED in self.groups else {}),
                 **(neuron_record.described(row) if schema.DESCRIBED in self.groups else {}),
                 **(neuron_record.thresholds(row) if schema.THRESHOLDS in self.groups else {}),
+                **(neuron_record.expert(row) if schema.ROUTED in self.groups else {}),
             )
         except (DamagedValueError, lmdb.Error, IndexError, TypeError, ValueError) as error:
             raise self.damage(f"L{layer}N{neuron}: {error}") from error
@@ -388,7 +389,7 @@ class Store:
         return LAYER_KEY.pack(layer)
 
     def _no_neuron(self, layer: int, neuron: int) -> UserError:
-        return UserError(f"no neuron {neuron} in layer {layer}; it has 0 to {self.run.model.neurons - 1}")
+        return UserError(f"no neuron {neuron} in layer {layer}; it has 0 to {self.run.model.neurons_of(layer) - 1}")
 
     def _no_layer(self, layer: int) -> str:
         layers = ", ".join(map(str, self.layers()))

@@ -27,7 +27,7 @@ class _Json:
         for field in fields(cls):  # type: ignore[arg-type]
             if field.name in given and not _is(given[field.name], str(field.type)):
                 raise TypeError(f"{field.name} is no {field.type}")
-        return cls(**given)
+        return cls(**{name: tuple(each) if isinstance(each, list) else each for name, each in given.items()})
 
 
 def _is(value: Any, type_: str) -> bool:
@@ -35,6 +35,8 @@ def _is(value: Any, type_: str) -> bool:
     if value is None:
         return type_.endswith("| None")
     name = type_.removesuffix(" | None")
+    if name == "tuple[int, ...]":
+        return isinstance(value, list | tuple) and all(_is(each, "int") for each in value)
     if name == "float" and type(value) in (int, float):
         return 0 <= value < _MOST and math.isfinite(value)
     return type(value).__name__ == name and (name != "int" or 0 <= value < _MOST)
@@ -53,13 +55,25 @@ class ModelInfo(_Json):
     name: str
     architecture: str
     layers: int
-    neurons: int  # F, FFN neurons a layer
+    neurons: int  # F, FFN neurons a layer; of the widest where layers differ
     width: int  # d, of the residual stream
     vocabulary: int  # V
     positions: int | None  # the model's own limit; None where it has none
     activation: str  # the activation function's name
     gated: bool
     fingerprint: str
+    layer_neurons: tuple[int, ...] = ()  # F of each layer; empty where all have `neurons`
+    experts: int = 0  # routed experts a layer, 0 in a dense model
+    experts_per_token: int = 0
+
+    def neurons_of(self, layer: int) -> int:
+        """F of a layer."""
+        return self.layer_neurons[layer] if self.layer_neurons else self.neurons
+
+    @property
+    def total_neurons(self) -> int:
+        """Neurons of all layers."""
+        return sum(self.layer_neurons) if self.layer_neurons else self.layers * self.neurons
 
 
 @dataclass(frozen=True)
@@ -256,6 +270,7 @@ class Neuron:
     threshold: float | None = None  # that |a| must reach; None where the rule of activation is an input above 0
     positive_share: float | None = None  # of the activated positions, where a > 0
     negative: tuple[Context, ...] = ()  # with thresholds: the most negative a; ``strongest`` are then the largest
+    expert: int | None = None  # in a mixture of experts: the routed expert; None where the neuron sees every token
 
     @property
     def suppresses_triggers(self) -> bool | None:

@@ -9,7 +9,6 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ffnscope.core.activations.scratch import LayerScratch
 from ffnscope.core.activations.scratch_folder import bytes_used
 from ffnscope.store.errors import UserError
 
@@ -55,7 +54,7 @@ def make_plan(
     windows: int,
     seq_len: int,
     *,
-    neurons: int,
+    layer_bytes: int,
     width: int,
     itemsize: int,
     folder: Path,
@@ -69,15 +68,15 @@ def make_plan(
 ) -> Plan:
     """The largest groups whose scratch fits the budget: ``scratch_gb``, else most of the disk's free space.
 
-    ``itemsize``: bytes of a hidden state's value. ``most_layers``: the most layers per group that the device holds, where
-    ``group_layers`` does not give their number. ``groups_at_once``: groups whose bits and entering hidden states are on
+    ``layer_bytes``: scratch that a recorded layer takes at most. ``itemsize``: bytes of a hidden state's value.
+    ``most_layers``: the most layers per group that the device holds, where ``group_layers`` does not give their number.
+    ``groups_at_once``: groups whose bits and entering hidden states are on
     the disk at the same time; with two of them, at least OVERLAPPING_GROUPS groups where they fit.
 
     ``hidden``: where hidden states are kept, ``disk``, ``memory``, or ``auto``: in memory where they fit. There, every
     layer is a group by itself. ``memory``: bytes that are available for them (None where that is not known), on a host
     whose processes run ``host_share`` of the windows. Raises UserError where not even one layer fits.
     """
-    per_layer = LayerScratch.bytes_needed(windows, neurons, seq_len)
     copy = windows * seq_len * width * itemsize
     free = shutil.disk_usage(_existing(folder)).free + bytes_used(folder)
     if scratch_gb is not None and not 0 < scratch_gb < math.inf:
@@ -94,7 +93,7 @@ def make_plan(
     copies = 0 if in_memory else 1 + groups_at_once
 
     def needed(size: int) -> int:
-        return min(size * groups_at_once, len(layers)) * per_layer + (copies * copy if size < total else 0)
+        return min(size * groups_at_once, len(layers)) * layer_bytes + (copies * copy if size < total else 0)
 
     sizes = [group_layers] if group_layers else _sizes(total, most_layers, in_memory, groups_at_once)
     size = next((candidate for candidate in sizes if needed(candidate) <= budget), None)

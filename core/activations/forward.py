@@ -16,7 +16,7 @@ import torch
 
 from ffnscope.core.activations.hidden_states import HiddenInMemory, HiddenOnDisk, HiddenStates, Layout
 from ffnscope.core.activations.malloc import give_back_freed_memory
-from ffnscope.core.activations.recorder import BatchRecord, Recorder
+from ffnscope.core.activations.mixture import LayerRecorder, MixtureScratch, make_recorder, make_scratch, write_record
 from ffnscope.core.activations.scratch import LayerScratch
 from ffnscope.core.activations.side_stream import SideStream
 from ffnscope.core.activations.threshold_recorder import ThresholdRecorder
@@ -47,8 +47,8 @@ class RecordedLayer:
     """One layer over all windows: its scratch files and its strongest activations."""
 
     layer: int
-    scratch: LayerScratch
-    strongest: Recorder
+    scratch: LayerScratch | MixtureScratch
+    strongest: LayerRecorder
 
 
 def first_tokens(tokens: np.ndarray, device: torch.device) -> torch.Tensor:
@@ -207,14 +207,14 @@ class Sweep:
         return [
             RecordedLayer(
                 layer,
-                LayerScratch(self.folder, layer, windows, self.model.neurons, length, fresh),
-                (Recorder if self.chosen is None else ThresholdRecorder)(layer, self.model.neurons),
+                make_scratch(self.folder, layer, windows, self.model.ffns[layer], length, fresh),
+                make_recorder(layer, self.model.ffns[layer], thresholds=self.chosen is not None),
             )
             for layer in group.recorded
         ]
 
     def _run_batch(
-        self, group: Group, first: int, last: int, recorders: dict[int, Recorder], entered: torch.Tensor | None
+        self, group: Group, first: int, last: int, recorders: dict[int, LayerRecorder], entered: torch.Tensor | None
     ) -> torch.Tensor | None:
         length = self.tokens.shape[1]
         counted = max(0, min(last, self.counted) - first)
@@ -239,20 +239,20 @@ class Sweep:
         self, first: int, recorded: list[RecordedLayer], made: Callable[[], list[torch.Tensor]], *, keep: bool
     ) -> None:
         """Write what a batch left, as ``_made`` lists it; with ``keep`` the hidden states too."""
-        arrived = made()
-        for index, layer in enumerate(recorded):
-            layer.scratch.write(first, BatchRecord(*arrived[3 * index : 3 * index + 3]))
+        arrived: Sequence[torch.Tensor] = made()
+        for layer in recorded:
+            arrived = write_record(layer.scratch, first, arrived)
         if keep:
             self.hidden.write(first, arrived[-1])
 
 
 def _made(recorded: Sequence[RecordedLayer], hidden: torch.Tensor | None) -> list[torch.Tensor]:
-    """What a batch left: bits, sums and maxima of every layer, and the hidden states where they are wanted."""
+    """What a batch left: every layer's record, and the hidden states where they are wanted."""
     made: list[torch.Tensor] = []
     for layer in recorded:
         record = layer.strongest.batch
         if record is None:
             raise RuntimeError(f"layer {layer.layer} ran without its activation function being called")
-        made += [record.bits, record.sums, record.maxima]
-        layer.strongest.batch = None
+        made += record.tensors()
+        layer.strongest.forget()
     return made if hidden is None else [*made, hidden]

@@ -34,6 +34,10 @@ class BatchRecord:
     sums: torch.Tensor
     maxima: torch.Tensor
 
+    def tensors(self) -> list[torch.Tensor]:
+        """Its arrays, in order."""
+        return [self.bits, self.sums, self.maxima]
+
     def cpu(self) -> BatchRecord:
         """The same in the host's memory."""
         return BatchRecord(self.bits.cpu(), self.sums.cpu(), self.maxima.cpu())
@@ -85,7 +89,7 @@ class Strongest:
             best = keys.topk(min(CONTEXTS, length), dim=1).values
             positions = length - 1 - best % length
             places = (first_window + some[:, None]) * length + positions
-            _insert(
+            insert(
                 columns.cpu().numpy(),
                 values.gather(1, positions).cpu().numpy(),
                 places.cpu().numpy(),
@@ -133,6 +137,10 @@ class Recorder:
     def parts(self) -> tuple[np.ndarray, ...]:
         """What ``merge`` needs of a recorder."""
         return self.values, self.places
+
+    def forget(self) -> None:
+        """Let what it saw last go."""
+        self.batch = None
 
     def merge(self, others: Sequence[tuple[np.ndarray, ...]]) -> None:
         """Join the ``parts`` of several recorders of one layer, each over windows of its own."""
@@ -187,7 +195,7 @@ class Recorder:
 
 
 @compiled
-def _insert(
+def insert(
     neurons: np.ndarray, values: np.ndarray, places: np.ndarray, best: np.ndarray, best_places: np.ndarray
 ) -> None:
     """Insert candidates (ascending windows; strongest first within one) into the lists of the strongest."""

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from ffnscope.core.activations.recorder import BatchRecord
 from ffnscope.store.errors import UserError
@@ -80,7 +81,70 @@ class ScratchFile:
         os.close(self._handle)
 
 
-class LayerScratch:
+class WindowSums:
+    """Sum and maximum of the activations per window, of ``neurons`` over ``windows``: float32 [S, F] each on disk."""
+
+    def __init__(self, folder: Path, name: str, windows: int, neurons: int, fresh: bool = True):
+        self._windows = windows
+        self._neurons = neurons
+        self._sums = ScratchFile(folder / f"sums-{name}", windows * neurons * 4, fresh)
+        self._maxima = ScratchFile(folder / f"maxima-{name}", windows * neurons * 4, fresh)
+
+    @property
+    def files(self) -> tuple[ScratchFile, ...]:
+        """Its files."""
+        return self._sums, self._maxima
+
+    def write(self, first_window: int, sums: torch.Tensor, maxima: torch.Tensor) -> None:
+        """Write those of a batch, [B, F] float32 each."""
+        self._sums.write(first_window * self._neurons * 4, sums.numpy())
+        self._maxima.write(first_window * self._neurons * 4, maxima.numpy())
+
+    def sums(self) -> np.ndarray:
+        """[F] float64: sum of the activations over all windows, added in the windows' order."""
+        total = np.zeros(self._neurons)
+        for part in self._parts(self._sums):
+            total += part.sum(axis=0, dtype=np.float64)
+        return total
+
+    def maxima(self) -> np.ndarray:
+        """[F] float32: the largest activation."""
+        largest = np.full(self._neurons, -np.inf, np.float32)
+        for part in self._parts(self._maxima):
+            np.maximum(largest, part.max(axis=0), out=largest)
+        return largest
+
+    def _parts(self, file: ScratchFile) -> Iterator[np.ndarray]:
+        for first in range(0, self._windows, SUM_WINDOWS):
+            part = np.empty((min(SUM_WINDOWS, self._windows - first), self._neurons), np.float32)
+            file.read(first * self._neurons * 4, part)
+            yield part
+
+
+class ScratchFiles:
+    """Files of one layer that are opened, closed and deleted together."""
+
+    def __init__(self, *files: ScratchFile):
+        self._files = files
+
+    def reopen(self) -> None:
+        """Read anew what others wrote, once all have closed it."""
+        for file in self._files:
+            file.reopen()
+
+    def close(self) -> None:
+        """Close the files; they stay until the group is done."""
+        for file in self._files:
+            file.close()
+
+    def remove(self) -> None:
+        """Close the files and delete them."""
+        self.close()
+        for file in self._files:
+            file.path.unlink(missing_ok=True)
+
+
+class LayerScratch(ScratchFiles):
     """What was recorded of one layer over all S windows: bits, and the sum and the maximum per window.
 
     ``bits`` is [S, F, B] uint8 on disk, ``sums`` and ``maxima`` [S, F] float32.
@@ -92,15 +156,14 @@ class LayerScratch:
         self.neurons = neurons
         self.width = byte_width(seq_len)
         self._bits = ScratchFile(folder / f"bits-{layer:05d}", windows * neurons * self.width, fresh)
-        self._sums = ScratchFile(folder / f"sums-{layer:05d}", windows * neurons * 4, fresh)
-        self._maxima = ScratchFile(folder / f"maxima-{layer:05d}", windows * neurons * 4, fresh)
+        self._values = WindowSums(folder, f"{layer:05d}", windows, neurons, fresh)
+        super().__init__(self._bits, *self._values.files)
 
     def write(self, first_window: int, record: BatchRecord) -> None:
         """Write what was recorded of a batch."""
         record = record.cpu()
         self._bits.write(first_window * self.neurons * self.width, record.bits.numpy())
-        self._sums.write(first_window * self.neurons * 4, record.sums.numpy())
-        self._maxima.write(first_window * self.neurons * 4, record.maxima.numpy())
+        self._values.write(first_window, record.sums, record.maxima)
 
     def block(self, first: int, last: int) -> np.ndarray:
         """Bits of neurons first .. last - 1 over all windows: [last - first, S, B] uint8."""
@@ -129,39 +192,11 @@ class LayerScratch:
 
     def sums(self) -> np.ndarray:
         """[F] float64: sum of the activations over all windows, added in the windows' order."""
-        total = np.zeros(self.neurons)
-        for part in self._parts(self._sums):
-            total += part.sum(axis=0, dtype=np.float64)
-        return total
+        return self._values.sums()
 
     def maxima(self) -> np.ndarray:
         """[F] float32: the largest activation."""
-        largest = np.full(self.neurons, -np.inf, np.float32)
-        for part in self._parts(self._maxima):
-            np.maximum(largest, part.max(axis=0), out=largest)
-        return largest
-
-    def _parts(self, file: ScratchFile) -> Iterator[np.ndarray]:
-        for first in range(0, self.windows, SUM_WINDOWS):
-            part = np.empty((min(SUM_WINDOWS, self.windows - first), self.neurons), np.float32)
-            file.read(first * self.neurons * 4, part)
-            yield part
-
-    def reopen(self) -> None:
-        """Read anew what others wrote, once all have closed it."""
-        for file in (self._bits, self._sums, self._maxima):
-            file.reopen()
-
-    def close(self) -> None:
-        """Close the files; they stay until the group is done."""
-        for file in (self._bits, self._sums, self._maxima):
-            file.close()
-
-    def remove(self) -> None:
-        """Close the files and delete them."""
-        self.close()
-        for file in (self._bits, self._sums, self._maxima):
-            file.path.unlink(missing_ok=True)
+        return self._values.maxima()
 
     @staticmethod
     def bytes_needed(windows: int, neurons: int, seq_len: int) -> int:

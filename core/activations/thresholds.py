@@ -154,7 +154,7 @@ def find_thresholds(
     ``entering(window)`` gives the hidden states [1, T, d] that enter the first layer, unless these are the embeddings.
     ``advance`` is called with positions times layers done after every batch.
     """
-    largest = {layer: LargestValues(model.neurons, chosen.rank) for layer in recorded}
+    largest = {layer: LargestValues(model.ffns[layer].neurons, chosen.rank) for layer in recorded}
     threads, device, length = torch.get_num_threads(), model.device, tokens.shape[1]
     model.load_layers(layers.start, layers.stop)
     try:
@@ -164,7 +164,7 @@ def find_thresholds(
 
                 def take(layer: int, mask: torch.Tensor, module: Any, inputs: tuple[torch.Tensor, ...]) -> None:
                     shape = (mask.shape[0], mask.shape[1])
-                    values = neuron_values(layer, inputs[0], shape, model.neurons)
+                    values = neuron_values(layer, inputs[0], shape, model.ffns[layer].neurons)
                     largest[layer].add(values[mask].abs().cpu().numpy(), hands, threads)
 
                 hooks = [model.second(i).register_forward_pre_hook(partial(take, i, mask)) for i in recorded]

@@ -63,11 +63,14 @@ def ablate(
 def check_neurons(store: Store, neurons: Sequence[Key] | np.ndarray) -> list[Key]:
     """The neurons by layer and number, each once. Raises UserError for those that the model does not have."""
     info = store.run.model
+    if info.experts:
+        raise UserError(f"{store.path}: its model is a mixture of experts, whose neurons ablate cannot take away")
     for layer, neuron in neurons:
         if not 0 <= layer < info.layers:
             raise UserError(f"L{layer}N{neuron}: no layer {layer}; the model has layers 0 to {info.layers - 1}")
-        if not 0 <= neuron < info.neurons:
-            raise UserError(f"L{layer}N{neuron}: no neuron {neuron}; a layer has neurons 0 to {info.neurons - 1}")
+        last = info.neurons_of(layer) - 1
+        if not 0 <= neuron <= last:
+            raise UserError(f"L{layer}N{neuron}: no neuron {neuron}; the layer has neurons 0 to {last}")
     if not len(neurons):
         raise UserError("no neurons given; name some, as in L2N10")
     return sorted({(int(layer), int(neuron)) for layer, neuron in neurons})

@@ -74,7 +74,7 @@ class Linearised:
     @torch.no_grad()
     def neurons(self, layer: int, neurons: torch.Tensor | None = None) -> torch.Tensor:
         """[B, T, F]: the direct effects of a layer's neurons, or [B, T, n] those of ``neurons`` [n]."""
-        module: Any = self.model.layer(layer).get_submodule(self.model.ffns[layer].second)
+        module: Any = self.model.second(layer)
         rows = output_rows(module, module.weight.detach())
         values = self.values[layer]
         if neurons is not None:
@@ -154,7 +154,7 @@ def _sum_up(
             found.outputs[layer] = (
                 torch.zeros_like(leaf).reshape(shape) if gradient is None else gradient.reshape(shape)
             )
-            module: Any = model.layer(layer).get_submodule(model.ffns[layer].second)
+            module: Any = model.second(layer)
             if module.bias is not None and gradient is not None:
                 of_bias = added(module.bias, gradient)
                 total, biases = total - of_bias, biases + of_bias
@@ -210,7 +210,7 @@ class _Cut:
         model = self._model
         for index in range(model.count):
             layer = model.layer(index)
-            second = layer.get_submodule(model.ffns[index].second)
+            second = model.second(index)
             for module in layer.modules():
                 if is_projection(module):
                     writes = in_out(module)[1] == model.width

@@ -64,4 +64,4 @@ class _Replace:
 
 
 def _second(model: LayeredModel, layer: int) -> torch.nn.Module:
-    return model.layer(layer).get_submodule(model.ffns[layer].second)
+    return model.layer(layer).get_submodule(model.dense_ffn(layer).second)

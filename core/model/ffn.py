@@ -55,6 +55,22 @@ def find_ffn(layer: nn.Module, width: int, name: str) -> Ffn:
     ``width`` is d; ``name`` is the model's, for the error. Raises UserError that lists what was tried, and where
     there is more than one: which of them was meant must not be guessed.
     """
+    chosen, tried = find_ffns(layer, width)
+    if len(chosen) == 1:
+        return chosen[0]
+    if chosen:
+        raise UserError(
+            f"{name}: its layers have more than one FFN ({', '.join(ffn.second for ffn in chosen)}); ffnscope needs one"
+        )
+    seen = "; ".join(tried) or "no activation function without weights in " + type(layer).__name__
+    raise UserError(
+        f"{name}: its FFN was not found; an activation function beside a projection back to {width} values was "
+        f"looked for, and there is {seen}"
+    )
+
+
+def find_ffns(layer: nn.Module, width: int) -> tuple[list[Ffn], list[str]]:
+    """(every FFN of a decoder layer, the modules that were looked at because they have an activation function)."""
     candidates, ffns = [], []
     for path, parent in layer.named_modules():
         children = dict(parent.named_children())
@@ -77,18 +93,7 @@ def find_ffn(layer: nn.Module, width: int, name: str) -> Ffn:
         ffns.append(Ffn(prefix + activation, prefix + second, neurons, gated))
     # Where a layer has a module for its FFN, what lies in the layer itself is something else (Gemma 4's gate of
     # per-layer embeddings).
-    chosen = [ffn for ffn in ffns if "." in ffn.second] or ffns
-    if len(chosen) == 1:
-        return chosen[0]
-    if chosen:
-        raise UserError(
-            f"{name}: its layers have more than one FFN ({', '.join(ffn.second for ffn in chosen)}); ffnscope needs one"
-        )
-    seen = "; ".join(candidates) or "no activation function without weights in " + type(layer).__name__
-    raise UserError(
-        f"{name}: its FFN was not found; an activation function beside a projection back to {width} values was "
-        f"looked for, and there is {seen}"
-    )
+    return [ffn for ffn in ffns if "." in ffn.second] or ffns, candidates
 
 
 def find_layers(base: nn.Module, count: int, name: str) -> tuple[str, nn.ModuleList]:

@@ -12,11 +12,21 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from ffnscope.core.model.ffn import Ffn, find_ffn, find_layers, in_out, is_mixture, is_projection, output_rows
+from ffnscope.core.model.experts import (
+    WEIGHT_DTYPES,
+    Experts,
+    Handle,
+    Mixture,
+    RoutedRows,
+    expert_rows,
+    find_layer_ffns,
+    listen,
+)
+from ffnscope.core.model.ffn import Ffn, find_layers, in_out, is_mixture, is_projection, output_rows
 from ffnscope.core.model.text_part import text_base
 from ffnscope.store.errors import UserError, is_device_error
 
-WEIGHT_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+Hook = Callable[[nn.Module, tuple[torch.Tensor, ...], torch.Tensor], None]
 
 
 class _Stop(Exception):
@@ -69,7 +79,7 @@ class _Gate(nn.Module):
 class LayeredModel:
     """A causal LM whose decoder layers can be run one at a time, bit-equal to its ordinary forward pass.
 
-    Raises UserError for mixtures of experts and where layers, FFN or unembedding are not found.
+    Raises UserError where layers, FFN, experts or unembedding are not found.
     """
 
     def __init__(self, model: Any, name: str, device: torch.device):
@@ -77,10 +87,6 @@ class LayeredModel:
         self.model = model.eval()
         self.config = model.config.get_text_config()
         self.device = device
-        if is_mixture(self.config):
-            raise UserError(
-                f"{name}: is a mixture of experts; ffnscope reads dense FFNs only, where every neuron sees every token"
-            )
         if getattr(self.config, "num_kv_shared_layers", None):
             raise UserError(
                 f"{name}: some of its layers use the keys of earlier ones, so they cannot be run one by one"
@@ -89,9 +95,7 @@ class LayeredModel:
         count = int(self.config.num_hidden_layers)
         self.layers_path, self.layers = find_layers(self.base, count, name)
         self.width = int(self.config.hidden_size)
-        self.ffns: list[Ffn] = [find_ffn(layer, self.width, name) for layer in self.layers]
-        if len({ffn.neurons for ffn in self.ffns}) != 1:
-            raise UserError(f"{name}: its layers have FFNs of different sizes; ffnscope needs one size for all")
+        self.ffns = find_layer_ffns(self.layers, self.width, name, is_mixture(self.config))
         self._originals = list(self.layers)
         self._part_activations()
         self.hidden_dtype = next(self.base.parameters()).dtype
@@ -104,8 +108,18 @@ class LayeredModel:
 
     @property
     def neurons(self) -> int:
-        """F, FFN neurons per layer."""
-        return self.ffns[0].neurons
+        """F, FFN neurons of the widest layer; of every layer in models without experts."""
+        return max(ffn.neurons for ffn in self.ffns)
+
+    @property
+    def layer_neurons(self) -> tuple[int, ...]:
+        """F of each layer."""
+        return tuple(ffn.neurons for ffn in self.ffns)
+
+    @property
+    def experts(self) -> tuple[Experts, ...]:
+        """The routed experts of the layers that have some; none in a dense model."""
+        return tuple(ffn.experts for ffn in self.ffns if isinstance(ffn, Mixture))
 
     @property
     def prepared(self) -> bool:
@@ -117,23 +131,47 @@ class LayeredModel:
         return self._originals[index]
 
     def activation(self, index: int) -> nn.Module:
-        """The activation function of a layer's FFN."""
-        return self.layer(index).get_submodule(self.ffns[index].activation)
+        """The activation function of a dense layer's FFN. Raises UserError for a layer with experts."""
+        return self.layer(index).get_submodule(self.dense_ffn(index).activation)
+
+    def dense_ffn(self, index: int) -> Ffn:
+        """The FFN of a dense layer. Raises UserError for a layer with experts."""
+        ffn = self.ffns[index]
+        if isinstance(ffn, Mixture):
+            raise UserError(
+                f"{self.name}: layer {index} is a mixture of experts, which only collecting and prompts know"
+            )
+        return ffn
+
+    def listen(self, index: int, hook: Hook, see: Callable[[RoutedRows], None]) -> list[Handle]:
+        """Register ``hook`` on the activation function that every token passes through in a layer (of its FFN or its
+        shared experts), and ``see`` on its routed experts, until the handles are removed."""
+        layer, ffn = self.layer(index), self.ffns[index]
+        dense = ffn if isinstance(ffn, Ffn) else ffn.shared
+        handles: list[Handle] = []
+        if dense is not None:
+            handles.append(layer.get_submodule(dense.activation).register_forward_hook(hook))
+        if isinstance(ffn, Mixture):
+            handles.append(listen(layer, ffn.experts, see))
+        return handles
 
     def second(self, index: int) -> nn.Module:
-        """The second matrix of a layer's FFN, whose input the neurons' values are."""
-        return self.layer(index).get_submodule(self.ffns[index].second)
+        """The second matrix of a dense layer's FFN, whose input the neurons' values are. Raises UserError for a layer with
+        experts."""
+        return self.layer(index).get_submodule(self.dense_ffn(index).second)
 
     def _part_activations(self) -> None:
         """Give every layer an activation function of its own: some models share one, whose hooks each layer would run."""
         seen: set[int] = set()
         for layer, ffn in zip(self._originals, self.ffns, strict=True):
-            activation = layer.get_submodule(ffn.activation)
-            if id(activation) in seen:
-                home, _, name = ffn.activation.rpartition(".")
-                activation = copy.deepcopy(activation)
-                setattr(layer.get_submodule(home), name, activation)
-            seen.add(id(activation))
+            names = [ffn.activation] if isinstance(ffn, Ffn) else ffn.activations
+            for path in names:
+                activation = layer.get_submodule(path)
+                if id(activation) in seen:
+                    home, _, name = path.rpartition(".")
+                    activation = copy.deepcopy(activation)
+                    setattr(layer.get_submodule(home), name, activation)
+                seen.add(id(activation))
 
     def load_layers(self, first: int, last: int) -> None:
         """Load the weights of layers first .. last - 1 to the device; here they are loaded already."""
@@ -179,7 +217,11 @@ class LayeredModel:
 
     @torch.inference_mode()
     def run_to_activation(self, index: int, hidden: torch.Tensor, call: Call) -> None:
-        """Run layer ``index`` only as far as its activation function: the second matrix is not multiplied."""
+        """Run layer ``index`` only as far as its activation function: the second matrix is not multiplied. A layer with
+        experts is run whole."""
+        if isinstance(self.ffns[index], Mixture):
+            self.run_layer(index, hidden, call)
+            return
         self._run_until(index, hidden, call, self.activation(index).register_forward_hook(_stop))
 
     @torch.inference_mode()
@@ -263,14 +305,19 @@ class LayeredModel:
 
     def _check_second(self, index: int) -> None:
         """Raise UserError where the second FFN matrix, if it is here, is not what a neuron's value is multiplied with."""
-        module: Any = self.second(index)
+        ffn = self.ffns[index]
+        dense = ffn if isinstance(ffn, Ffn) else ffn.shared
+        if dense is None:
+            return
+        module: Any = self.layer(index).get_submodule(dense.second)
         if module.weight.is_meta:
             return
-        few = torch.tensor([0, self.neurons // 2, self.neurons - 1], device=self.device)
+        neurons = dense.neurons
+        few = torch.tensor([0, neurons // 2, neurons - 1], device=self.device)
         dtype = module.weight.dtype if module.weight.dtype in WEIGHT_DTYPES else self.hidden_dtype
-        added = module(nn.functional.one_hot(few, self.neurons).to(dtype)).float()
+        added = module(nn.functional.one_hot(few, neurons).to(dtype)).float()
         rows = output_rows(module, module.weight.detach())
-        if rows.shape == (self.neurons, self.width):
+        if rows.shape == (neurons, self.width):
             rows = rows[few].float()
             bias = torch.zeros_like(rows[0]) if module.bias is None else module.bias.float()
             # Roundings to 8 bits and more pass; another scale, or rounding to a few values, does not.
@@ -305,16 +352,24 @@ class LayeredModel:
     # Vocabulary projection
 
     def output_rows(self, index: int) -> torch.Tensor:
-        """[F, e]: each neuron's row of the second FFN matrix, through the output projection where there is one."""
-        module = self.second(index)
-        rows = output_rows(module, self.second_weight(index))
+        """[F, e]: each neuron's row of the second FFN matrix (of its expert's own, in a mixture), through the output
+        projection where there is one."""
+        ffn, parts = self.ffns[index], []
+        dense = ffn if isinstance(ffn, Ffn) else ffn.shared
+        if dense is not None:
+            module = self.layer(index).get_submodule(dense.second)
+            parts.append(output_rows(module, self.layer_weight(index, f"{dense.second}.weight")))
+        if isinstance(ffn, Mixture):
+            experts: Any = self.layer(index).get_submodule(ffn.experts.module)
+            stacked = self.layer_weight(index, f"{ffn.experts.module}.down_proj")
+            parts.append(expert_rows(ffn.experts, stacked, bool(experts.is_transposed)))
+        rows = parts[0] if len(parts) == 1 else torch.cat(parts)
         onward = self.output_projection()
         return rows if onward is None else rows.float() @ onward.to(rows.device).float()
 
-    def second_weight(self, index: int) -> torch.Tensor:
-        """The second FFN matrix of a layer as its module has it."""
-        weight: Any = self.second(index).weight
-        return weight.detach()
+    def layer_weight(self, index: int, name: str) -> torch.Tensor:
+        """A weight of a layer, by its name in the layer, as its module has it."""
+        return self.layer(index).get_parameter(name).detach()
 
     def unembedding(self) -> torch.Tensor:
         """[V, e]: the unembedding matrix."""

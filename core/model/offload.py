@@ -149,9 +149,9 @@ class OffloadedModel(LayeredModel):
         layer = sum(self._state[key].numel() * self._dtypes[key].itemsize for key in self._keys(0))
         return group_fits(layer, self.device)
 
-    def second_weight(self, index: int) -> torch.Tensor:
-        """The second FFN matrix of a layer as its module has it, read from the checkpoint again."""
-        return self._read(f"{self._layers_prefix}{index}.{self.ffns[index].second}.weight")
+    def layer_weight(self, index: int, name: str) -> torch.Tensor:
+        """A weight of a layer as its module has it, read from the checkpoint again."""
+        return self._read(f"{self._layers_prefix}{index}.{name}")
 
     def unembedding(self) -> torch.Tensor:
         """[V, e]: the unembedding matrix, on the device."""
@@ -227,9 +227,9 @@ class _TextPart(OffloadedModel):
         """No limit."""
         return None
 
-    def second_weight(self, index: int) -> torch.Tensor:
-        """The second FFN matrix of a layer as its module has it."""
-        return LayeredModel.second_weight(self, index)
+    def layer_weight(self, index: int, name: str) -> torch.Tensor:
+        """A weight of a layer as its module has it."""
+        return LayeredModel.layer_weight(self, index, name)
 
 
 class _Ahead:

@@ -17,7 +17,6 @@ from transformers.dynamic_module_utils import get_relative_import_files
 from ffnscope.core.model.adapter import CONFIG, WEIGHTS, Adapter, read_adapter
 from ffnscope.core.model.checkpoint import weight_files
 from ffnscope.core.model.contents import check_files, check_weights, missing_config, names_in
-from ffnscope.core.model.ffn import is_mixture
 from ffnscope.core.model.hub import cached_id, fetch, fetch_weights, hub_files, is_offline, snapshot
 from ffnscope.store.errors import UserError
 
@@ -119,10 +118,6 @@ def open_model(name: str, trust_remote_code: bool = False, revision: str | None 
     except Exception as error:
         raise UserError(f"{name}: {load_failure(error, gguf_file is not None)}") from error
     text = config.get_text_config()
-    if is_mixture(text):
-        raise UserError(
-            f"{name}: is a mixture of experts; ffnscope reads dense FFNs only, where every neuron sees every token"
-        )
     for field in ("vocab_size", "hidden_size", "num_hidden_layers"):
         value = getattr(text, field, None)
         if not isinstance(value, int) or value <= 0:

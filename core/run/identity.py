@@ -27,6 +27,7 @@ def describe_run(request: CollectRequest, source: ModelSource, model: LayeredMod
     """The description of the run in its store; ``run_id`` is equal for equal model, corpus and settings."""
     text = source.text_config
     name = getattr(text, "activation_function", None) or getattr(text, "hidden_act", None)
+    experts = model.experts
     model_info = ModelInfo(
         name=request.title or source.title,
         architecture=str(getattr(source.config, "model_type", "")),
@@ -35,9 +36,12 @@ def describe_run(request: CollectRequest, source: ModelSource, model: LayeredMod
         width=model.width,
         vocabulary=source.vocabulary,
         positions=source.positions,
-        activation=str(name or type(model.activation(0)).__name__),
+        activation=str(name or ("" if model.experts else type(model.activation(0)).__name__)),
         gated=model.ffns[0].gated,
         fingerprint=fingerprint(source),
+        layer_neurons=model.layer_neurons if len(set(model.layer_neurons)) > 1 else (),
+        experts=max((each.count for each in experts), default=0),
+        experts_per_token=max((each.chosen for each in experts), default=0),
     )
     domains = tuple(
         DomainInfo(d.name, d.first_window, d.windows, d.documents, d.dropped_tokens, d.count_only, d.fingerprint)

@@ -41,7 +41,7 @@ def load_run_model(
     chosen = choose_device(device)
     source = open_run_model(run, name, trust_remote_code)
     model = load_model(source, chosen, torch.float32)
-    if (model.count, model.neurons) != (run.model.layers, run.model.neurons):
+    if model.layer_neurons != tuple(map(run.model.neurons_of, range(run.model.layers))):
         raise UserError(f"{source.name}: has {model.count} layers of {model.neurons} neurons, unlike the store")
     model.prepare(torch.zeros(1, 2, dtype=torch.int64, device=chosen))
     return model

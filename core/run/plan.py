@@ -19,7 +19,7 @@ from ffnscope.core.activations.budget import (
     make_plan,
     size_text,
 )
-from ffnscope.core.activations.scratch import LayerScratch
+from ffnscope.core.activations.mixture import scratch_bytes
 from ffnscope.core.corpus.windows import Corpus
 from ffnscope.core.model.device import choose_device, choose_dtype, device_name
 from ffnscope.core.model.offload import group_fits
@@ -88,7 +88,7 @@ def plan_run(request: CollectRequest, report: Report) -> list[PlanLine]:
         layers,
         len(corpus.tokens),
         corpus.seq_len,
-        neurons=shape.neurons,
+        layer_bytes=max(scratch_bytes(len(corpus.tokens), ffn, corpus.seq_len) for ffn in shape.ffns),
         width=shape.width,
         itemsize=dtype.itemsize,
         folder=request.scratch_folder,
@@ -131,7 +131,7 @@ def _space(
     activations = batch * corpus.seq_len * shape.neurons * 10
     in_memory = plan.hidden_bytes if plan.hidden_in_memory else 0
     hidden_files = 0 if plan.hidden_in_memory else 2 * (plan.groups - 1) * plan.hidden_bytes
-    bits = len(layers) * LayerScratch.bytes_needed(len(corpus.tokens), shape.neurons, corpus.seq_len)
+    bits = sum(scratch_bytes(len(corpus.tokens), shape.ffns[layer], corpus.seq_len) for layer in layers)
     counted = [domain.windows for domain in corpus.domains if not domain.count_only]
     size = {"seq_len": corpus.seq_len, "neurons": shape.neurons, "layers": len(layers)}
     keep = choose_keep(request.keep, request.keep_gb, counted, **size)

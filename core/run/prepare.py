@@ -19,11 +19,13 @@ from ffnscope.core.activations.budget import (
 )
 from ffnscope.core.activations.forward import first_tokens
 from ffnscope.core.activations.malloc import keep_freed_memory
+from ffnscope.core.activations.mixture import scratch_bytes
 from ffnscope.core.activations.side_stream import SideStream
 from ffnscope.core.activations.thresholds import ThresholdWindows
 from ffnscope.core.corpus.window_files import is_windows_file
 from ffnscope.core.corpus.windows import Corpus
 from ffnscope.core.model.device import choose_device, choose_dtype
+from ffnscope.core.model.ffn import is_mixture
 from ffnscope.core.model.file_stamps import FileStamps
 from ffnscope.core.model.layered import LayeredModel
 from ffnscope.core.model.load import check_structure, load_model
@@ -45,6 +47,7 @@ from ffnscope.core.statistics.concepts import concept_sets
 from ffnscope.core.statistics.counts import counting_bytes
 from ffnscope.core.statistics.device_counts import DeviceCounter
 from ffnscope.core.statistics.tables import CorpusTables, make_tables
+from ffnscope.store.activation_rule import ActivationRule
 from ffnscope.store.concepts.rules import concept_names
 from ffnscope.store.errors import UserError
 from ffnscope.store.records import RunInfo
@@ -109,7 +112,7 @@ class Prepared:
             self.run.layers,
             len(self.corpus.tokens),
             self.corpus.seq_len,
-            neurons=model.neurons,
+            layer_bytes=max(scratch_bytes(len(self.corpus.tokens), ffn, self.corpus.seq_len) for ffn in model.ffns),
             width=model.width,
             itemsize=model.hidden_dtype.itemsize,
             folder=self.folder,
@@ -251,6 +254,11 @@ def open_source(request: CollectRequest) -> tuple[ModelSource, Any]:
     check_structure(source)
     if request.offload:
         check_in_parts(source)
+    if ActivationRule.parse(request.activated).has_thresholds and is_mixture(source.text_config):
+        raise UserError(
+            f"--activated {request.activated}: {source.name} is a mixture of experts, whose neurons have no thresholds; "
+            "use --activated positive"
+        )
     parse_layers(request.layers, int(source.text_config.num_hidden_layers))
     tokenizer = load_tokenizer(source)
     if tokenizer is None and not all(is_windows_file(domain.path) for domain in request.sources):

@@ -13,7 +13,7 @@ from ffnscope.core.statistics.counts import LayerCounts, concatenate
 from ffnscope.core.statistics.explained import MODELS, explained, layer_sums
 from ffnscope.core.statistics.positional import classify, is_positional, mi_bias, mutual_information
 from ffnscope.core.statistics.projection import project
-from ffnscope.core.statistics.similarity import similar_rows
+from ffnscope.core.statistics.similarity import similar_within
 from ffnscope.core.statistics.tables import CorpusTables
 from ffnscope.store.definitions import KINDS
 from ffnscope.store.errors import UserError
@@ -47,6 +47,21 @@ class ThresholdValues:
     places: np.ndarray
 
 
+@dataclass(frozen=True, eq=False)
+class Routing:
+    """How a layer's neurons belong to experts: ``first`` see every token, then ``neurons`` of each of E routed experts.
+    ``counts`` [S, E] int64: positions of each window that an expert was chosen for."""
+
+    first: int
+    neurons: int
+    counts: np.ndarray
+
+    @property
+    def sizes(self) -> list[int]:
+        """Neurons of each group: the shared experts, where there are some, and every routed one."""
+        return ([self.first] if self.first else []) + [self.neurons] * self.counts.shape[1]
+
+
 class OutputWeights(Protocol):
     """The weights that a neuron writes with: a LayeredModel, or arrays."""
 
@@ -66,9 +81,11 @@ def layer_arrays(
     thresholds: ThresholdValues | None = None,
     model: OutputWeights,
     top_k: int,
+    routing: Routing | None = None,
     enter: Callable[[str], None] = lambda phase: None,
 ) -> Arrays:
-    """Every array that the store keeps of a layer. ``enter`` is told what is being computed.
+    """Every array that the store keeps of a layer. ``routing`` is that of a layer with experts. ``enter`` is told what is
+    being computed.
 
     Raises UserError where the weights give projections that are not finite.
     """
@@ -80,6 +97,7 @@ def layer_arrays(
         | _positional_arrays(counts, tables)
         | _explained_arrays(counts)
         | _description_arrays(counts)
+        | _routing_arrays(routing, len(counts.activations), tables)
     )
     arrays["kind"] = _kinds(arrays)
     if thresholds is not None:
@@ -91,7 +109,7 @@ def layer_arrays(
     )
     _check_projections(layer, arrays)
     enter(f"comparing output rows of layer {layer}")
-    return arrays | similar_rows(outputs)
+    return arrays | similar_within(outputs, [len(outputs)] if routing is None else routing.sizes)
 
 
 def check_finite(layer: int, sums: np.ndarray, dtype: str) -> None:
@@ -214,6 +232,22 @@ def _positional_arrays(counts: LayerCounts, tables: CorpusTables) -> Arrays:
 
 def _description_arrays(counts: LayerCounts) -> Arrays:
     return {"concept_formula": counts.formulas, "concept_figures": counts.formula_figures.astype(np.float32)}
+
+
+def _routing_arrays(routing: Routing | None, neurons: int, tables: CorpusTables) -> Arrays:
+    """The expert of each neuron, and the positions of each domain that an expert was chosen for."""
+    domains = len(tables.edges) - 1
+    if routing is None:
+        return {"expert": np.full(neurons, ABSENT, np.uint32), "expert_positions": np.zeros((0, domains), np.uint64)}
+    experts = routing.counts.shape[1]
+    expert = np.repeat(np.arange(experts), routing.neurons)
+    chosen = [
+        routing.counts[first:last].sum(axis=0) for first, last in zip(tables.edges, tables.edges[1:], strict=False)
+    ]
+    return {
+        "expert": np.concatenate([np.full(routing.first, ABSENT), expert]).astype(np.uint32),
+        "expert_positions": np.stack(chosen, axis=1).astype(np.uint64),
+    }
 
 
 def _explained_arrays(counts: LayerCounts) -> Arrays:

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
 from ffnscope.core.statistics.projection import BLOCK_CELLS, GPU_BLOCK_CELLS
 from ffnscope.core.statistics.row_extremes import extremes
 from ffnscope.store.format.schema import ABSENT, SIMILAR
+
+
+def similar_within(outputs: torch.Tensor, sizes: Sequence[int]) -> dict[str, np.ndarray]:
+    """``similar_rows`` within each of several groups of consecutive neurons, which have these ``sizes``: those of one
+    expert. Among all neurons of a mixture it would cost more than running the model."""
+    if len(sizes) == 1:
+        return similar_rows(outputs)
+    parts, first = [], 0
+    for size in sizes:
+        part = similar_rows(outputs[first : first + size])
+        for name in ("similar", "opposed"):
+            part[name] = np.where(part[name] == ABSENT, ABSENT, part[name] + first).astype(np.uint32)
+        parts.append(part)
+        first += size
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 @torch.inference_mode()

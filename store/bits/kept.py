@@ -187,7 +187,7 @@ class KeptBits:
 
     def _block_hits(self, layer: int, block: int, sets: Sequence[np.ndarray]) -> np.ndarray:
         """[len(sets), 512] int64 for sorted rows, those of all sets side by side."""
-        words = layout.row_words(self.store.run.model.neurons, block)
+        words = layout.row_words(self.store.run.model.neurons_of(layer), block)
         sums = ColumnSums(words * len(sets))
         for tile, (start, end) in enumerate(layout.tiles(self.positions)):
             parts = [rows[slice(*np.searchsorted(rows, (start, end)))] - start for rows in sets]
@@ -208,7 +208,7 @@ class KeptBits:
 
     def _tile(self, layer: int, block: int, tile: int, rows: int, read: Callable[[np.ndarray], _Read]) -> _Read:
         """What ``read`` makes of a tile's rows [rows, words] uint64, which lie in the file and are there only meanwhile."""
-        words = layout.row_words(self.store.run.model.neurons, block)
+        words = layout.row_words(self.store.run.model.neurons_of(layer), block)
         key = layout.BITS_KEY.pack(layer, block, tile)
         try:
             tile_value = self.store.read_value(BITS, key, lambda value: (read(layout.tile_rows(value, rows, words)),))

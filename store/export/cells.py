@@ -55,6 +55,8 @@ def layer_cells(store: Store, layer: int, neurons: np.ndarray, column: str, toke
     if column == "suppresses_triggers":
         return [("null", "false", "true")[code] for code in columns.values(store, layer, column)[neurons].tolist()]
     values = columns.values(store, layer, column)[neurons]
+    if column == "expert":
+        return ["null" if np.isnan(expert) else str(int(expert)) for expert in values.tolist()]
     words = columns.words(column)
     if words:
         texts = [f'"{word}"' if word else "null" for word in words]

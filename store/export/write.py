@@ -58,9 +58,11 @@ _MIXED_ROWS = (1 << 15, 1 << 20)  # with and without lists, where they jump betw
 
 
 def default_columns(store: Store) -> tuple[str, ...]:
-    """COLUMNS, a frequency for every domain, EXPLAINED, DESCRIBED; THRESHOLDS where the neurons have them."""
+    """COLUMNS, a frequency for every domain, EXPLAINED, DESCRIBED; THRESHOLDS where the neurons have them, `expert` in a
+    mixture of experts."""
     domains = (registry.DOMAIN_PREFIX + name for name in registry.domain_names(store))
-    return (*COLUMNS, *domains, *EXPLAINED, *DESCRIBED, *(THRESHOLDS if store.run.activated.has_thresholds else ()))
+    thresholds = THRESHOLDS if store.run.activated.has_thresholds else ()
+    return (*COLUMNS, *domains, *EXPLAINED, *DESCRIBED, *thresholds, *(("expert",) if store.has("expert") else ()))
 
 
 def resolve_columns(store: Store, names: Sequence[str] | None) -> tuple[str, ...]:

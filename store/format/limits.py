@@ -43,6 +43,8 @@ def check_run(run: RunInfo) -> None:
     counted = [domain.count_only for domain in domains]
     _need(0 < model.layers <= MOST_LAYERS, "number of layers")
     _need(0 < model.neurons <= MOST, "number of neurons")
+    widths = model.layer_neurons
+    _need(not widths or (len(widths) == model.layers and max(widths) == model.neurons and min(widths) > 0), "neurons")
     _need(0 < model.vocabulary <= MOST, "vocabulary")
     _need(numbers and layers == sorted(set(layers)), "layers")
     _need(not layers or 0 <= layers[0] <= layers[-1] < model.layers, "layers")
@@ -61,16 +63,17 @@ def check_run(run: RunInfo) -> None:
         _need(False, "setting activated")
 
 
-def check_column(name: str, array: np.ndarray, run: RunInfo, owners: tuple[int, ...] | None) -> None:
-    """Raise DamagedValueError where an array is not one of this name of the run's layers, or its codes are unknown.
+def check_column(name: str, array: np.ndarray, run: RunInfo, owners: tuple[int, ...] | None, layer: int) -> None:
+    """Raise DamagedValueError where an array is not one of this name of a layer of the run, or its codes are unknown.
 
     ``owners``: the shape of the layer's ``detected_neuron``, which its other detected arrays go with.
     """
     spec = LAYER_ARRAYS[name]
     kept = min(run.settings["top_k"], run.model.vocabulary)
-    sizes = {"F": run.model.neurons, "D": len(run.corpus.domains), "K": kept, "G": TOP_NGRAMS, "C": CONTEXTS}
+    sizes = {"F": run.model.neurons_of(layer), "D": len(run.corpus.domains), "K": kept, "G": TOP_NGRAMS, "C": CONTEXTS}
     sizes["R"] = SIMILAR
     sizes["M"] = owners[0] if owners else 0
+    sizes["E"] = len(array) if array.ndim and len(array) <= run.model.experts else 0
     shape = tuple(sizes[size] if size in sizes else int(size) for size in spec.shape)
     if array.dtype != np.dtype(spec.dtype) or array.shape != shape:
         raise DamagedValueError(f"is {array.dtype}{list(array.shape)}, not {np.dtype(spec.dtype)}{list(shape)}")
@@ -82,6 +85,8 @@ def check_column(name: str, array: np.ndarray, run: RunInfo, owners: tuple[int, 
             raise DamagedValueError("has token ids that are out of range")
     if name == "token_set" and not ((array < run.model.vocabulary) | (array == ABSENT)).all():
         raise DamagedValueError("has token ids that are out of range")
+    if name == "expert" and not ((array < run.model.experts) | (array == ABSENT)).all():
+        raise DamagedValueError("has experts that are out of range")
     if name == "detected_neuron" and len(array) and (array[-1] >= sizes["F"] or (array[1:] < array[:-1]).any()):
         raise DamagedValueError("has neurons that are out of range or not in ascending order")
 

@@ -77,6 +77,12 @@ def thresholds(row: Any) -> dict[str, Any]:
     }
 
 
+def expert(row: Any) -> dict[str, Any]:
+    """The field of a record with the neuron's routed expert; ``row(name)`` gives the neuron's row of an array."""
+    number = int(row("expert"))
+    return {"expert": None if number == schema.ABSENT else number}
+
+
 def detected(raw: Any, neuron: int, order: int) -> tuple[DetectedNgram, ...]:
     """The detected n-grams of one neuron; ``raw(name)`` gives the encoded array."""
     neurons = uncopied(raw("detected_neuron"))

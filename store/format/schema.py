@@ -19,12 +19,13 @@ SIMILAR = 5
 EXPLAINED = "explained"  # the group of how much the token explains
 DESCRIBED = "described"  # the group of the descriptions by concepts
 THRESHOLDS = "thresholds"  # the group of runs whose neurons have thresholds of their own
+ROUTED = "routed"  # the group of mixtures of experts: which expert, and how often it is chosen
 
 
 @dataclass(frozen=True)
 class ArraySpec:
-    """One array of a layer. Shape letters: F neurons, D domains, K projection list length, M detected n-grams,
-    G = TOP_NGRAMS, C = CONTEXTS, R = SIMILAR; digits stand for themselves. ``group``: that of an optional array."""
+    """One array of a layer. Shape letters: F neurons, D domains, K projection list length, M detected n-grams, E routed
+    experts, G = TOP_NGRAMS, C = CONTEXTS, R = SIMILAR; digits stand for themselves. ``group``: that of an optional array."""
 
     dtype: str
     shape: str
@@ -99,6 +100,8 @@ LAYER_ARRAYS: dict[str, ArraySpec] = {
     ),
     "negative_position": ArraySpec("<u4", "FC", "their positions", THRESHOLDS),
     "negative_value": ArraySpec("<f4", "FC", "their activations, most negative first", THRESHOLDS),
+    "expert": ArraySpec("<u4", "F", "routed expert of each neuron; ABSENT where it sees every token", ROUTED),
+    "expert_positions": ArraySpec("<u8", "ED", "positions of each domain that each expert was chosen for", ROUTED),
 }
 GROUPS = tuple(dict.fromkeys(spec.group for spec in LAYER_ARRAYS.values() if spec.group))
 
@@ -111,7 +114,7 @@ def array_names(groups: Collection[str]) -> tuple[str, ...]:
 def absent(name: str, neurons: int) -> np.ndarray:
     """What an optional array reads as where a store lacks it: NaN, ABSENT, or 0 where a byte is a code."""
     spec = LAYER_ARRAYS[name]
-    sizes = {"F": neurons, "G": TOP_NGRAMS, "C": CONTEXTS}
+    sizes = {"F": neurons, "G": TOP_NGRAMS, "C": CONTEXTS, "E": 0, "D": 0}
     shape = tuple(sizes[letter] if letter in sizes else int(letter) for letter in spec.shape)
     dtype = np.dtype(spec.dtype)
     return np.full(shape, np.nan if dtype.kind == "f" else 0 if dtype.itemsize <= 2 else ABSENT, dtype)
@@ -128,6 +131,7 @@ def check_layer_arrays(
     detected = len(arrays["detected_neuron"])
     sizes = {"F": neurons, "D": domains, "K": top_k, "M": detected, "G": TOP_NGRAMS, "C": CONTEXTS}
     sizes["R"] = SIMILAR
+    sizes["E"] = len(arrays.get("expert_positions", ()))
     for name in names:
         spec = LAYER_ARRAYS[name]
         shape = tuple(sizes.get(letter) or (0 if letter in sizes else int(letter)) for letter in spec.shape)

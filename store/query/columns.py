@@ -10,7 +10,7 @@ import numpy as np
 from ffnscope.store.concepts import descriptions
 from ffnscope.store.definitions import KINDS, POSITION_STRENGTHS, POSITION_TYPES
 from ffnscope.store.errors import UserError
-from ffnscope.store.format.schema import LAYER_ARRAYS
+from ffnscope.store.format.schema import ABSENT, LAYER_ARRAYS
 from ffnscope.store.reader import Store
 
 DOMAIN_PREFIX = "frequency:"
@@ -62,6 +62,7 @@ _COLUMNS = (
     Column("concept_f1", (), "f1 of its description, on windows that did not choose it", whole=False),
     Column("threshold", (), "what |a| must reach, with `--activated share:`", whole=False),
     Column("positive_share", (), "share of activated positions where a > 0", whole=False),
+    Column("expert", (), "routed expert that the neuron belongs to, in a mixture of experts"),
 )
 COLUMNS: dict[str, Column] = {column.name: column for column in _COLUMNS}
 ALIASES: dict[str, str] = {alias: column.name for column in _COLUMNS for alias in column.aliases}
@@ -137,6 +138,9 @@ def values(store: Store, layer: int, name: str) -> np.ndarray:
         return covered(store, layer)
     if is_absent(store, column):
         return np.full(store.neurons(layer), np.nan, np.float32)
+    if column == "expert":
+        expert = store.column(layer, "expert")
+        return np.where(expert == ABSENT, np.nan, expert)
     if column == "suppresses_triggers":
         projection = store.column(layer, "trigger_projection")
         return np.where(np.isnan(projection), 0, 1 + (projection < 0)).astype(np.uint8)
@@ -160,6 +164,8 @@ def require(store: Store, name: str) -> None:
             raise UserError(
                 f"{store.path}: has no {name}, which neurons have that `collect --activated share:Q` counts"
             )
+        if name == "expert":
+            raise UserError(f"{store.path}: has no experts, its model is dense; leave {name} out")
         raise UserError(
             f"{store.path}: has no {name}, it was collected before that was counted; collect it anew to filter by it"
         )

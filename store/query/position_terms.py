@@ -183,8 +183,8 @@ class Activated(PositionTerm):
                 raise TermError(
                     f"no layer {layer} in this store; there are {', '.join(map(str, layers)) or 'none yet'}"
                 )
-            if neuron >= kept.store.run.model.neurons:
-                raise TermError(f"no neuron {neuron} in layer {layer}; it has 0 to {kept.store.run.model.neurons - 1}")
+            if neuron >= kept.store.neurons(layer):
+                raise TermError(f"no neuron {neuron} in layer {layer}; it has 0 to {kept.store.neurons(layer) - 1}")
             proceed()
             members |= kept.neuron(layer, neuron)
         return members

@@ -138,7 +138,7 @@ def _layer(store: Store, layer: int) -> Iterator[str]:
         else:
             arrays[name] = array
     run = store.run
-    neurons, domains, counted = run.model.neurons, len(run.corpus.domains), len(run.corpus.counted_domains)
+    neurons, domains, counted = run.model.neurons_of(layer), len(run.corpus.domains), len(run.corpus.counted_domains)
     if len(arrays) < len(names):
         return
     try:

@@ -46,7 +46,7 @@ def unexpected(store: Store, layers: tuple[int, ...]) -> Iterator[str]:
         yield from _difference("columns", store.keys("columns"), columns)
         yield from _difference("windows", store.keys("windows"), windows)
         yield from _difference("vocabulary", store.keys("vocabulary"), vocabulary)
-        yield from _curves(store.keys("curves"), present, run.model.neurons)
+        yield from _curves(store.keys("curves"), {layer: run.model.neurons_of(layer) for layer in present})
         if keeps:
             yield from _bits(store, present)
     except lmdb.Error as error:
@@ -70,7 +70,7 @@ def _difference(
         yield _line(database, "unknown", sorted(extra))
 
 
-def _curves(keys: Iterable[bytes], layers: frozenset[int], neurons: int) -> Iterator[str]:
+def _curves(keys: Iterable[bytes], neurons: dict[int, int]) -> Iterator[str]:
     extra, last = [], b""
     for key in keys:
         if key <= last:
@@ -78,7 +78,7 @@ def _curves(keys: Iterable[bytes], layers: frozenset[int], neurons: int) -> Iter
             return
         last = key
         layer, neuron = NEURON_KEY.unpack(key) if len(key) == NEURON_KEY.size else (-1, -1)
-        if layer not in layers or neuron >= neurons:
+        if neuron >= neurons.get(layer, 0):
             extra.append(key)
     if extra:
         yield _line("curves", "unknown", extra)
@@ -90,8 +90,9 @@ def _bits(store: Store, layers: frozenset[int]) -> Iterator[str]:
         kept, labels, complete = store.kept, len(store.kept.labels), store.complete
     except UserError:
         return  # said by the checks of what cannot be read
-    neurons, tiles = store.run.model.neurons, len(layout.tiles(kept.positions))
-    jobs = itertools.product(sorted(layers), range(layout.blocks(neurons)), range(tiles))
+    tiles = len(layout.tiles(kept.positions))
+    blocks = ((layer, range(layout.blocks(store.run.model.neurons_of(layer)))) for layer in sorted(layers))
+    jobs = ((layer, block, tile) for layer, own in blocks for block in own for tile in range(tiles))
     wanted = {layout.BITS_KEY.pack(*job) for job in jobs}
     wanted |= {layout.BITS_KEY.pack(layer, layout.COUNTS_BLOCK, 0) for layer in layers}
     wanted |= {layout.label_key(index) for index in range(labels)}

@@ -226,6 +226,28 @@ def _thresholds(a: Arrays, run: RunInfo) -> np.ndarray:
     return bad | (a["negative_value"][:, 1:] < a["negative_value"][:, :-1]).any(axis=1)
 
 
+def _experts(a: Arrays, run: RunInfo) -> np.ndarray:
+    """Neurons of an expert are activated at positions that chose it; each position chooses the same number of experts."""
+    neurons = len(a["kind"])
+    if "expert" not in a:
+        return np.zeros(neurons, np.bool_)
+    expert, chosen = a["expert"], a["expert_positions"]
+    routed = expert != ABSENT
+    first = int(np.argmax(routed)) if routed.any() else neurons
+    own = expert[first:].astype(np.int64)
+    size = max(1, (neurons - first) // max(len(chosen), 1))
+    bad = np.zeros(neurons, np.bool_)
+    bad[first:] = own != np.arange(len(own)) // size
+    if len(chosen) != (len(np.unique(own)) if len(own) else 0):
+        return ~bad
+    sizes = np.array([domain.windows * run.corpus.seq_len for domain in run.corpus.domains], np.uint64)
+    if len(chosen) and (chosen.sum(axis=0) != sizes * np.uint64(run.model.experts_per_token)).any():
+        return ~bad
+    where = own.clip(max=max(len(chosen) - 1, 0))
+    bad[first:] |= (a["domain_activations"][first:] > chosen[where]).any(axis=1) if len(chosen) else False
+    return bad
+
+
 CHECKS: tuple[tuple[str, Check], ...] = (
     ("codes that are out of range", _codes),
     ("activations are not the sum of the domains' or exceed their positions", _domains),
@@ -243,6 +265,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("contexts are not positions of the corpus", _contexts),
     ("shares explained do not agree with each other or with the layer's sums", _explained),
     ("token set is not a set of tokens that the neuron is activated on", _token_set),
+    ("activated where their expert was not chosen, or experts are numbered wrongly", _experts),
     ("descriptions are not formulas of concepts, or have figures out of range", _descriptions),
     ("thresholds do not agree with the activations", _thresholds),
 )

@@ -68,7 +68,7 @@ def layer_problems(store: Store, layer: int) -> Iterator[str]:
 
 def _tile_counts(kept: KeptBits, layer: int, block: int, tile: int, start: int, end: int) -> np.ndarray:
     """[64 words, 2] int64: how often each neuron is activated at even and at odd windows' rows of a tile. Raises UserError."""
-    store, words = kept.store, layout.row_words(kept.store.run.model.neurons, block)
+    store, words = kept.store, layout.row_words(kept.store.run.model.neurons_of(layer), block)
 
     def read(value: memoryview) -> np.ndarray:
         layout.check_tile(value)

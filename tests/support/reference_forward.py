@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import reference as ref
+import tiny_experts
 import torch
 from transformers import AutoModelForCausalLM
 
@@ -54,6 +55,8 @@ def layer_modules(model: Any) -> list[Any]:
 def forward_all(model: Any, tokens: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     """(input, output) of every layer's activation function, float32 [S, T, F] each, from one forward pass over all
     windows of `tokens` [S, T] at once."""
+    if model.config.model_type in tiny_experts.KINDS:
+        return tiny_experts.expert_activations(model, tokens)
     S, T = tokens.shape
     names = MODULES[model.config.model_type]
     found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
@@ -106,6 +109,8 @@ def forward_values(model: Any, tokens: np.ndarray) -> list[np.ndarray]:
 
 def output_rows(model: Any, layer: int) -> np.ndarray:
     """The rows w_i of the second FFN matrix, float32 [F, d]."""
+    if model.config.model_type in tiny_experts.KINDS:
+        return tiny_experts.expert_output_rows(model, layer)
     last = layer_modules(model)[layer].get_submodule(MODULES[model.config.model_type].last)
     weight = last.weight.detach().float().numpy()
     # GPT-2's Conv1D keeps [inputs, outputs], Linear [outputs, inputs].

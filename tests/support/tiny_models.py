@@ -92,16 +92,10 @@ _FAMILIES: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "mistral": ("MistralConfig", "MistralForCausalLM", _GROUPED | {"sliding_window": 8}, "hidden_act"),
     "starcoder2": ("Starcoder2Config", "Starcoder2ForCausalLM", _GROUPED, "hidden_act"),
     "olmo2": ("Olmo2Config", "Olmo2ForCausalLM", _GROUPED | {"pad_token_id": None}, "hidden_act"),
-    "mixtral": (
-        "MixtralConfig",
-        "MixtralForCausalLM",
-        _GROUPED | {"num_local_experts": 4, "num_experts_per_tok": 2},
-        "hidden_act",
-    ),
 }
 
-FAMILIES = [family for family in _FAMILIES if family != "mixtral"]
-"""Every family that has neurons to record; `mixtral` can be made too, and is to be refused."""
+FAMILIES = list(_FAMILIES)
+"""Every dense family; mixtures of experts are made by `tiny_experts`."""
 
 _FIRST_PROJECTIONS = (
     "fc1", "mlp.c_fc", "dense_h_to_4h", "gate_proj", "fc_in", "up_proj", "gate_up_proj",
@@ -150,7 +144,7 @@ def tiny(
     tokenizer: bool = False,
     **overrides: Any,
 ) -> Path:
-    """A folder, new inside `directory`, with a random model of one of `FAMILIES` (or `mixtral`).
+    """A folder, new inside `directory`, with a random model of one of `FAMILIES`.
 
     `activation`: relu, gelu, gelu_new, silu ... in place of the family's own (not for bloom, which has no choice).
     `shards`: several safetensors files with an index; `bin`: one `pytorch_model.bin`; `tokenizer`: a word-level

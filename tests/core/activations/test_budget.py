@@ -69,7 +69,7 @@ def plan(
         layers,
         100,
         13,
-        neurons=24,
+        layer_bytes=LAYER,
         width=16,
         itemsize=2,
         folder=folder,

@@ -73,13 +73,6 @@ def test_the_comparison_notices_a_changed_weight(windows: np.ndarray, tmp_path: 
         same(seen, ordinary_of(other, windows))
 
 
-def test_mixture_of_experts_is_refused(tmp_path: Path) -> None:
-    folder = tm.tiny("mixtral", tmp_path)
-    with pytest.raises(UserError, match="mixture of experts") as error:
-        open_model(str(folder))
-    assert "\n" not in str(error.value)
-
-
 class _Strange(nn.Module):
     """An FFN without an activation module: nothing that can be hooked."""
 

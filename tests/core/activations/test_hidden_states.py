@@ -203,8 +203,8 @@ def test_a_snapshot_that_was_cut_short_is_not_read(
 
 # What is chosen
 
-GIVEN: dict[str, Any] = {"neurons": 24, "width": 16, "itemsize": 2}
 BITS = LayerScratch.bytes_needed(100, 24, 13)
+GIVEN: dict[str, Any] = {"layer_bytes": BITS, "width": 16, "itemsize": 2}
 COPY = 100 * 13 * 16 * 2
 
 
@@ -252,7 +252,7 @@ def test_where_groups_overlap_there_are_at_least_four(tmp_path: Path) -> None:
     assert tight < 12 * BITS / GIB
     with pytest.raises(UserError, match="of scratch are needed"):
         plan(tmp_path, groups_at_once=2, scratch_gb=tight)
-    wide = make_plan((0, 1, 2), 100, 13, neurons=24, width=1600, itemsize=2, folder=tmp_path, groups_at_once=2,
+    wide = make_plan((0, 1, 2), 100, 13, layer_bytes=BITS, width=1600, itemsize=2, folder=tmp_path, groups_at_once=2,
                      scratch_gb=4 * BITS / GIB)  # fmt: skip
     assert wide == Plan(3, 1, 3 * BITS)
 

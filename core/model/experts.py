@@ -1,0 +1,354 @@
+"""The experts of a mixture: where they are in a decoder layer, and what the gates of their neurons are given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from ffnscope.core.model.ffn import CONVOLUTIONS, Ffn, find_ffn, find_ffns, in_out, is_projection
+from ffnscope.store.errors import UserError
+
+IMPLEMENTATION = "grouped_mm"  # of transformers' forms of the experts: all rows in one product, sorted by expert
+WEIGHT_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+_PROBE_ROWS = 16
+
+Gate = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+
+
+@dataclass(frozen=True)
+class Experts:
+    """The routed experts of one decoder layer: ``count`` of them with ``neurons`` each, ``chosen`` for a token.
+
+    ``module`` is its name inside the layer. The activation function is the module ``activation`` in it, or, where there
+    is none, something that ``gate_of`` knows.
+    """
+
+    module: str
+    count: int  # E
+    neurons: int  # I, of one expert
+    chosen: int  # k
+    gated: bool
+    activation: str | None
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """The neurons of a decoder layer with experts: first those of the shared experts, which see every token, then
+    those of the routed ones, expert by expert."""
+
+    shared: Ffn | None
+    experts: Experts
+
+    @property
+    def first(self) -> int:
+        """The first neuron of a routed expert."""
+        return 0 if self.shared is None else self.shared.neurons
+
+    @property
+    def neurons(self) -> int:
+        """F, of the layer."""
+        return self.first + self.experts.count * self.experts.neurons
+
+    @property
+    def activations(self) -> list[str]:
+        """The names of its activation functions in the layer."""
+        shared = [] if self.shared is None else [self.shared.activation]
+        own = [] if self.experts.activation is None else [f"{self.experts.module}.{self.experts.activation}"]
+        return shared + own
+
+    @property
+    def gated(self) -> bool:
+        """Whether the activation function's output is multiplied with another product of the input."""
+        return self.experts.gated
+
+
+@dataclass(frozen=True)
+class RoutedRows:
+    """What the gates of a layer's experts saw in one forward pass: a row for each pair of a token and an expert that it
+    was routed to.
+
+    ``before`` and ``after`` [R, I]: the activation function's input and output. ``tokens`` and ``experts`` [R] int64;
+    ``count`` is E, the number of experts.
+    """
+
+    before: torch.Tensor
+    after: torch.Tensor
+    tokens: torch.Tensor
+    experts: torch.Tensor
+    count: int
+
+
+class Handle(Protocol):
+    """What ends the listening."""
+
+    def remove(self) -> None:
+        """Stop listening."""
+
+
+def find_layer_ffns(layers: nn.ModuleList, width: int, name: str, mixture: bool) -> list[Ffn | Mixture]:
+    """The FFN, or the experts, of every layer; ``mixture`` says that the configuration is one of experts."""
+    found = [find_mixture(layer, width, name) for layer in layers]
+    ffns: list[Ffn | Mixture] = []
+    for layer, experts in zip(layers, found, strict=True):
+        if experts is None and (mixture or any(found)):
+            _refuse_other_experts(layer, name, "")
+        ffns.append(experts or find_ffn(layer, width, name))
+    if mixture and not any(found):
+        raise UserError(f"{name}: is a mixture of experts of a kind that ffnscope cannot record exactly")
+    return ffns
+
+
+def find_mixture(layer: nn.Module, width: int, name: str) -> Mixture | None:
+    """The mixture of experts of a decoder layer whose residual stream has ``width`` values; None where it has none that
+    transformers' grouped product runs. Raises UserError for experts that cannot be recorded exactly."""
+    found = [(path, module) for path, module in layer.named_modules() if _is_experts(module)]
+    if not found:
+        return None
+    if len(found) > 1:
+        raise UserError(f"{name}: its layers have several groups of experts ({', '.join(path for path, _ in found)})")
+    path, module = found[0]
+    shared = _shared(layer, path, width, name)
+    _refuse_other_experts(layer, name, path)
+    weights: Any = module.down_proj
+    transposed = bool(module.is_transposed)
+    count, rows, columns = (int(size) for size in weights.shape)
+    neurons, out = (rows, columns) if transposed else (columns, rows)
+    if out != width or weights.dtype not in WEIGHT_DTYPES:
+        raise UserError(
+            f"{name}: the second matrices of its experts are {tuple(weights.shape)} {weights.dtype}, which is not a row "
+            f"of {width} values for each neuron; ffnscope does not know this kind of experts"
+        )
+    gated = bool(module.has_gate)
+    activation = _activation(module, neurons, name)
+    return Mixture(shared, Experts(path, count, neurons, _chosen(layer, path, name), gated, activation))
+
+
+def _is_experts(module: nn.Module) -> bool:
+    """Whether transformers can run the module's experts in a grouped product: its weights are stacked, and it has the
+    attributes that the grouped product reads."""
+    weights: Any = getattr(module, "down_proj", None)
+    grouped = all(
+        hasattr(module, each) for each in ("has_gate", "is_transposed", "has_bias", "num_experts", "_apply_gate")
+    )
+    return grouped and isinstance(weights, nn.Parameter) and weights.ndim == 3
+
+
+def _shared(layer: nn.Module, path: str, width: int, name: str) -> Ffn | None:
+    """The FFN beside the experts ``path``: shared experts, or a dense FFN that is added to them. Raises UserError where
+    there is something else that may be one."""
+    home = path.rpartition(".")[0]
+    inside = f"{home}." if home else ""
+    found, _ = find_ffns(layer, width)
+    # Attention with an activation function (MiniMax's) looks like an FFN.
+    shared = [ffn for ffn in found if ffn.second.startswith(inside or "\0") or not _in_attention(layer, ffn.second)]
+    if len(shared) > 1:
+        listed = ", ".join(ffn.second for ffn in shared)
+        raise UserError(f"{name}: its layers have more than one FFN beside the experts ({listed}); ffnscope needs one")
+    known = [ffn.second for ffn in shared]
+    for own, module in layer.get_submodule(home).named_modules() if home else ():
+        if is_projection(module) and in_out(module)[1] == width and inside + own not in known:
+            raise UserError(
+                f"{name}: its layers have a projection {inside}{own} beside the experts, which ffnscope does not know, so "
+                "that it cannot record all neurons exactly"
+            )
+    return shared[0] if shared else None
+
+
+def _in_attention(layer: nn.Module, path: str) -> bool:
+    parts = path.split(".")
+    homes = (layer.get_submodule(".".join(parts[:end])) for end in range(1, len(parts)))
+    return any("attention" in type(home).__name__.lower() for home in homes)
+
+
+def _refuse_other_experts(layer: nn.Module, name: str, known: str) -> None:
+    for path, module in layer.named_modules():
+        if (path == known and known) or isinstance(module, CONVOLUTIONS):
+            continue
+        stacked = [each for each, weight in module.named_parameters(recurse=False) if weight.ndim == 3]
+        several = isinstance(module, nn.ModuleList) and len(module) > 1 and any(map(is_projection, module.modules()))
+        if stacked or several:
+            what = f"{path}.{stacked[0]}" if stacked else path
+            raise UserError(
+                f"{name}: is a mixture of experts of a kind that ffnscope cannot record exactly ({what} of its layers is "
+                "not run as transformers' grouped experts)"
+            )
+
+
+def _chosen(layer: nn.Module, path: str, name: str) -> int:
+    """k: experts per token, as the router beside the experts has it."""
+    home = layer.get_submodule(path.rpartition(".")[0])
+    for module in (*home.children(), home, layer.get_submodule(path)):
+        for attribute in ("top_k", "num_experts_per_tok"):
+            value = getattr(module, attribute, None)
+            if isinstance(value, int) and value > 0:
+                return value
+    raise UserError(f"{name}: how many experts a token is routed to was not found in its layers")
+
+
+# The activation function
+
+
+def _activation(module: nn.Module, neurons: int, name: str) -> str | None:
+    """The name of the activation function in an experts module, None where ``gate_of`` stands for it. What its gates are
+    given is tried on some numbers, which needs no weights. Raises UserError where it cannot be seen."""
+    generator = torch.Generator().manual_seed(0)
+    columns = 2 * neurons if getattr(module, "has_gate", True) else neurons
+    trial = 4 * torch.randn(_PROBE_ROWS, columns, generator=generator)
+    given: list[tuple[torch.Tensor, ...]] = []
+    function: Any = getattr(module, "act_fn", None)
+    run: Any = module._apply_gate if getattr(module, "has_gate", True) else function
+    if isinstance(function, nn.Module):
+        handle = function.register_forward_hook(lambda _, inputs, output: given.append((*inputs, output)))
+        try:
+            with torch.device("cpu"):
+                run(trial)
+        finally:
+            handle.remove()
+    if given:
+        if len(given) == 1 and [each.shape for each in given[0]] == [torch.Size((_PROBE_ROWS, neurons))] * 2:
+            return "act_fn"
+    elif gate_of(module) is not None:
+        return None
+    raise UserError(
+        f"{name}: the activation function of its experts ({type(module).__name__}) cannot be seen, so ffnscope cannot "
+        "record them exactly"
+    )
+
+
+def gate_of(module: nn.Module) -> Gate | None:
+    """Of experts that compute their activation function in place: input and output of it [R, I], from the first product
+    [R, 2 I]; None for a kind that is not known, which a trial against the experts' own result decides."""
+    apply: Any = module._apply_gate
+    trial = 8 * torch.randn(_PROBE_ROWS, 64, generator=torch.Generator().manual_seed(0))
+    expected = apply(trial)
+    for interleaved in (False, True):
+        for scaled in (False, True):
+            split = _Split(module, interleaved, scaled)
+            if split.known and torch.equal(split.result(trial), expected):
+                return split
+    return None
+
+
+class _Split:
+    """A gate that is clamped, then passed through SiLU, or through x * sigmoid(alpha x) with 1 added to the other
+    branch: gpt-oss's."""
+
+    def __init__(self, module: nn.Module, interleaved: bool, scaled: bool):
+        self._interleaved = interleaved
+        self._limit = _number(module, "limit", "swiglu_limit")
+        self._alpha = _number(module, "alpha", "swiglu_alpha") if scaled else None
+        self.known = self._limit is not None and (self._alpha is not None or not scaled)
+
+    def __call__(self, product: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        gate = (product[..., ::2] if self._interleaved else product.chunk(2, dim=-1)[0]).clamp(max=self._limit)
+        if self._alpha is None:
+            return gate, nn.functional.silu(gate)
+        return gate, gate * torch.sigmoid(gate * self._alpha)
+
+    def result(self, product: torch.Tensor) -> torch.Tensor:
+        """What the second matrix is given."""
+        limit: Any = self._limit
+        other = product[..., 1::2] if self._interleaved else product.chunk(2, dim=-1)[1]
+        other = other.clamp(min=-limit, max=limit)
+        gate = self(product)[1]
+        return gate * other if self._alpha is None else (other + 1) * gate
+
+
+def _number(module: nn.Module, *names: str) -> float | None:
+    values = (getattr(module, name, None) for name in names)
+    return next((float(value) for value in values if isinstance(value, int | float)), None)
+
+
+# Listening
+
+
+class _SortedPairs(TorchFunctionMode):
+    """Sees in which order the grouped product sorts the pairs of tokens and experts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.order: torch.Tensor | None = None
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func is torch.sort and self.order is None:
+            self.order = result[1]
+        return result
+
+
+class _Tap:
+    """Listens to one experts module until it is removed. The module computes as before."""
+
+    def __init__(self, module: nn.Module, experts: Experts, see: Callable[[RoutedRows], None]):
+        self._module = module
+        self._experts = experts
+        self._see = see
+        self._pairs: tuple[_SortedPairs, torch.Tensor] | None = None
+        self._hook: Any = None
+        forward: Any = module.forward
+        changed: Any = module
+
+        def run(hidden: torch.Tensor, index: torch.Tensor, *rest: Any, **named: Any) -> Any:
+            with _SortedPairs() as pairs:
+                self._pairs = pairs, index
+                try:
+                    return forward(hidden, index, *rest, **named)
+                finally:
+                    self._pairs = None
+
+        changed.forward = run
+        if experts.activation is None:
+            gate, apply = gate_of(module), changed._apply_gate
+            if gate is None:
+                raise RuntimeError("the kind of gate was not known")
+
+            def gated(product: torch.Tensor) -> Any:
+                self._rows(*gate(product))
+                return apply(product)
+
+            changed._apply_gate = gated
+        else:
+            function = module.get_submodule(experts.activation)
+            self._hook = function.register_forward_hook(lambda _, inputs, output: self._rows(inputs[0], output))
+
+    def _rows(self, before: torch.Tensor, after: torch.Tensor) -> None:
+        if self._pairs is None:
+            return
+        pairs, index = self._pairs
+        chosen, order = self._experts.chosen, pairs.order
+        if order is None or before.shape != (index.numel(), self._experts.neurons) or index.shape[-1] != chosen:
+            raise UserError(
+                f"{type(self._module).__name__}: its experts saw {tuple(before.shape)} for {tuple(index.shape)} choices; "
+                "ffnscope does not know this kind of experts"
+            )
+        self._see(RoutedRows(before, after, order // chosen, index.reshape(-1)[order], self._experts.count))
+
+    def remove(self) -> None:
+        """Give the module back as it was."""
+        changed: Any = self._module
+        del changed.forward
+        if self._hook is None:
+            del changed._apply_gate
+        else:
+            self._hook.remove()
+
+
+def listen(layer: nn.Module, experts: Experts, see: Callable[[RoutedRows], None]) -> Handle:
+    """Call ``see`` at every forward pass of the layer with what the gates of its experts saw."""
+    module: Any = layer.get_submodule(experts.module)
+    module.config._experts_implementation = IMPLEMENTATION
+    return _Tap(module, experts, see)
+
+
+# The second matrices
+
+
+def expert_rows(experts: Experts, weights: torch.Tensor, transposed: bool) -> torch.Tensor:
+    """[E * I, d]: row i is what neuron i of the experts adds to the residual stream, from the stacked second matrices."""
+    stacked = weights if transposed else weights.transpose(1, 2)
+    return stacked.reshape(experts.count * experts.neurons, -1)

@@ -1,0 +1,170 @@
+"""Tiny random mixtures of experts of every kind, and what their neurons do by Hugging Face's own forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import transformers as hf
+from tiny_tokenizers import BOS_ID, EOS_ID
+
+VOCAB, WIDTH, SIZE, EXPERTS, CHOSEN = 64, 16, 12, 4, 2
+
+_COMMON: dict[str, Any] = {
+    "vocab_size": VOCAB, "hidden_size": WIDTH, "num_hidden_layers": 3, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "head_dim": 8, "intermediate_size": SIZE, "moe_intermediate_size": SIZE,
+    "num_experts_per_tok": CHOSEN, "num_experts": EXPERTS, "max_position_embeddings": 64,
+    "bos_token_id": BOS_ID, "eos_token_id": EOS_ID, "pad_token_id": None, "tie_word_embeddings": False,
+}  # fmt: skip
+_LOCAL = {key: value for key, value in _COMMON.items() if key != "num_experts"} | {"num_local_experts": EXPERTS}
+_LATENT: dict[str, Any] = {
+    "kv_lora_rank": 8, "q_lora_rank": 8, "qk_rope_head_dim": 4, "qk_nope_head_dim": 4, "v_head_dim": 4,
+    "num_key_value_heads": 4, "head_dim": 4, "n_group": 2, "topk_group": 1, "first_k_dense_replace": 1,
+    "intermediate_size": 20,
+}  # fmt: skip
+
+
+class Kind(NamedTuple):
+    """A family: its classes and settings, and the module of the shared experts beside ``mlp.experts``."""
+
+    config: str
+    model: str
+    settings: dict[str, Any]
+    shared: str | None = None
+
+
+KINDS = {
+    "mixtral": Kind("MixtralConfig", "MixtralForCausalLM", _LOCAL),
+    "qwen2_moe": Kind(
+        "Qwen2MoeConfig",
+        "Qwen2MoeForCausalLM",
+        _COMMON | {"shared_expert_intermediate_size": 10, "mlp_only_layers": [1], "intermediate_size": 21},
+        "mlp.shared_expert",
+    ),
+    "qwen3_moe": Kind("Qwen3MoeConfig", "Qwen3MoeForCausalLM", _COMMON | {"norm_topk_prob": True}),
+    "olmoe": Kind("OlmoeConfig", "OlmoeForCausalLM", _COMMON | {"head_dim": WIDTH // 4}),
+    "gpt_oss": Kind("GptOssConfig", "GptOssForCausalLM", _LOCAL | {"sliding_window": 8}),
+    "deepseek_v3": Kind(
+        "DeepseekV3Config",
+        "DeepseekV3ForCausalLM",
+        _COMMON | _LATENT | {"n_routed_experts": EXPERTS, "n_shared_experts": 2},
+        "mlp.shared_experts",
+    ),
+}
+
+
+def randomise(model: torch.nn.Module, seed: int = 0, scale: float = 1.4) -> None:
+    """Weights of a size that makes neurons and experts differ; some neurons' gates never open."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            if parameter.ndim == 1:
+                parameter.add_(0.2 * noise)
+            elif "embed" in name:
+                parameter.copy_(noise + torch.randn(parameter.shape[1], generator=generator))
+            else:
+                parameter.copy_(noise * scale / WIDTH**0.5)
+
+
+def tiny_experts(kind: str, directory: Path, seed: int = 0, **overrides: Any) -> Path:
+    """A folder, new inside ``directory``, with a random model of one of KINDS, saved as its checkpoints on the hub are."""
+    config_name, model_name, settings, _ = KINDS[kind]
+    model = getattr(hf, model_name)(getattr(hf, config_name)(**(settings | overrides)))
+    randomise(model, seed)
+    folder = directory / f"{kind}-{seed}-{len(overrides)}"
+    model.eval().save_pretrained(folder)
+    return folder
+
+
+def unknown_experts(directory: Path) -> Path:
+    """A folder with a model whose experts are no module that transformers' grouped product runs."""
+    config = hf.JetMoeConfig(**(_LOCAL | {"kv_channels": 8, "num_key_value_heads": 2}))
+    folder = directory / "unknown"
+    hf.JetMoeForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+# What the neurons do, by hooks
+
+
+def layer_parts(model: Any, layer: int) -> tuple[Any, Any]:
+    """(the experts module or None, the dense FFN beside it or in its place, or None) of a layer."""
+    module = model.model.layers[layer]
+    shared = KINDS[model.config.model_type].shared
+    experts = getattr(module.mlp, "experts", None)
+    return experts, module.mlp if experts is None else None if shared is None else module.get_submodule(shared)
+
+
+def expert_activations(model: Any, tokens: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(input, output) of every layer's activation functions, float32 [S, T, F] each, by one forward pass: neurons of
+    shared experts first, then expert by expert; -inf and 0 where the token was not routed to the expert."""
+    S, T = tokens.shape
+    seen: dict[int, dict[str, Any]] = {layer: {} for layer in range(len(model.model.layers))}
+    handles = []
+
+    def keep(layer: int, name: str) -> Callable:
+        def hook(module: Any, inputs: Any, output: Any = None) -> None:
+            assert name not in seen[layer], "ran twice"
+            seen[layer][name] = [each.detach().clone() for each in (*inputs, *(() if output is None else (output,)))]
+
+        return hook
+
+    for layer in seen:
+        experts, dense = layer_parts(model, layer)
+        if dense is not None:
+            handles.append(dense.act_fn.register_forward_hook(keep(layer, "dense")))
+        if experts is not None:
+            handles.append(experts.register_forward_pre_hook(keep(layer, "routed")))
+            if hasattr(experts, "act_fn"):
+                handles.append(experts.act_fn.register_forward_hook(keep(layer, "rows")))
+            else:
+                experts._apply_gate = _gpt_oss_gate(experts, keep(layer, "rows"))
+    with torch.no_grad():
+        model(input_ids=torch.from_numpy(np.ascontiguousarray(tokens, dtype=np.int64)), use_cache=False)
+    for handle in handles:
+        handle.remove()
+    found = []
+    for layer, parts in seen.items():
+        experts, _ = layer_parts(model, layer)
+        if experts is not None and not hasattr(experts, "act_fn"):
+            del experts._apply_gate
+        before, after = [], []
+        if "dense" in parts:
+            for each, array in zip(parts["dense"], (before, after), strict=True):
+                array.append(each.float().reshape(S, T, -1).numpy())
+        if "routed" in parts:
+            index = parts["routed"][1].reshape(S * T, -1)
+            # Rows of the grouped product are sorted by expert.
+            order = torch.sort(index.flatten())[1]
+            token, expert = order // index.shape[1], index.flatten()[order]
+            for each, array, fill in zip(parts["rows"], (before, after), (-np.inf, 0.0), strict=True):
+                out = torch.full((S * T, experts.num_experts, each.shape[1]), fill)
+                out[token, expert] = each.float()
+                array.append(out.reshape(S, T, -1).numpy())
+        found.append((np.concatenate(before, axis=2), np.concatenate(after, axis=2)))
+    return found
+
+
+def _gpt_oss_gate(experts: Any, keep: Callable) -> Callable:
+    apply = experts._apply_gate
+
+    def gated(product: torch.Tensor) -> torch.Tensor:
+        gate = product[..., ::2].clamp(max=experts.limit)
+        keep(experts, (gate,), gate * torch.sigmoid(gate * experts.alpha))
+        return apply(product)
+
+    return gated
+
+
+def expert_output_rows(model: Any, layer: int) -> np.ndarray:
+    """The rows w_i of the second matrices, float32 [F, d]: each neuron's from its own expert's."""
+    experts, dense = layer_parts(model, layer)
+    rows = [] if dense is None else [dense.down_proj.weight.detach().float().numpy().T]
+    if experts is not None:
+        for second in experts.down_proj.detach().float().numpy():
+            rows.append(second if model.config.model_type == "gpt_oss" else second.T)
+    return np.concatenate(rows)
