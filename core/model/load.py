@@ -12,21 +12,17 @@ from ffnscope.core.model.adapter import merged
 from ffnscope.core.model.hub import snapshot
 from ffnscope.core.model.layered import LayeredModel
 from ffnscope.core.model.offload import empty_model, load_text_part
+from ffnscope.core.model.quantised import check_quantised, dequantised, dequantising, settings_of
 from ffnscope.core.model.source import ModelSource, load_failure
 from ffnscope.core.model.text_part import auto_class, is_wrapper
 from ffnscope.store.errors import UserError, is_device_full
 
 
 def check_structure(source: ModelSource) -> None:
-    """Raise UserError where the model is no causal LM, needs packages that are missing, is quantised to 4 bits, or its
-    layers or FFNs are not found, looked for without reading its weights."""
-    quantised = getattr(source.config, "quantization_config", None)
-    settings = quantised if isinstance(quantised, dict) else getattr(quantised, "to_dict", dict)()
-    if settings.get("load_in_4bit"):
-        raise UserError(
-            f"{source.name}: its FFN matrices are quantised to 4 bits by bitsandbytes, from which projections would be "
-            "wrong; give the checkpoint that is not quantised"
-        )
+    """Raise UserError where the model is no causal LM, needs packages that are missing, is quantised in a form that
+    cannot be read, or its layers or FFNs are not found, looked for without reading its weights."""
+    if source.gguf_file is None:
+        check_quantised(source.name, source.config)
     try:
         # On a thread's default device, not for good: nothing is allocated.
         with torch.device("meta"):
@@ -43,7 +39,7 @@ def check_structure(source: ModelSource) -> None:
 def load_model(source: ModelSource, device: torch.device, dtype: torch.dtype) -> LayeredModel:
     """Load the whole model to the device. Raises UserError for missing or broken weights."""
     alone = source.adapter is None and source.gguf_file is None
-    if is_wrapper(source.config) and alone and not hasattr(source.config, "quantization_config"):
+    if is_wrapper(source.config) and alone and not settings_of(source.config):
         with suppress(UserError):  # of weights in another form than the model computes with, which are loaded whole
             return load_text_part(source, device, dtype)
     # By the folder, a model in the hub's cache is loaded without a look for its adapters on the hub.
@@ -53,7 +49,7 @@ def load_model(source: ModelSource, device: torch.device, dtype: torch.dtype) ->
         loaded: Any
         model, loaded = auto_class(source.config).from_pretrained(
             source.location if cached is None else str(cached),
-            config=source.config,
+            config=dequantising(source.config) if source.gguf_file is None else source.config,
             dtype=dtype,
             weights_only=True,
             output_loading_info=True,
@@ -70,6 +66,8 @@ def load_model(source: ModelSource, device: torch.device, dtype: torch.dtype) ->
             f"{source.name}: its checkpoint lacks {len(missing)} of the model's weights "
             f"({', '.join(missing[:3])}{' ...' if len(missing) > 3 else ''}); random ones would give wrong counts"
         )
+    if source.gguf_file is None:
+        model = dequantised(model, source.name, dtype)
     if source.adapter is not None:
         model = merged(model, source.adapter)
     try:

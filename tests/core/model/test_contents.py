@@ -82,7 +82,7 @@ def _mask_filler(folder: Path) -> None:
 
 def _four_bits(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
-    config["quantization_config"] = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+    config["quantization_config"] = {"quant_method": "gptq", "bits": 4}
     (folder / "config.json").write_text(json.dumps(config))
 
 
@@ -96,7 +96,7 @@ def _tekken(folder: Path) -> None:
     ("spoil", "says"),
     [
         (_mask_filler, "is not a causal LM"),
-        (_four_bits, "quantised to 4 bits by bitsandbytes.*give the checkpoint that is not quantised"),
+        (_four_bits, "quantised by gptq, .*give the checkpoint that is not quantised"),
         (_tekken, "tekken.json is a tokenizer for the package mistral-common"),
     ],
 )
