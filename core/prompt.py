@@ -123,7 +123,8 @@ class PromptModel:
         """The token that a text is, by itself or with a space before it. Raises UserError where it is several."""
         for spelled in (text, f" {text}"):
             ids = np.concatenate([ids for ids, _ in encode_parts([Part(spelled, True)], self._tokenizer, workers=1)])
-            if len(ids) == 1 and int(ids[0]) < self.run_info.model.vocabulary:
+            unknown = getattr(self._tokenizer, "unk_token_id", None)
+            if len(ids) == 1 and int(ids[0]) < self.run_info.model.vocabulary and int(ids[0]) != unknown:
                 return int(ids[0])
         raise UserError(f"{text!r} is no single token of this model; give one")
 

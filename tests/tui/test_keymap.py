@@ -83,7 +83,16 @@ def test_every_action_of_a_screen_has_a_description_and_an_id(name: str) -> None
 
 def test_every_screen_class_is_known() -> None:
     ours = {each for each in _subclasses(Screen) if each.__module__.startswith("ffnscope.")}
-    parts = {"Pager", "BrowserBase", "OtherScreens", "Moves", "Narrowing", "Asking", "Tasks"}  # of other screens
+    parts = {
+        "Pager",
+        "BrowserBase",
+        "OtherScreens",
+        "Moves",
+        "Narrowing",
+        "Asking",
+        "Tasks",
+        "PromptBase",
+    }  # of other screens
     assert {each.__name__ for each in ours - set(keymap.screens().values())} <= parts
 
 

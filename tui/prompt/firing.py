@@ -45,6 +45,7 @@ class Firing:
     share: float  # of its largest activation in the store, infinite where it is dead there
     mostly: tuple[int, ...] = ()  # tokens it is activated at most, of a neuron that is neither detector nor positional
     pinned: bool = False
+    effect: float | None = None  # its direct effect, where these are listed
 
     @property
     def key(self) -> Key:
@@ -151,12 +152,16 @@ class PromptView:
         """How many lines the text takes."""
         return len(self.tokens(0, width, len(self.result.tokens), [False] * len(self.result.tokens)))
 
-    def firing(self, firing: Firing, width: int, cursor: bool) -> Line:
-        """A row of the list."""
+    def firing(self, firing: Firing, width: int, cursor: bool, marked: bool = False, taken: bool = False) -> Line:
+        """A row of the list; ``taken``: the neuron is taken away."""
         made = Writer(self.glyphs).add(self.glyphs.cursor if cursor else " ", "accent")
-        made.add(f"{firing_name(firing):<{NAME}}", "bright" if cursor else "text")
+        made.add(f"{firing_name(firing):<{NAME - 1}}", "error" if taken else "bright" if cursor else "text")
+        made.add(self.glyphs.times if taken else self.glyphs.mark if marked else " ", "error" if taken else "mark")
         on = firing.value != 0
-        made.add(f"{firing.value:>{VALUE}.3g} " if on else f"{'-':>{VALUE}} ", "text" if on else "faint")
+        if firing.effect is not None:
+            made.add(f"{firing.effect:>+{VALUE}.3g} ", "position" if firing.effect > 0 else "trigger")
+        else:
+            made.add(f"{firing.value:>{VALUE}.3g} " if on else f"{'-':>{VALUE}} ", "text" if on else "faint")
         made.add(f"{ORDERS[firing.order]:<8}" if firing.order else "", "dim")
         if firing.expected:
             made.add(self.glyphs.trigger + " ", "trigger")

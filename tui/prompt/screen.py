@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from threading import Event
-from typing import TYPE_CHECKING
-
-import numpy as np
-from textual import events, work
-from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.containers import Horizontal
-from textual.message import Message
 
-from ffnscope.store.errors import UserError
-from ffnscope.tui.drawing.lines import BLANK, Line, Part, Writer, clip, framed, line, rule, wrap
-from ffnscope.tui.drawing.numbers import count
 from ffnscope.tui.drawing.pane import Pane
-from ffnscope.tui.prompt.firing import Firing, Labels, PromptView, firing_name
+from ffnscope.tui.prompt.base import PromptBase
 from ffnscope.tui.screens.input_line import InputLine
-from ffnscope.tui.screens.pager import Pager
-from ffnscope.tui.state.background import start
-from ffnscope.tui.state.neuron_list import Key
 from ffnscope.tui.state.session import Session
 
-if TYPE_CHECKING:
-    from ffnscope.core.prompt import PromptResult
-
-WIDE = 110  # columns from which list and bars stand side by side
 HINT = r"a text for the store's model; \n is a newline, \t a tab, \uXXXX any character; up: earlier texts"
-Jump = Callable[[int, int], None]
+DIRECT_HINT = (
+    'a token, or two with \' - \' between them for the difference of their logits; quotes keep spaces: " the" - " a"'
+)
 
 
 def prompt_input(session: Session) -> InputLine:
@@ -39,14 +20,9 @@ def prompt_input(session: Session) -> InputLine:
     return InputLine("prompt", glyphs=session.glyphs, hint=HINT, recall=session.prompts, escapes=True)
 
 
-class PromptScreen(Pager, inherit_bindings=True):
+class PromptScreen(PromptBase, inherit_bindings=True):
     """Tokens left and right, the neurons that fire at the token up and down; the first row is the browser's neuron."""
 
-    DEFAULT_CSS = """
-    PromptScreen #content { height: 5; }
-    PromptScreen #below { height: 1fr; }
-    PromptScreen #along { width: 1fr; }
-    """
     BINDINGS = [
         Binding("h,left", "step(-1)", "Previous token", id="left"),
         Binding("l,right", "step(1)", "Next token", id="right"),
@@ -55,219 +31,14 @@ class PromptScreen(Pager, inherit_bindings=True):
         Binding("J,right_curly_bracket", "layer(1)", "Next layer", id="next-layer"),
         Binding("K,left_curly_bracket", "layer(-1)", "Previous layer", id="previous-layer"),
         Binding("v,tab", "turn", "List, or the neuron along the text", id="turn"),
+        Binding("p", "predict", "Next-token distribution", id="predictions"),
+        Binding("t", "direct", "Direct effects on a token", id="direct"),
+        Binding("T", "fires", "The neurons that fire again", id="fires"),
+        Binding("space", "mark", "Mark the neuron", id="mark"),
+        Binding("x", "take", "Take the neuron, or the marked ones, away", id="take-away"),
+        Binding("X", "give_back", "Give all neurons back", id="give-back"),
         Binding("enter", "go", "Go to the neuron", id="go"),
     ]
-
-    class Ran(Message):
-        """The text has been through the model, or why not."""
-
-        def __init__(self, result: PromptResult | None, failed: str = ""):
-            super().__init__()
-            self.result, self.failed = result, failed
-
-    class Loaded(Message):
-        """The model is there."""
-
-    class Labelled(Message):
-        """What the store says of the neurons has been read too."""
-
-        def __init__(self, result: PromptResult):
-            super().__init__()
-            self.result = result
-
-    def __init__(self, session: Session, text: str, jump: Jump):
-        """`jump(layer, neuron)` goes to a neuron in the browser."""
-        super().__init__()
-        self.session = session
-        self.glyphs = session.glyphs
-        self.prompt = text
-        self.labels = Labels(session.store)
-        self.view: PromptView | None = None
-        self.state = "loading the model"
-        self.failed = ""
-        self.at = 0
-        self.cursor = 0
-        self.along = False
-        self.firings: list[Firing] = []
-        self._marked: list[bool] = []
-        self._pinned: Key | None = session.neurons.key
-        self._jump = jump
-        self._begun = time.monotonic()
-        self._first = 0
-        self._beside = True
-        self._left = Event()
-
-    def compose(self) -> ComposeResult:
-        """The text; below it the list and the chosen neuron along the text; the keys."""
-        yield Pane(self._draw, id="content")
-        with Horizontal(id="below"):
-            yield Pane(self._list, id="list")
-            yield Pane(self._along, id="along")
-        yield Pane(self._hints, id="hints", classes="line")
-
-    def on_resize(self, event: events.Resize) -> None:
-        """Side by side, or one at a time."""
-        self._arrange(event.size.width, event.size.height)
-
-    def _arrange(self, width: int, height: int) -> None:
-        self._beside = width >= WIDE
-        lines = self.view.text_lines(width) if self.view else 1
-        self.pane.styles.height = min(lines + 2, max(height // 3, 5))
-        for name, shown in (("list", not self.along), ("along", self.along)):
-            self.query_one(f"#{name}", Pane).display = self._beside or shown
-
-    def refresh_content(self) -> None:
-        """Draw again."""
-        for pane in self.query(Pane):
-            if pane.display:
-                pane.redraw()
-
-    def on_mount(self) -> None:
-        """Load and run in the background; meanwhile say for how long."""
-        # No worker: quitting would wait for it, and a large model takes minutes to load.
-        start(self._run_prompt)
-        self.set_interval(1.0, lambda: None if self.view or self.failed else self.refresh_content())
-
-    def on_unmount(self) -> None:
-        """Nobody waits for the text any longer."""
-        self._left.set()
-
-    def _run_prompt(self) -> None:
-        """In a thread: load the model where it is not loaded yet, and run the text."""
-        try:
-            model = self.session.model()
-            self._say(self.Loaded())
-            result = model.run(self.prompt, self._left.is_set)
-            if result is not None:
-                self._say(self.Ran(result))
-        except UserError as error:
-            self._say(self.Ran(None, str(error)))
-        except Exception as error:  # of torch or the model's own code: marks and notes must outlive it
-            self._say(self.Ran(None, f"the model failed ({type(error).__name__}: {error})"))
-
-    def _say(self, message: Message) -> None:
-        if not self._left.is_set():
-            # The browser may end between the two lines, and its loop with it.
-            with suppress(RuntimeError):
-                self.post_message(message)
-
-    def on_prompt_screen_loaded(self) -> None:
-        """Say so."""
-        self.state = "running the text"
-        self.refresh_content()
-
-    def on_prompt_screen_ran(self, event: Ran) -> None:
-        """Read what the store says of the neurons, or say what failed."""
-        if event.result is not None:
-            self._read_labels(event.result)
-        else:
-            self.failed = event.failed
-            self.call_after_refresh(self.refresh_content)
-
-    @work(thread=True)
-    def _read_labels(self, result: PromptResult) -> None:
-        # A worker: the store must not be closed under it.
-        try:
-            self.labels.read([layer for layer in result.layers if layer in self.session.layers])
-            self._say(self.Labelled(result))
-        except UserError as error:
-            self._say(self.Ran(None, str(error)))
-
-    def on_prompt_screen_labelled(self, event: Labelled) -> None:
-        """Show the last token, where the next one would be told from."""
-        self.view = PromptView(event.result, self.session.text, self.glyphs)
-        active = event.result.active
-        fires = [active[layer][:, self.labels.detectors(layer)].any(axis=1) for layer in self._layers]
-        self._marked = np.any(fires, axis=0).tolist() if fires else [False] * len(event.result.tokens)
-        self.at = len(event.result.tokens) - 1
-        self._read()
-        self._arrange(*self.size)
-        self.call_after_refresh(self.refresh_content)
-
-    @property
-    def _layers(self) -> tuple[int, ...]:
-        assert self.view is not None
-        return tuple(layer for layer in self.view.result.layers if layer in self.session.layers)
-
-    def _read(self) -> None:
-        """The list for the token; the cursor stays on its neuron where that fires here too."""
-        assert self.view is not None
-        kept = self.firings[self.cursor].key if self.cursor < len(self.firings) else None
-        result = self.view.result
-        pinned = self._pinned if self._pinned and self._pinned[0] in self.session.layers else None
-        self.firings = [self.labels.firing(*pinned, result, self.at, True)] if pinned else []
-        self.firings += self.labels.firings(result, self.at, self._layers)
-        keys = [firing.key for firing in self.firings]
-        self.cursor = keys.index(kept) if kept in keys and self.cursor else 0
-
-    # Drawing
-
-    def title_parts(self) -> list[Part]:
-        """How long the text is, and what of it was left out."""
-        parts: list[Part] = [("prompt ", "accent")]
-        if self.view is None:
-            return parts
-        result, run = self.view.result, self.session.store.run
-        parts.append((f"{count(len(result.tokens))} tokens", "text"))
-        if (dtype := run.settings.get("dtype", "float32")) != "float32":
-            parts.append((f" {self.glyphs.dot} float32 here, {dtype} in the store", "dim"))
-        if result.left_out:
-            window = count(run.corpus.seq_len)
-            message = f"the last {count(result.left_out)} of the text left out: the window has {window}"
-            parts.append((f" {self.glyphs.dot} {message}", "error"))
-        return parts
-
-    def hints(self) -> str:
-        """The keys."""
-        return "h/l token  j/k neuron  J/K layer  enter go to it  v along the text  q back"
-
-    def content(self, width: int, height: int) -> Sequence[Line]:
-        """The text above; the list, and the chosen neuron along the text, below."""
-        self.top = 0
-        if self.view is None:
-            if self.failed:
-                why = Writer(self.glyphs).prose(self.failed, "error").parts
-                return [BLANK, *(Line(((" ", "text"), *row)) for row in wrap(why, width - 2))]
-            seconds = time.monotonic() - self._begun
-            return [BLANK, line((f"  {self.state}{self.glyphs.ellipsis} {seconds:.0f} s", "accent"))]
-        text = self.view.tokens(self.at, width, max(height - 2, 1), self._marked)
-        below = Line(clip(self.view.count_line(self.at, self.firings).parts, width, self.glyphs))
-        return [*text, below]
-
-    def _list(self, width: int, height: int) -> list[Line]:
-        if self.view is None:
-            return []
-        rows: list[tuple[int, Line]] = []  # (index of the neuron, -1 for a head)
-        layer = -1
-        for index, firing in enumerate(self.firings):
-            if firing.pinned:
-                rows.append((-1, line((" the browser's neuron", "dim"))))
-            elif firing.layer != layer:
-                layer = firing.layer
-                active = int(self.view.result.active[layer][self.at].sum())
-                rows.append((-1, line((f" layer {layer}", "dim"), (f"  {count(active)} activated", "faint"))))
-            rows.append((index, self.view.firing(firing, width, index == self.cursor)))
-        if not self.firings or self.firings[-1].pinned:
-            reason = "no neuron is activated at this token" if self._layers else "no layer is finished yet"
-            rows.append((-1, line((f" {reason}", "dim"))))
-        room = max(height - 1, 1)
-        here = next((i for i, (index, _) in enumerate(rows) if index == self.cursor), 0)
-        if not self._first + 1 <= here < self._first + room:
-            self._first = here - room // 2
-        self._first = max(0, min(self._first, len(rows) - room))
-        shown = [firing for _, firing in rows[self._first : self._first + room]]
-        more = len(rows) - self._first - room
-        return [rule([("fires here", "accent")], width, self.glyphs, f"{more} more" if more > 0 else ""), *shown]
-
-    def _along(self, width: int, height: int) -> list[Line]:
-        if self.view is None:
-            return []
-        if not self.firings:
-            return [rule([("along the text", "accent")], width, self.glyphs)]
-        firing = self.firings[self.cursor]
-        title: list[Part] = [(f"{firing_name(firing)} ", "accent"), ("along the text", "text")]
-        body = self.view.along(firing.key, self.at, width - 1, height - 1)
-        return framed(title, body, width, self.glyphs, wall=self._beside)
 
     # Keys and the mouse
 
@@ -278,6 +49,9 @@ class PromptScreen(Pager, inherit_bindings=True):
 
     def action_layer(self, by: int) -> None:
         """The first neuron of the next, or previous, layer."""
+        if self.effects is not None and self.effects.direct is not None:
+            self.action_move(by * max(self.query_one("#list", Pane).size.height // 2, 1))
+            return
         layers = [firing.layer if not firing.pinned else -1 for firing in self.firings]
         if not layers:
             return
@@ -295,7 +69,68 @@ class PromptScreen(Pager, inherit_bindings=True):
 
     def action_turn(self) -> None:
         """The list, or the neuron along the text, where there is room for one."""
-        self.along = not self.along
+        self.along, self.predicting = self.predicting or not self.along, False
+        self._arrange(*self.size)
+        self.call_after_refresh(self.refresh_content)
+
+    def action_predict(self) -> None:
+        """The next-token distribution, or what stood there before."""
+        self._show_predictions(not self.predicting)
+
+    def _show_predictions(self, shown: bool) -> None:
+        if self.effects is None:
+            return
+        self.predicting = shown
+        if shown:
+            self.effects.predict()
+        self._arrange(*self.size)
+        self.call_after_refresh(self.refresh_content)
+
+    def action_take(self) -> None:
+        """Take the neuron away, with all marked ones where it is marked, or give it back."""
+        if self.effects is None or not self.firings:
+            return
+        key, marks = self.firings[self.cursor].key, self.session.neurons.marks
+        model = self.session.store.run.model  # marks outlive a store that is collected again
+        known = sorted(mark for mark in marks if mark[0] < model.layers and mark[1] < model.neurons)
+        self.effects.take(known if key in marks else [key])
+        self._show_predictions(True)
+
+    def action_give_back(self) -> None:
+        """Give every neuron back."""
+        if self.effects is not None:
+            self.effects.give_back()
+            self.refresh_content()
+
+    def action_mark(self) -> None:
+        """Mark the neuron, or take its mark away; marks are those of the browser."""
+        if self.firings:
+            key = self.firings[self.cursor].key
+            self.session.neurons.set_marks([key], key not in self.session.neurons.marks)
+            self.action_move(1)
+
+    def action_direct(self) -> None:
+        """Ask for a token, and list the neurons by their direct effect on its logit."""
+        if self.effects is None:
+            return
+
+        def run(text: str | None) -> None:
+            if text and self.effects is not None:
+                self.effects.ask_direct(text)
+                self._show_list()
+
+        self.app.push_screen(InputLine("effects on", glyphs=self.glyphs, hint=DIRECT_HINT, escapes=True), run)
+
+    def action_fires(self) -> None:
+        """The neurons that fire, instead of direct effects."""
+        if self.effects is not None:
+            self.effects.forget_direct()
+            self._read()
+            self._show_list()
+
+    def _show_list(self) -> None:
+        if not self._beside:
+            self.along = self.predicting = False
         self._arrange(*self.size)
         self.call_after_refresh(self.refresh_content)
 
