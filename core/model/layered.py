@@ -23,7 +23,7 @@ from ffnscope.core.model.experts import (
     listen,
 )
 from ffnscope.core.model.ffn import Ffn, find_layers, in_out, is_mixture, is_projection, output_rows
-from ffnscope.core.model.text_part import text_base
+from ffnscope.core.model.variants.text_part import text_base
 from ffnscope.store.errors import UserError, is_device_error
 
 Hook = Callable[[nn.Module, tuple[torch.Tensor, ...], torch.Tensor], None]

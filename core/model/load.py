@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 
-from ffnscope.core.model.adapter import merged
 from ffnscope.core.model.hub import snapshot
 from ffnscope.core.model.layered import LayeredModel
 from ffnscope.core.model.offload import empty_model, load_text_part
-from ffnscope.core.model.quantised import check_quantised, dequantised, dequantising, settings_of
 from ffnscope.core.model.source import ModelSource, load_failure
-from ffnscope.core.model.text_part import auto_class, is_wrapper
+from ffnscope.core.model.variants.adapter import merged
+from ffnscope.core.model.variants.quantised import check_quantised, dequantised, dequantising, settings_of
+from ffnscope.core.model.variants.text_part import auto_class, is_wrapper
 from ffnscope.store.errors import UserError, is_device_full
 
 

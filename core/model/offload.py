@@ -17,7 +17,7 @@ from transformers.core_model_loading import WeightConverter, WeightRenaming, dot
 from ffnscope.core.model.checkpoint import Checkpoint
 from ffnscope.core.model.layered import LayeredModel
 from ffnscope.core.model.source import ModelSource, weights_folder
-from ffnscope.core.model.text_part import auto_class
+from ffnscope.core.model.variants.text_part import auto_class
 from ffnscope.store.errors import UserError
 
 SHARE_OF_GPU = 0.5  # of its free memory that a group's weights take; the rest is for activations

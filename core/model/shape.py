@@ -13,7 +13,7 @@ from ffnscope.core.model.experts import Mixture
 from ffnscope.core.model.ffn import Ffn
 from ffnscope.core.model.layered import LayeredModel
 from ffnscope.core.model.source import ModelSource
-from ffnscope.core.model.text_part import auto_class
+from ffnscope.core.model.variants.text_part import auto_class
 
 
 @dataclass(frozen=True)

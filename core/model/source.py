@@ -14,10 +14,10 @@ from typing import Any
 from transformers import AutoConfig
 from transformers.dynamic_module_utils import get_relative_import_files
 
-from ffnscope.core.model.adapter import CONFIG, WEIGHTS, Adapter, read_adapter
 from ffnscope.core.model.checkpoint import weight_files
 from ffnscope.core.model.contents import check_files, check_weights, missing_config, names_in
 from ffnscope.core.model.hub import cached_id, fetch, fetch_weights, hub_files, is_offline, snapshot
+from ffnscope.core.model.variants.adapter import CONFIG, WEIGHTS, Adapter, read_adapter
 from ffnscope.store.errors import UserError
 
 PART_BYTES = 1 << 20  # read at a time

@@ -32,9 +32,9 @@ from ffnscope.core.model.load import check_structure, load_model
 from ffnscope.core.model.numerics import use_full_precision
 from ffnscope.core.model.offload import check_in_parts, load_offloaded
 from ffnscope.core.model.source import ModelSource, model_files, open_model
-from ffnscope.core.model.text_part import is_wrapper
 from ffnscope.core.model.token_texts import Vocabulary, build_vocabulary
 from ffnscope.core.model.tokenizer import load_tokenizer, no_tokenizer
+from ffnscope.core.model.variants.text_part import is_wrapper
 from ffnscope.core.processes import Processes
 from ffnscope.core.run.corpus import read_corpus
 from ffnscope.core.run.identity import describe_run
