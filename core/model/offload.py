@@ -11,12 +11,11 @@ from typing import Any
 import torch
 from accelerate import init_empty_weights
 from torch import nn
-from transformers.conversion_mapping import get_model_conversion_mapping
-from transformers.core_model_loading import WeightConverter, WeightRenaming, dot_natural_key, rename_source_key
 
 from ffnscope.core.model.checkpoint import Checkpoint
 from ffnscope.core.model.layered import LayeredModel
 from ffnscope.core.model.source import ModelSource, weights_folder
+from ffnscope.core.model.stored_weights import StoredWeight, stored_weights
 from ffnscope.core.model.variants.text_part import auto_class
 from ffnscope.store.errors import UserError
 
@@ -97,7 +96,7 @@ class OffloadedModel(LayeredModel):
         }
         self._dtypes = _dtypes(model, self._state, dtype)
         self._ties: dict[str, str] = dict(getattr(model, "all_tied_weights_keys", None) or {})
-        self._stored = _stored_names(model, name, checkpoint, self._state)
+        self._stored = stored_weights(model, name, checkpoint, self._state)
         self._unembedding: torch.Tensor | None = None
         self._ahead = _Ahead()
         base = _name_of(model, self.base)
@@ -135,7 +134,7 @@ class OffloadedModel(LayeredModel):
         return {key: self._pinned(key) for key in self._keys(index)}
 
     def _pinned(self, key: str) -> torch.Tensor:
-        weight = self.checkpoint.tensor(str(self._where(key)), self._dtypes[key], torch.device("cpu"))
+        weight = self._read(key, torch.device("cpu"))
         return torch.empty(weight.shape, dtype=weight.dtype, pin_memory=True).copy_(weight)
 
     def release_layers(self, first: int, last: int) -> None:
@@ -175,8 +174,8 @@ class OffloadedModel(LayeredModel):
         prefix = f"{self._layers_prefix}{index}."
         return [key for key in self._state if key.startswith(prefix)]
 
-    def _where(self, key: str) -> str | None:
-        """The checkpoint's name of a weight, by any of the names it is tied to; None where it has none."""
+    def _where(self, key: str) -> StoredWeight | None:
+        """Where a weight lies in the checkpoint, by any of the names it is tied to; None where it does not."""
         source = self._ties.get(key, key)
         partners = [key, source, *(partner for partner, of in self._ties.items() if of == source)]
         return next((self._stored[partner] for partner in partners if partner in self._stored), None)
@@ -189,16 +188,15 @@ class OffloadedModel(LayeredModel):
                 f"({', '.join(missing[:3])}{' ...' if len(missing) > 3 else ''}); random ones would give wrong counts"
             )
         for key in needed:
-            stored = str(self._where(key))
-            shape, wanted = self.checkpoint.shape(stored), tuple(self._state[key].shape)
-            if shape != wanted:
-                raise UserError(
-                    f"{self.name}: {stored} has shape {shape} in the checkpoint and {wanted} by config.json; "
-                    "they do not belong together"
-                )
+            stored = self._where(key)
+            if stored is not None:
+                stored.check(self.name, self.checkpoint, tuple(self._state[key].shape))
 
-    def _read(self, key: str) -> torch.Tensor:
-        return self.checkpoint.tensor(str(self._where(key)), self._dtypes[key], self.device)
+    def _read(self, key: str, device: torch.device | None = None) -> torch.Tensor:
+        stored = self._where(key)
+        if stored is None:
+            raise KeyError(key)
+        return stored.read(self.model, self.checkpoint, self._dtypes[key], device or self.device)
 
     @staticmethod
     def _assign(module: nn.Module, prefix: str, values: Mapping[str, torch.Tensor]) -> None:
@@ -254,28 +252,6 @@ class _Ahead:
         if not self._reading and reading is not None:
             self._pool.shutdown(wait=False)
         return None if reading is None else reading.result()
-
-
-def _stored_names(model: Any, name: str, checkpoint: Checkpoint, state: dict[str, Any]) -> dict[str, str]:
-    """The checkpoint's name of each of the model's weights, by Hugging Face's own renaming.
-
-    Raises UserError for weights that Hugging Face computes from the stored ones while it loads a whole model.
-    """
-    rules = get_model_conversion_mapping(model)
-    renamings = [rule for rule in rules if isinstance(rule, WeightRenaming)]
-    converters = [rule for rule in rules if isinstance(rule, WeightConverter)]
-    stored: dict[str, str] = {}
-    for original in sorted(checkpoint.names(), key=dot_natural_key):
-        key, pattern = rename_source_key(original, renamings, converters, model.base_model_prefix, state)
-        if key not in state and original in state:
-            key, pattern = original, None
-        if pattern is not None and key in state:
-            raise UserError(
-                f"{name}: its checkpoint stores {original} in another form than the model computes with; "
-                "run without --offload, which converts it"
-            )
-        stored.setdefault(key, original)
-    return stored
 
 
 def _dtypes(model: Any, state: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.dtype]:

@@ -3,16 +3,26 @@ chosen."""
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny_models as tm
-from exact import compare, run, sources_of
+from exact import activations, compare, load, run, sources_of
+from same_store import differing
 from tiny_experts import CHOSEN, EXPERTS, KINDS, SIZE, tiny_experts
 
+from ffnscope.core.check_projections import check_projections
+from ffnscope.core.prompt import PromptModel
+from ffnscope.store.errors import UserError
+from ffnscope.store.export.write import write
 from ffnscope.store.format.schema import ABSENT
+from ffnscope.store.query.filter import parse_filter
+from ffnscope.store.query.select import select
 from ffnscope.store.reader import Store
+from ffnscope.store.records import Progress
+from ffnscope.store.verify.check import verify
 
 
 def domains_of(sizes: tuple[int, ...] = (7, 5, 4), length: int = 16) -> dict[str, np.ndarray]:
@@ -46,3 +56,78 @@ def test_every_number_of_every_kind(kind: str, tmp_path: Path) -> None:
             assert (expert[:first] == ABSENT).all()
             assert np.array_equal(expert[first:], np.repeat(np.arange(EXPERTS), SIZE))
             assert chosen.sum(axis=0).tolist() == [CHOSEN * windows.size for windows in domains.values()]
+
+
+@pytest.mark.parametrize("kind", ["mixtral", "qwen2_moe", "gpt_oss", "deepseek_v3"])
+def test_the_store_does_not_depend_on_how_it_was_run(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Offloaded and group by group; in half precision too, whose rows are recorded by torch."""
+    folder, sources = tiny_experts(kind, tmp_path), sources_of(tmp_path / "data", domains_of())
+    options = {"bos_id": tm.BOS_ID, "batch_size": 5}
+    plain = run(folder, sources, tmp_path / "plain", **options)
+    offloaded = run(folder, sources, tmp_path / "offloaded", offload=True, group_layers=1, **options)
+    assert differing(plain, offloaded) == []
+    with Store.open(plain) as store:
+        assert list(verify(store)) == []
+    # In half precision, torch's grouped product takes rows of multiples of 16 bytes.
+    folder = tiny_experts(kind, tmp_path, moe_intermediate_size=16, intermediate_size=16)
+    half = run(folder, sources, tmp_path / "half", dtype="bfloat16", **options)
+    compare(half, folder, np.concatenate(list(domains_of().values())))
+
+
+def test_a_run_that_was_stopped_goes_on(tmp_path: Path) -> None:
+    folder, sources = tiny_experts("deepseek_v3", tmp_path), sources_of(tmp_path / "data", domains_of())
+    options = {"bos_id": tm.BOS_ID, "batch_size": 5, "group_layers": 1}
+    whole = run(folder, sources, tmp_path / "whole", **options)
+
+    def stop(event: object) -> None:
+        if isinstance(event, Progress) and event.layers_done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, sources, tmp_path / "cut", stop, **options)
+    run(folder, sources, tmp_path / "cut", resume=True, **options)
+    assert differing(whole, tmp_path / "cut") == []
+
+
+def test_questions_about_kept_bits_filters_and_files(tmp_path: Path) -> None:
+    folder, domains = tiny_experts("qwen2_moe", tmp_path), domains_of()
+    store = run(folder, sources_of(tmp_path / "data", domains), tmp_path / "run", bos_id=tm.BOS_ID, batch_size=5)
+    tokens = np.concatenate(list(domains.values()))
+    model = load(folder)
+    with Store.open(store) as opened:
+        kept = tokens.reshape(-1) != tm.BOS_ID
+        for layer in opened.layers():
+            before = activations(model, tokens, 5)[layer][0]
+            active = (before > 0).reshape(tokens.size, -1)[kept]
+            for neuron in (0, 9, opened.neurons(layer) - 1):
+                assert np.array_equal(opened.kept.neuron(layer, neuron), active[:, neuron])
+            expert = parse_filter("expert:1,3").mask(opened, layer)
+            routed = np.isin(opened.column(layer, "expert"), (1, 3))
+            assert np.array_equal(expert, routed) and routed.any() == (layer != 1)
+            assert opened.neuron(layer, 0).expert is None
+        out = io.StringIO()
+        write(opened, out, select(opened, parse_filter("expert>=3"), sort="expert"), ["layer", "neuron", "expert"])
+        rows = out.getvalue().splitlines()
+        assert rows[0] == "layer,neuron,expert" and rows[1] == f"0,{10 + 3 * SIZE},3" and len(rows) == 1 + 2 * SIZE
+        assert write(opened, io.StringIO()) == sum(opened.run.model.layer_neurons) == 58 + 21 + 58
+
+
+def test_a_prompt_and_projections_computed_anew(tmp_path: Path) -> None:
+    folder, domains = tiny_experts("deepseek_v3", tmp_path), domains_of()
+    tm.tiny_tokenizer(folder, vocab=tm.words(tm.VOCAB - 3))
+    store = run(folder, sources_of(tmp_path / "data", domains), tmp_path / "run", bos_id=tm.BOS_ID, batch_size=5)
+    with Store.open(store) as opened:
+        assert list(check_projections(opened, str(folder))) == []
+        found = PromptModel.load(opened.run).run(tm.random_text(np.random.default_rng(0), 9))
+    assert found is not None
+    for layer, (before, after) in enumerate(activations(load(folder), found.tokens[None], 1)):
+        assert np.array_equal(found.active[layer], before[0] > 0)
+        np.testing.assert_allclose(found.values[layer], np.where(before[0] > 0, after[0], 0), rtol=1e-6)
+
+
+def test_thresholds_are_refused(tmp_path: Path) -> None:
+    folder = tiny_experts("olmoe", tmp_path)
+    with pytest.raises(UserError, match="mixture of experts, whose neurons have no thresholds"):
+        run(folder, sources_of(tmp_path / "data", domains_of()), tmp_path / "run", activated="share:0.1")

@@ -1,0 +1,91 @@
+"""Where a model's weights lie in its checkpoint: each under a name, or in the parts that it is put together from."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import (
+    Concatenate,
+    MergeModulelist,
+    WeightConverter,
+    WeightRenaming,
+    dot_natural_key,
+    rename_source_key,
+)
+
+from ffnscope.core.model.checkpoint import Checkpoint
+from ffnscope.store.errors import UserError
+
+JOINING = (MergeModulelist, Concatenate)  # of transformers' conversions, those that put parts side by side
+
+
+@dataclass(frozen=True)
+class StoredWeight:
+    """A weight called ``key`` in the model: one tensor of the checkpoint, or several that ``converter`` joins, such as the
+    matrices of all experts. ``parts`` are their names there, each with the pattern of the converter that it fits."""
+
+    key: str
+    parts: tuple[tuple[str, str], ...]
+    converter: WeightConverter | None = None
+
+    def read(self, model: Any, checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+        """The weight on ``device``. Raises UserError where it cannot be read."""
+        if self.converter is None:
+            return checkpoint.tensor(self.parts[0][0], dtype, device)
+        converter = copy.deepcopy(self.converter)
+        for name, pattern in self.parts:
+            converter.add_tensor(self.key, name, pattern, checkpoint.tensor(name, dtype, device))  # type: ignore[arg-type]
+        joined = converter.convert(self.key, model=model, config=model.config)[self.key]
+        return joined[0] if isinstance(joined, list) else joined
+
+    def check(self, name: str, checkpoint: Checkpoint, wanted: tuple[int, ...]) -> None:
+        """Raise UserError where the checkpoint of the model ``name`` holds it in another shape than ``wanted``."""
+        first, shape = self.parts[0][0], checkpoint.shape(self.parts[0][0])
+        held = f"{first} has shape {shape}"
+        fits = shape == wanted
+        if self.converter is not None:
+            held = f"{len(self.parts)} parts like {first} have shapes like {shape}"
+            fits = sum(math.prod(checkpoint.shape(part)) for part, _ in self.parts) == math.prod(wanted)
+        if not fits:
+            raise UserError(
+                f"{name}: {held} in the checkpoint and {wanted} by config.json; they do not belong together"
+            )
+
+
+def stored_weights(model: Any, name: str, checkpoint: Checkpoint, state: Mapping[str, Any]) -> dict[str, StoredWeight]:
+    """Where each of the model's weights lies, by Hugging Face's own renaming and joining.
+
+    Raises UserError for weights that Hugging Face computes otherwise from the stored ones while it loads a whole model.
+    """
+    rules = get_model_conversion_mapping(model)
+    renamings = [rule for rule in rules if isinstance(rule, WeightRenaming)]
+    converters = [rule for rule in rules if isinstance(rule, WeightConverter)]
+    by_pattern = {pattern: rule for rule in converters for pattern in rule.source_patterns}
+    stored: dict[str, StoredWeight] = {}
+    parts: dict[str, list[tuple[str, str]]] = {}
+    for original in sorted(checkpoint.names(), key=dot_natural_key):
+        key, pattern = rename_source_key(original, renamings, converters, model.base_model_prefix, dict(state))
+        if key not in state and original in state:
+            key, pattern = original, None
+        if pattern is None or key not in state:
+            stored.setdefault(key, StoredWeight(key, ((original, ""),)))
+        elif not _joins(by_pattern[pattern]):
+            raise UserError(
+                f"{name}: its checkpoint stores {original} in another form than the model computes with; "
+                "run without --offload, which converts it"
+            )
+        else:
+            parts.setdefault(key, []).append((original, pattern))
+    joined = {key: StoredWeight(key, tuple(own), by_pattern[own[0][1]]) for key, own in parts.items()}
+    return joined | stored
+
+
+def _joins(rule: WeightConverter) -> bool:
+    operations: Iterable[Any] = rule.operations
+    return len(rule.target_patterns) == 1 and all(isinstance(each, JOINING) for each in operations)
