@@ -138,10 +138,14 @@ class Experiment:
         delta_loss, delta_logit = self.replay.changes(self._replacements(neurons), self._first(neurons), progress)
         triggered = np.zeros(delta_loss.shape, np.bool_)
         for key in neurons:
-            if key in self._triggers:
-                triggered |= self._triggers[key] & self.replay.active([key])
+            triggered |= self.triggered(key)
         active = self.replay.active(neurons)
         return summarise(tuple(neurons), together, self.mode, delta_loss, delta_logit, active, triggered)
+
+    def triggered(self, key: Key) -> np.ndarray:
+        """bool [M, T - 1]: where a detector is activated on one of its detected n-grams; nowhere for other neurons."""
+        active = self.replay.active([key])
+        return active & self._triggers[key] if key in self._triggers else np.zeros_like(active)
 
     def _replacements(self, neurons: Sequence[Key]) -> dict[int, tuple[torch.Tensor, torch.Tensor]]:
         found = {}

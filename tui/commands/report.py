@@ -31,6 +31,22 @@ def report(
     split: Annotated[
         bool, typer.Option("--split", help="Re-check detectors found on the even windows on the odd ones.")
     ] = False,
+    causal: Annotated[
+        str | None,
+        typer.Option(
+            "--causal",
+            metavar="MODEL",
+            help="Take the token detectors away, and neurons of each kind, and say what that does; MODEL is the store's, `auto` "
+            "where it was collected from.",
+        ),
+    ] = None,
+    tokens: Annotated[
+        int,
+        typer.Option("--tokens", metavar="N", min=1, help="With --causal: test kept windows of about so many tokens."),
+    ] = 65_536,
+    device: Annotated[
+        str, typer.Option("--device", metavar="auto|cpu|cuda|mps", help="With --causal: what to compute on.")
+    ] = "auto",
 ) -> None:
     """The paper's figures as tables and plots, and what they say of its claims."""
     from ffnscope.tui.reports.reading import gather
@@ -38,8 +54,18 @@ def report(
 
     with open_store(store) as opened:
         whole = csv is not None or as_json
+        if causal is not None:
+            from ffnscope.tui.commands.effects.causal import take_away
+
+            effects = take_away(opened, causal, tokens, device)
         read = gather(opened, every_range=whole)
         document = report_document(read)
+        if causal is not None:
+            from ffnscope.tui.reports.catalogue.causal import CAUSAL, causal_finding, with_causal
+
+            sections = report_document(with_causal(read, effects), CAUSAL).sections
+            found = (*document.findings, causal_finding(effects))
+            document = replace(document, findings=found, sections=(*document.sections, *sections))
         if split:
             from ffnscope.tui.reports.held_out import split_section
 

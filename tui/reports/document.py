@@ -10,8 +10,8 @@ Value = str | int | float | bool | tuple[str, ...] | None
 
 @dataclass(frozen=True)
 class Column:
-    """A column. ``style`` is how its values are shown: count, share, frequency, number, layer, text, tokens or right
-    (text that stands on the right)."""
+    """A column. ``style`` is how its values are shown: count, share, frequency, number, change (above or below 0), layer, text,
+    tokens or right (text that stands on the right)."""
 
     name: str
     meaning: str

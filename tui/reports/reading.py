@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,6 +11,9 @@ from ffnscope.core.statistics.position_ranges import NeuronRanges, position_rang
 from ffnscope.store.figures.layers import ModelFigures, model_figures
 from ffnscope.store.query.columns import covered
 from ffnscope.store.reader import Store
+
+if TYPE_CHECKING:
+    from ffnscope.core.effects.causal import Causal
 
 EXAMPLES = 100  # token detectors listed
 EXAMPLE_TOKENS = 5  # promoted and suppressed tokens of each
@@ -41,6 +45,7 @@ class Gathered:
     ranges: tuple[NeuronRanges, ...] = ()
     oscillating: dict[int, int] = field(default_factory=dict)  # strong oscillatory neurons of each layer that has any
     examples: tuple[Example, ...] = ()
+    causal: Causal | None = None  # what taking neurons away does, where that was asked for
 
     @property
     def layers(self) -> tuple[int, ...]:

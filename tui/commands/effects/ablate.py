@@ -115,7 +115,7 @@ def ablate(
         done = 0
         try:
             with Reporter() as report:
-                progress = _progress(report)
+                progress = show_progress(report)
                 progress("loading the model", 0.0)
                 loaded = load_run_model(opened.run, model, device, trust_remote_code)
                 if mode == "zero" and not zero_when_off(loaded):
@@ -191,7 +191,8 @@ def _describe(keys: list[Any], left: list[Any], tested: TestedWindows, together:
     print(safe(line, sys.stderr), file=sys.stderr)
 
 
-def _progress(report: Callable[[Progress | str], None]) -> Callable[[str, float], None]:
+def show_progress(report: Callable[[Progress | str], None]) -> Callable[[str, float], None]:
+    """Reports what is being done and the share that is done, with the time left."""
     begun = time.monotonic()
 
     def say(what: str, share: float) -> None:

@@ -27,6 +27,8 @@ def shown(value: Value, style: str, glyphs: Glyphs = UNICODE) -> str:
         return freq(float(value)).strip()
     if style == "number":
         return f"{value:.3f}"
+    if style == "change":
+        return f"{value:+.2e}" if value else "0"
     if style == "layer":
         return str(value)
     return count(int(value))
