@@ -50,7 +50,7 @@ class ScratchFile:
 
     def read(self, offset: int, out: np.ndarray) -> None:
         """Fill the contiguous array ``out`` from ``offset`` bytes on."""
-        view = out.data.cast("B")
+        view = out.data.cast("B") if out.size else memoryview(b"")
         while len(view):
             try:
                 count = os.preadv(self._handle, [view], offset)

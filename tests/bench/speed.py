@@ -2,6 +2,7 @@
 
     python tests/bench/speed.py [--seq-len 512] [--tokens 32768] [--layers 12]
     python tests/bench/speed.py --tokens 1048576 --passes collect     (its peak memory)
+    python tests/bench/speed.py --experts 16 --layers 4               (a mixture of experts, 2 of 16 per token)
 
 `collect` (everything on: three n, projections, contexts, store) is timed from its first batch to its finished store.
 Each pass runs in a process of its own, and they take turns of some seconds, the others stopped: a machine that becomes
@@ -25,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import OPTConfig, OPTForCausalLM
+from transformers import AutoModelForCausalLM, OPTConfig, OPTForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM
 
 TURN = 15.0  # seconds that a pass runs while the others are stopped
 
@@ -85,6 +86,26 @@ def make_model(folder: Path, layers: int, positions: int) -> None:
     model.save_pretrained(folder)
 
 
+def make_mixture(folder: Path, layers: int, positions: int, experts: int) -> None:
+    """A mixture of experts of OPT-125m's width with random weights, two experts per token; gates are open for half of the
+    positions, as in most gated models."""
+    config = Qwen3MoeConfig(
+        vocab_size=8192,
+        hidden_size=768,
+        intermediate_size=1536,
+        moe_intermediate_size=1536,
+        num_hidden_layers=layers,
+        num_attention_heads=12,
+        num_key_value_heads=4,
+        head_dim=64,
+        num_experts=experts,
+        num_experts_per_tok=2,
+        max_position_embeddings=positions,
+    )
+    torch.manual_seed(0)
+    Qwen3MoeForCausalLM(config).eval().save_pretrained(folder)
+
+
 def make_windows(path: Path, windows: int, seq_len: int, vocabulary: int) -> np.ndarray:
     """Windows of Zipf-distributed tokens behind a BOS."""
     rng = np.random.default_rng(0)
@@ -96,7 +117,7 @@ def make_windows(path: Path, windows: int, seq_len: int, vocabulary: int) -> np.
 
 def bare_seconds(folder: Path, tokens: np.ndarray, batch: int, logits: bool, stopped: Path) -> tuple[float, float]:
     """Seconds, and CPU seconds, that Hugging Face's forward pass takes over all windows, with or without the unembedding."""
-    model = OPTForCausalLM.from_pretrained(folder).eval()
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     run = model if logits else model.model
     with torch.inference_mode():
         run(torch.from_numpy(tokens[:batch]), use_cache=False)
@@ -149,6 +170,7 @@ def main() -> None:
     parser.add_argument("--seq-len", type=int, default=512)
     parser.add_argument("--tokens", type=int, default=32768)
     parser.add_argument("--layers", type=int, default=12)
+    parser.add_argument("--experts", type=int, default=0, help="a mixture of so many experts instead of OPT")
     parser.add_argument("--batch", type=int)
     parser.add_argument("--passes", default="bare,collect,logits", help="which of them to time")
     parser.add_argument("--child", choices=("bare", "logits", "collect"))
@@ -159,9 +181,13 @@ def main() -> None:
         child(arguments)
         return
     with tempfile.TemporaryDirectory() as folder:
-        make_model(Path(folder) / "model", arguments.layers, max(2048, arguments.seq_len))
+        positions = max(2048, arguments.seq_len)
+        if arguments.experts:
+            make_mixture(Path(folder) / "model", arguments.layers, positions, arguments.experts)
+        else:
+            make_model(Path(folder) / "model", arguments.layers, positions)
         windows = arguments.tokens // arguments.seq_len
-        make_windows(Path(folder) / "windows.npy", windows, arguments.seq_len, 50272)
+        make_windows(Path(folder) / "windows.npy", windows, arguments.seq_len, 8192 if arguments.experts else 50272)
         command = [sys.executable, __file__, "--folder", folder, "--batch", str(arguments.batch), "--child"]
         measured = take_turns({kind: [*command, kind] for kind in arguments.passes.split(",")}, Path(folder))
         weights = (Path(folder) / "model" / "model.safetensors").stat().st_size / 2**30
