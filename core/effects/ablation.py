@@ -89,6 +89,11 @@ class Experiment:
         batch_size: int | None = None,
         progress: Progress = lambda what, share: None,
     ):
+        for layer, neuron in neurons:
+            if neuron >= model.dense_ffn(layer).neurons:
+                raise UserError(
+                    f"L{layer}N{neuron}: layer {layer} has neurons 0 to {model.dense_ffn(layer).neurons - 1}"
+                )
         self.windows, self.mode = windows, mode
         self._progress = progress
         length = windows.tokens.shape[1]

@@ -72,7 +72,7 @@ def final_states(
     ``unwanted``, called between layers, says that nobody waits for them, they are those of the layer so far."""
     by_layer: dict[int, list[int]] = {}
     for layer, neuron in taken:
-        if not (0 <= layer < model.count and 0 <= neuron < model.neurons):
+        if not (0 <= layer < model.count and 0 <= neuron < model.dense_ffn(layer).neurons):
             raise UserError(f"L{layer}N{neuron}: the model has {model.count} layers of {model.neurons} neurons")
         by_layer.setdefault(layer, []).append(neuron)
     ids = np.ascontiguousarray(tokens, np.int64)

@@ -208,6 +208,8 @@ def readouts(model: LayeredModel, states: torch.Tensor, seq_len: int) -> Iterato
 
 def zero_when_off(model: LayeredModel) -> bool:
     """Whether a neuron that is not activated is exactly 0, so that windows in which it never fires can be skipped."""
+    if model.experts:
+        return False  # refused where their neurons are named
     inputs = -torch.logspace(-6, 3, 64, device=model.device).to(model.hidden_dtype)
     with torch.inference_mode():
         return not bool(model.activation(0)(inputs).any())

@@ -10,6 +10,7 @@ import pytest
 import reference_forward as fwd
 import tiny_models as tm
 from exact import run, sources_of
+from tiny_experts import tiny_experts
 
 import ffnscope.store
 from ffnscope.core.effects import ablate
@@ -120,3 +121,28 @@ def test_intervals_need_two_windows(made):
 def test_what_cannot_be_taken_away(made, neurons, options, says):
     with ffnscope.store.open(made[0]) as store, pytest.raises(UserError, match=says):
         list(ablate(store, neurons, **options))
+
+
+def test_thresholds_say_where_a_neuron_is_activated(tmp_path):
+    model = tm.tiny("llama", tmp_path)
+    windows = tm.random_windows(np.random.default_rng(4), 24, T, tm.VOCAB, BOS)
+    path = run(
+        model, sources_of(tmp_path, {"data": windows}), tmp_path / "s.ffn", keep="8", bos_id=BOS, activated="share:0.1"
+    )
+    with ffnscope.store.open(path) as store:
+        tested = store.kept.tokens.astype(np.int64)
+        values = hooked.neuron_values(fwd.load_model(model), tested)
+        for effect in ablate(store, [(0, 3), (2, 7)]):
+            (layer, neuron) = effect.neurons[0]
+            threshold = store.column(layer, "threshold")[neuron]
+            active = np.abs(values[layer][:, :-1, neuron]) >= threshold
+            assert 0 < effect.active_positions < active.size
+            assert abs(effect.active_positions - int(active.sum())) <= 1  # rounding at the threshold itself
+
+
+def test_mixtures_of_experts_are_refused_in_a_line(tmp_path):
+    model = tiny_experts("mixtral", tmp_path)
+    windows = tm.random_windows(np.random.default_rng(4), 8, T, 40, None)
+    path = run(model, sources_of(tmp_path, {"data": windows}), tmp_path / "s.ffn", keep="4")
+    with ffnscope.store.open(path) as store, pytest.raises(UserError, match="is a mixture of experts"):
+        list(ablate(store, [(0, 0)]))
