@@ -3,8 +3,9 @@ says of the kinds of neurons."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -76,9 +77,12 @@ def causal_effects(
     windows: TestedWindows,
     batch_size: int | None = None,
     progress: Progress = lambda what, share: None,
+    known: Mapping[Key, Effect] = MappingProxyType({}),
+    found: Callable[[Effect], None] = lambda effect: None,
 ) -> Causal:
     """Take every token detector of a store away, each layer's together, and PER_KIND neurons of each kind drawn by a fixed seed
-    from all layers. Raises UserError as ``ablate``."""
+    from all layers. The ``known`` effects of single neurons are not computed again; ``found`` is called with each that is.
+    Raises UserError as ``ablate``."""
     detectors = token_detectors(store)
     drawn = draw_kinds(store)
     singles = sorted({key for keys in (*detectors.values(), *drawn.values()) for key in keys})
@@ -95,14 +99,17 @@ def causal_effects(
     for done, each in enumerate(sets):
         if len(each) > 1:
             together[each[0][0]] = experiment.effect(each, True, done, len(sets))
+        elif each[0] in known:
+            effects[each] = known[each[0]]
         else:
             effects[each] = experiment.effect(each, False, done, len(sets))
+            found(effects[each])
     layers = []
     for layer, keys in detectors.items():
         projections = store.column(layer, "trigger_projection")
-        found = [DetectorEffect(effects[key,], float(projections[key[1]]), direct.get(key)) for key in keys]
-        alone = found[0].effect if len(found) == 1 else None
-        layers.append(LayerCausal(layer, tuple(found), together.get(layer, alone)))
+        own = [DetectorEffect(effects[key,], float(projections[key[1]]), direct.get(key)) for key in keys]
+        alone = own[0].effect if len(own) == 1 else None
+        layers.append(LayerCausal(layer, tuple(own), together.get(layer, alone)))
     kinds = {kind: tuple(effects[key,] for key in keys) for kind, keys in drawn.items()}
     return Causal(tuple(layers), kinds, windows.source, windows.positions, no_direct)
 

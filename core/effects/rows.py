@@ -7,6 +7,8 @@ import io
 import json
 import math
 import os
+from collections.abc import Mapping, Set
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Self, TextIO
 
@@ -42,6 +44,20 @@ def _cell(value: object) -> str:
     return "null" if value is None or (isinstance(value, float) and math.isnan(value)) else json.dumps(value)
 
 
+def _effect(key: Key, row: Mapping[str, Any]) -> Effect:
+    """An effect from a row's texts or values. Raises ValueError and TypeError."""
+    values: dict[str, Any] = {}
+    for field in fields(Effect):
+        if field.name in ("neurons", "together", "mode"):
+            continue
+        value = row.get(field.name)
+        if field.type == "int":
+            values[field.name] = 0 if value is None else int(value)
+        else:
+            values[field.name] = math.nan if value in (None, "") else float(value)
+    return Effect((key,), False, row["mode"], **values)
+
+
 class EffectFile:
     """A file of single neurons' effects, to which rows are appended; what it holds already is not computed again."""
 
@@ -59,8 +75,8 @@ class EffectFile:
         self.path, self._format, self._columns = path, format, columns
         self._mode, self._positions = mode, positions
         self._end = 0  # bytes of whole lines
-        self.finished: frozenset[Key] = frozenset()
-        """The neurons that the file has rows of in this mode."""
+        self.effects: dict[Key, Effect] = {}
+        """The effects that the file has in this mode; those of columns without INTERVALS lack what these say."""
         try:
             content = path.read_bytes() if path.is_file() and not fresh else b""
         except OSError as error:
@@ -70,10 +86,15 @@ class EffectFile:
             begun = header("csv", columns).encode() if format == "csv" else b'{"layer":'
             if not self._end and not (begun.startswith(content) or (format != "csv" and content.startswith(begun))):
                 raise self._other()
-            self.finished = frozenset(self._rows(content[: self._end]))
+            self.effects = self._rows(content[: self._end])
         self._out: TextIO | None = None
 
-    def _rows(self, content: bytes) -> list[Key]:
+    @property
+    def finished(self) -> Set[Key]:
+        """The neurons that the file has rows of in this mode."""
+        return self.effects.keys()
+
+    def _rows(self, content: bytes) -> dict[Key, Effect]:
         try:
             text = content.decode("utf-8")
             if self._format == "csv":
@@ -82,7 +103,7 @@ class EffectFile:
                 rows: list[dict[str, Any]] = list(csv.DictReader(io.StringIO(text)))
             else:
                 rows = [json.loads(each) for each in text.splitlines()]
-            keys = []
+            effects = {}
             for row in rows:
                 if set(row) != set(self._columns) or row["mode"] not in MODES:
                     raise ValueError
@@ -93,8 +114,8 @@ class EffectFile:
                         "give another --output, or --overwrite"
                     )
                 if row["mode"] == self._mode:
-                    keys.append(key)
-            return keys
+                    effects[key] = _effect(key, row)
+            return effects
         except (ValueError, KeyError, TypeError, RecursionError, csv.Error):
             raise self._other() from None
 

@@ -44,6 +44,14 @@ def report(
         int,
         typer.Option("--tokens", metavar="N", min=1, help="With --causal: test kept windows of about so many tokens."),
     ] = 65_536,
+    causal_rows: Annotated[
+        Path | None,
+        typer.Option(
+            "--causal-rows",
+            metavar="FILE",
+            help="With --causal: keep each neuron's effect in FILE, and go on from there.",
+        ),
+    ] = None,
     device: Annotated[
         str, typer.Option("--device", metavar="auto|cpu|cuda|mps", help="With --causal: what to compute on.")
     ] = "auto",
@@ -57,7 +65,7 @@ def report(
         if causal is not None:
             from ffnscope.tui.commands.effects.causal import take_away
 
-            effects = take_away(opened, causal, tokens, device)
+            effects = take_away(opened, causal, tokens, device, causal_rows)
         read = gather(opened, every_range=whole)
         document = report_document(read)
         if causal is not None:

@@ -21,6 +21,7 @@ from report_page import Page
 
 import ffnscope.store
 from ffnscope.core.effects import ablate
+from ffnscope.core.effects.ablation import Experiment
 from ffnscope.core.effects.causal import draw_kinds, token_detectors
 from ffnscope.tui.reports.catalogue.causal import CAUSAL, CausalLayer, causal_finding
 
@@ -139,6 +140,33 @@ def test_the_page_and_the_terminal_have_it(made, figures, capsys):
     code, out, err = run(capsys, "report", made[0], "--causal", "auto", "--tokens", 64)
     assert code == 0 and "4 of 40 kept windows" in err
     assert "Section 4.4, causally" in out and re.search(r"^dead +\d+ +0 +0 +0 ", out, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl"])
+def test_a_run_that_was_stopped_goes_on(made, capsys, tmp_path, monkeypatch, name):
+    arguments = ["report", made[0], "--causal", "auto", "--tokens", 320, "--json"]
+    whole = run(capsys, *arguments)[1]
+    plain, calls = Experiment.effect, []
+
+    def interrupted(self, neurons, together=False, *rest):
+        calls.append(neurons)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return plain(self, neurons, together, *rest)
+
+    monkeypatch.setattr(Experiment, "effect", interrupted)
+    rows = ["--causal-rows", tmp_path / name]
+    assert run(capsys, *arguments, *rows)[0] == 130
+    code, out, err = run(capsys, *arguments, *rows)
+    assert code == 0 and out == whole and "3 neurons are in the file already" in err
+    assert sum(len(neurons) == 1 for neurons in calls) == len({neurons for neurons in calls if len(neurons) == 1}) + 1
+    before = len(calls)
+    code, out, _ = run(capsys, *arguments, *rows)
+    assert out == whole and all(len(neurons) > 1 for neurons in calls[before:])
+    (tmp_path / name).write_text("something else\n")
+    code, _, err = run(capsys, *arguments, *rows)
+    assert code == 2 and "is no" in one_line(err.splitlines(keepends=True)[-1])
+    assert (tmp_path / name).read_text() == "something else\n"
 
 
 def test_every_csv_column_is_on_the_page():
