@@ -84,7 +84,8 @@ def load_model(source: ModelSource, device: torch.device, dtype: torch.dtype) ->
 def _placed(source: ModelSource, device: torch.device) -> dict[str, Any]:
     """How Hugging Face is told to load straight onto a GPU, so that the host never holds the whole model; nothing where it
     has to change weights on the way."""
-    plain = source.gguf_file is None and getattr(source.config, "quantization_config", None) is None
+    quantised = getattr(source.config, "quantization_config", None) is not None
+    plain = source.gguf_file is None and source.adapter is None and not quantised
     return {"device_map": {"": device}} if device.type == "cuda" and plain else {}
 
 

@@ -18,11 +18,13 @@ from typing import Any
 import fake_cuda  # before the collector: it replaces torch.inference_mode
 import fake_gpu
 import numpy as np
+import tiny_experts
 import tiny_models as tm
 import torch
 import transformers
 from exact import sources_of
 from same_store import contents
+from transformers.integrations import moe
 
 from ffnscope.core.collect import collect
 from ffnscope.core.corpus.sources import DomainSource
@@ -71,7 +73,8 @@ class Runs:
         """Collect into a new store."""
         self.count += 1
         if family not in self.models:
-            self.models[family] = tm.tiny(family, self.folder)
+            make = tiny_experts.tiny_experts if family in tiny_experts.KINDS else tm.tiny
+            self.models[family] = make(family, self.folder)
         store = self.folder / f"store-{self.count}"
         given = {"bos_id": 0, "batch_size": BATCH, "min_occurrences": 2, "device": device, "dtype": dtype} | options
         collect(CollectRequest(str(self.models[family]), self.sources, store, **given))
@@ -114,6 +117,8 @@ def main() -> None:
     transformers.logging.disable_progress_bar()
     for module in (projection, similarity):
         module.BLOCK_CELLS, module.GPU_BLOCK_CELLS = CELLS, CELLS
+    # The CPU that stands in for the GPU has this kernel for other shapes only.
+    moe._can_use_grouped_mm = lambda *_: False
     runs = Runs(Path(sys.argv[1]), Path(sys.argv[2]))
     for case in json.load(sys.stdin):
         print(json.dumps(runs.compare(**case)), flush=True)

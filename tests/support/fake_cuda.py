@@ -168,6 +168,15 @@ def check_devices(name: str, args: Any, flat: list[Any], ours: bool) -> None:
         raise RuntimeError(f"Expected all tensors to be on the same device, but found cuda:0 and cpu! ({name})")
 
 
+def by_the_cpu(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    """``func`` on the CPU's tensors, also where only a GPU has a kernel for their dtypes."""
+    if func is aten._softmax.default and args[2]:  # from half to float in one
+        return func(args[0].float(), args[1], False)
+    if func is aten.histc.default and not args[0].is_floating_point():
+        return func(args[0].float(), *args[1:], **kwargs).to(args[0].dtype)
+    return func(*args, **kwargs)
+
+
 def computed(func: Any, name: str, args: Any, kwargs: dict[str, Any], ours: list[CudaTensor]) -> Any:
     """An operation on the device's tensors, by the CPU."""
     gpu = state.gpu
@@ -183,7 +192,7 @@ def computed(func: Any, name: str, args: Any, kwargs: dict[str, Any], ours: list
             return value
         return back[id(value)] if id(value) in back else CudaTensor(value)
 
-    made = tree_map(wrap, func(*plain_args, **plain))
+    made = tree_map(wrap, by_the_cpu(func, plain_args, plain))
     if name in FREE:
         return made
     gpu.kernels += 1
