@@ -39,15 +39,16 @@ def compare(
         raise UserError(f"{twice}: given twice; compare takes different stores")
     with ExitStack() as opened:
         whole = csv is not None or as_json
-        read = [
-            gather(opened.enter_context(open_store(path)), "abcdefghijklmnopqrstuvwxyz"[i], every_range=whole)
-            for i, path in enumerate(stores)
-        ]
-        rules = {each.label: each.store.run.activated for each in read}
-        if len(set(rules.values())) > 1:
-            listed = ", ".join(f"{label} {rule}" for label, rule in rules.items())
+        entered = [opened.enter_context(open_store(path)) for path in stores]
+        rules = [str(store.run.activated) for store in entered]
+        if len(set(rules)) > 1:
+            listed = ", ".join(f"{path} {rule}" for path, rule in zip(stores, rules, strict=True))
             raise UserError(
                 f"{stores[0]}: neurons of these stores count as activated by different rules ({listed}), so their figures "
                 "are not comparable; collect them with the same --activated"
             )
+        read = [
+            gather(store, label, every_range=whole)
+            for store, label in zip(entered, "abcdefghijklmnopqrstuvwxyz", strict=False)
+        ]
         deliver(comparison_document(read), csv, html, as_json, overwrite)

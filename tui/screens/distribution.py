@@ -31,6 +31,7 @@ class Distribution(Pager, inherit_bindings=True):
     def __init__(self, session: Session, names: Sequence[str], name: str, choose: Callable[[str], None]):
         """`names` are the columns in the order that h and l go through, `name` the one shown first."""
         super().__init__()
+        self.session = session
         self.glyphs = session.glyphs
         self.neurons: NeuronList = session.neurons
         self.names, self.column = list(names), name

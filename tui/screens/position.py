@@ -35,6 +35,7 @@ class Position(Pager, inherit_bindings=True):
     def __init__(self, session: Session, key: Key):
         super().__init__()
         self.page = session.page(key, contexts=False)
+        self.session = session
         self.glyphs = session.glyphs
         self.windows = [domain.windows for domain in session.store.run.corpus.counted_domains]
         self.length = self.page.neuron.curve.shape[1]
