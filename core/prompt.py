@@ -141,7 +141,7 @@ class PromptModel:
 
             def compare(module: Any, inputs: tuple[torch.Tensor, ...], layer: int = layer) -> None:
                 a = inputs[0].reshape(len(tokens), -1).float()
-                on = a.abs() >= torch.from_numpy(thresholds(layer))  # type: ignore[misc]
+                on = a.abs() >= torch.tensor(thresholds(layer))  # type: ignore[misc]
                 active[layer] = on.numpy()
                 values[layer] = torch.where(on, a, 0).numpy()
 
