@@ -15,7 +15,7 @@ from transformers import AutoConfig
 from transformers.dynamic_module_utils import get_relative_import_files
 
 from ffnscope.core.model.checkpoint import weight_files
-from ffnscope.core.model.contents import check_files, check_weights, missing_config, names_in
+from ffnscope.core.model.files.contents import check_files, check_weights, missing_config, names_in
 from ffnscope.core.model.hub import cached_id, fetch, fetch_weights, hub_files, is_offline, snapshot
 from ffnscope.core.model.variants.adapter import CONFIG, WEIGHTS, Adapter, read_adapter
 from ffnscope.store.errors import UserError

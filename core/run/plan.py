@@ -30,7 +30,7 @@ from ffnscope.core.run.prepare import open_source
 from ffnscope.core.run.progress import Report
 from ffnscope.core.run.request import CollectRequest, choose_batch_size, hidden_place, parse_layers
 from ffnscope.core.statistics.counts import count_layer, counting_bytes
-from ffnscope.core.statistics.device_counts import DeviceCounter
+from ffnscope.core.statistics.device.device_counts import DeviceCounter
 from ffnscope.core.statistics.tables import CorpusTables, make_tables
 
 EXACT, MEASURED, ARITHMETIC = "exact", "measured here", "arithmetic"

@@ -26,7 +26,7 @@ from ffnscope.core.corpus.window_files import is_windows_file
 from ffnscope.core.corpus.windows import Corpus
 from ffnscope.core.model.device import choose_device, choose_dtype
 from ffnscope.core.model.ffn import is_mixture
-from ffnscope.core.model.file_stamps import FileStamps
+from ffnscope.core.model.files.file_stamps import FileStamps
 from ffnscope.core.model.layered import LayeredModel
 from ffnscope.core.model.load import check_structure, load_model
 from ffnscope.core.model.numerics import use_full_precision
@@ -45,7 +45,7 @@ from ffnscope.core.run.request import CollectRequest, check_request, hidden_plac
 from ffnscope.core.statistics.concept_kernel import Sets
 from ffnscope.core.statistics.concepts import concept_sets
 from ffnscope.core.statistics.counts import counting_bytes
-from ffnscope.core.statistics.device_counts import DeviceCounter
+from ffnscope.core.statistics.device.device_counts import DeviceCounter
 from ffnscope.core.statistics.tables import CorpusTables, make_tables
 from ffnscope.store.activation_rule import ActivationRule
 from ffnscope.store.concepts.rules import concept_names

@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from same_store import differing
 
-from ffnscope.core.statistics import device_counts
 from ffnscope.core.statistics.counts import LayerCounts, count_layer
-from ffnscope.core.statistics.device_counts import DeviceCounter
+from ffnscope.core.statistics.device import device_counts
+from ffnscope.core.statistics.device.device_counts import DeviceCounter
 from ffnscope.core.statistics.ngrams import ngram_tables
 from ffnscope.core.statistics.tables import CorpusTables
 from ffnscope.store.errors import UserError
