@@ -31,6 +31,7 @@ def screens() -> dict[str, type[DOMNode]]:
     from ffnscope.tui.prompt.screen import PromptScreen
     from ffnscope.tui.screens.contexts import Contexts
     from ffnscope.tui.screens.distribution import Distribution
+    from ffnscope.tui.screens.experts import ExpertsScreen
     from ffnscope.tui.screens.filter_history import FilterHistory
     from ffnscope.tui.screens.help import Help
     from ffnscope.tui.screens.input_line import InputLine
@@ -48,6 +49,7 @@ def screens() -> dict[str, type[DOMNode]]:
         "filters used before": FilterHistory,
         "sort picker": SortPicker,
         "distribution": Distribution,
+        "experts": ExpertsScreen,
         "contexts": Contexts,
         "kept contexts": Concordance,
         "ranked neurons": Ranking,

@@ -12,6 +12,7 @@ import numpy as np
 
 from ffnscope.store.concepts.descriptions import leading_concepts
 from ffnscope.store.definitions import KINDS, MOST_COVERING, ORDERS, POSITION_STRENGTHS, POSITION_TYPES
+from ffnscope.store.figures.experts import ExpertFigures, expert_figures
 from ffnscope.store.figures.intervals import interval, rule_of_three
 from ffnscope.store.reader import Store
 
@@ -83,6 +84,7 @@ class LayerFigures:
     concepts: tuple[tuple[str, int], ...] | None = None
     # By EXPLAINED_BY; None in a store without, or where no neuron has a value.
     explained: tuple[float, float, float, float] | None = None
+    experts: tuple[ExpertFigures, ...] = ()  # the routed experts; none in a dense layer
 
     @property
     def depth(self) -> float:
@@ -260,6 +262,7 @@ class _Reading:
             ),
             explained=_explained(store, layer),
             positional=tuple(int(np.count_nonzero((types == t) & (strengths == s))) for t, s in codes),
+            experts=expert_figures(store, layer),
             concepts=leading_concepts(store, layer) if store.has("concept_formula") else None,
         )
 

@@ -128,7 +128,7 @@ def bare_seconds(folder: Path, tokens: np.ndarray, batch: int, logits: bool, sto
 
 
 def collect_seconds(
-    folder: Path, data: Path, batch: int, store: Path, stopped: Path
+    folder: Path, data: Path, batch: int, store: Path, stopped: Path, keep: str | None
 ) -> tuple[float, float, dict[str, list[float]]]:
     """Seconds and CPU seconds from the first batch to the finished store, and where they went."""
     from ffnscope.core.collect import CollectRequest, collect
@@ -142,7 +142,7 @@ def collect_seconds(
             marks.append((clock(stopped), time.process_time(), event.phase.split(" layer")[0] or "finishing"))
 
     sources = (DomainSource("zipf", data),)
-    collect(CollectRequest(str(folder), sources, store, batch_size=batch, bos_id=2, dtype="float32"), report)
+    collect(CollectRequest(str(folder), sources, store, batch_size=batch, bos_id=2, dtype="float32", keep=keep), report)
     parts: dict[str, list[float]] = {}
     for (before, cpu_before, phase), (after, cpu_after, _) in itertools.pairwise(marks):
         part = parts.setdefault(phase, [0.0, 0.0])
@@ -158,7 +158,9 @@ def child(arguments: argparse.Namespace) -> None:
     parts: dict[str, list[float]] = {}
     stopped = Path(arguments.folder) / f"stopped-{arguments.child}"
     if arguments.child == "collect":
-        seconds, cpu, parts = collect_seconds(folder, data, arguments.batch, Path(arguments.folder) / "store", stopped)
+        seconds, cpu, parts = collect_seconds(
+            folder, data, arguments.batch, Path(arguments.folder) / "store", stopped, arguments.keep
+        )
     else:
         seconds, cpu = bare_seconds(folder, tokens, arguments.batch, arguments.child == "logits", stopped)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -172,6 +174,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=12)
     parser.add_argument("--experts", type=int, default=0, help="a mixture of so many experts instead of OPT")
     parser.add_argument("--batch", type=int)
+    parser.add_argument("--keep", help="as of collect: windows whose bits are kept, and described by")
     parser.add_argument("--passes", default="bare,collect,logits", help="which of them to time")
     parser.add_argument("--child", choices=("bare", "logits", "collect"))
     parser.add_argument("--folder")
@@ -188,7 +191,8 @@ def main() -> None:
             make_model(Path(folder) / "model", arguments.layers, positions)
         windows = arguments.tokens // arguments.seq_len
         make_windows(Path(folder) / "windows.npy", windows, arguments.seq_len, 8192 if arguments.experts else 50272)
-        command = [sys.executable, __file__, "--folder", folder, "--batch", str(arguments.batch), "--child"]
+        command = [sys.executable, __file__, "--folder", folder, "--batch", str(arguments.batch)]
+        command += [*(["--keep", arguments.keep] if arguments.keep else []), "--child"]
         measured = take_turns({kind: [*command, kind] for kind in arguments.passes.split(",")}, Path(folder))
         weights = (Path(folder) / "model" / "model.safetensors").stat().st_size / 2**30
         show(measured, windows * arguments.seq_len, weights)

@@ -85,6 +85,24 @@ class Narrowing(Tasks):
         screen = Distribution(self.session, names, first if first in names else names[0], self.narrow)
         self.app.push_screen(screen)
 
+    def action_experts(self) -> None:
+        """The routed experts of the layer, the cursor on that of the neuron."""
+        from ffnscope.tui.screens.experts import ExpertsScreen
+
+        if not self.settle_layer() or self.session.neurons.layer < 0:
+            return
+        neurons, store = self.session.neurons, self.session.store
+        if not store.has("expert") or not len(store.column(neurons.layer, "expert_positions")):
+            self.say("no routed experts in this layer")
+            return
+        expert = None if neurons.neuron is None else store.neuron(neurons.layer, neurons.neuron).expert
+        self.app.push_screen(ExpertsScreen(self.session, neurons.layer, expert, self._list_expert))
+
+    def _list_expert(self, term: str) -> None:
+        """Filter to an expert, in place of another."""
+        others = [word for word in self.session.neurons.filter_text.split() if not word.startswith("expert:")]
+        self.apply_filter(" ".join([*others, term]))
+
     def narrow(self, term: str) -> None:
         """Add a term to the filter. Raises UserError for one that the store cannot answer."""
         text = self.session.neurons.filter_text

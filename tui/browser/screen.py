@@ -34,6 +34,7 @@ class Browser(Moves, Asking, inherit_bindings=False):
         Binding("equals_sign", "value", "Filter to the value in the column sorted by", id="filter-to-value"),
         Binding("minus", "value(True)", "Filter away from the value", id="filter-away"),
         Binding("D", "distribution", "Distribution of the column sorted by", id="distribution"),
+        Binding("X", "experts", "Experts of the layer", id="experts"),
         Binding("u", "undo", "Undo the last filter, sort or mark", id="undo"),
         Binding("E", "command", "The command line that gives these rows", id="command"),
         Binding("s", "sort", "Sort by a column", id="sort"),

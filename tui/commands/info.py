@@ -63,6 +63,8 @@ def _lines(store: Any, run: Any, progress: Any, layers: tuple[int, ...]) -> list
             f"{bos}, fingerprint {corpus.fingerprint[:16]}",
         ),
     ]
+    if model.experts:
+        lines.insert(3, ("", _experts(model)))
     for domain in corpus.domains:
         only = ", count only" if domain.count_only else ""
         lines.append(
@@ -91,6 +93,16 @@ def _lines(store: Any, run: Any, progress: Any, layers: tuple[int, ...]) -> list
     return lines
 
 
+def _experts(model: Any) -> str:
+    """How many experts a mixture has, and which layers are of another width than most."""
+    from ffnscope.tui.drawing.numbers import count
+
+    text = f"{count(model.experts)} routed experts per layer, {count(model.experts_per_token)} per token"
+    others = [f"layer {layer} has {count(n)}" for layer, n in enumerate(model.layer_neurons) if n != model.neurons]
+    more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+    return f"{text}; {', '.join(others[:3])}{more} neurons" if others else text
+
+
 def _kept(store: Any) -> dict[str, int] | None:
     """How many windows and positions have their bits kept, and the bytes that all layers' take."""
     from ffnscope.store.bits.kept import kept_number
@@ -99,7 +111,7 @@ def _kept(store: Any) -> dict[str, int] | None:
     if not kept_number(store):
         return None
     positions = store.kept.positions
-    size = positions * len(store.run.layers) * position_bytes(store.run.model.neurons)
+    size = positions * sum(position_bytes(store.run.model.neurons_of(layer)) for layer in store.run.layers)
     return {"windows": len(store.kept.windows), "positions": positions, "bytes": size}
 
 

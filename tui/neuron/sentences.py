@@ -41,6 +41,8 @@ def page_sentences(page: PageData) -> list[list[Part]]:
     neuron = page.neuron
     dot = f" {page.glyphs.dot} "
     out = [headline(page)]
+    if neuron.expert is not None:
+        out.append(_expert(page))
     if neuron.order and neuron.position_type:
         out.append([("also positional: ", "text"), (f"{neuron.position_type} {neuron.position_strength}", "position")])
     if neuron.order:
@@ -66,6 +68,15 @@ def page_sentences(page: PageData) -> list[list[Part]]:
     else:
         out.append([("its output row still points somewhere: see promoted and suppressed", "dim")])
     return out
+
+
+def _expert(page: PageData) -> list[Part]:
+    """Which routed expert the neuron belongs to."""
+    return [
+        ("of expert ", "text"),
+        (str(page.neuron.expert), "bright"),
+        (": activated only where that is chosen", "text"),
+    ]
 
 
 def _explained(page: PageData, dot: str) -> list[list[Part]]:

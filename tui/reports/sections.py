@@ -7,6 +7,7 @@ from itertools import groupby
 
 from ffnscope.tui.reports.about import about, model_text, warnings
 from ffnscope.tui.reports.catalogue import FIGURES
+from ffnscope.tui.reports.catalogue.experts import EXPERTS
 from ffnscope.tui.reports.document import (
     Column,
     Document,
@@ -25,7 +26,9 @@ from ffnscope.tui.reports.reading import Gathered
 
 
 def report_document(store: Gathered, figures: Sequence[Figure] = FIGURES) -> Document:
-    """The report on one store."""
+    """The report on one store; on a mixture of experts with a figure of its own."""
+    if store.store.run.model.experts:
+        figures = (*figures, EXPERTS)
     return Document(
         f"ffnscope report: {model_text(store.store.run.model)}",
         about(store.store),
