@@ -2,6 +2,7 @@
 
     python tests/census.py                     # all of them, in processes of their own; writes core/ARCHITECTURES.md
     python tests/census.py --only llama,opt    # some of them; prints what came of each
+    python tests/census.py --results FILE      # goes on from the lines that FILE has, and adds to it
 
 The comparison is with hooks on Hugging Face's own forward pass of the whole model. Random weights say nothing about a model's
 quality, and all about whether ffnscope finds its neurons and runs its layers one by one to the same counts.
@@ -18,13 +19,14 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "core" / "ARCHITECTURES.md"
-CHUNK = 12  # architectures per process
+CHUNK = 25  # architectures per process
 SECONDS = 60  # per architecture
 WINDOWS, LENGTH, VOCABULARY = 6, 16, 80
 
@@ -60,6 +62,7 @@ _VARIANTS: tuple[dict[str, Any], ...] = (
     {"num_key_value_heads": _HEADS, "head_dim": 4, "qk_rope_head_dim": 4, "qk_nope_head_dim": 4, "v_head_dim": 4},
     {"layer_types": ["full_attention"] * _LAYERS},
     {"pad_token_id": None},
+    {"attention_types": [[["global", "local"], _LAYERS // 2]]},
     {"num_hidden_layers": 8, "n_layer": 8, "num_layers": 8},
     {"hidden_size": 64, "d_model": 64, "n_embd": 64, "head_dim": 16},
     {"num_key_value_heads": 1, "num_attention_heads": 2, "head_dim": 16},
@@ -70,7 +73,8 @@ def tiny_config(cls: Any, extra: dict[str, Any], depth: int = 0) -> Any:
     """A small configuration of a class, its own configurations inside small too."""
     default = cls()
     named = {*default.to_dict(), *getattr(cls, "attribute_map", {}), *(field.name for field in fields(cls))}
-    values = {name: value for name, value in (_TINY | extra).items() if name in named}
+    # Copies: some classes change what they are given.
+    values = {name: deepcopy(value) for name, value in (_TINY | extra).items() if name in named}
     for name, inner in (getattr(cls, "sub_configs", None) or {}).items():
         own = getattr(default, name, None)
         kind = type(own) if own is not None and hasattr(own, "to_dict") else inner
@@ -240,7 +244,7 @@ def run_some(names: list[str]) -> None:
         print(json.dumps([name, *outcome]), flush=True)
 
 
-def _in_processes(names: list[str], workers: int) -> dict[str, tuple[str, str]]:
+def _in_processes(names: list[str], workers: int, results: Path | None) -> dict[str, tuple[str, str]]:
     def chunk(part: list[str]) -> dict[str, tuple[str, str]]:
         found: dict[str, tuple[str, str]] = {}
         while rest := [name for name in part if name not in found]:
@@ -255,6 +259,9 @@ def _in_processes(names: list[str], workers: int) -> dict[str, tuple[str, str]]:
                     name, outcome, why = json.loads(line)
                     found[name] = (outcome, why)
                     print(line, flush=True)
+                    if results is not None:
+                        with results.open("a", encoding="utf-8") as out_file:
+                            out_file.write(line + "\n")
             stuck = next((name for name in rest if name not in found), None)
             if stuck is not None:
                 found[stuck] = (UNMADE, "its process ended, or took too long")
@@ -312,13 +319,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="")
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--results", type=Path)
     options = parser.parse_args()
     if options.only:
         run_some(options.only.split(","))
         return
     import transformers
 
-    found = _in_processes(sorted(architectures()), options.workers)
+    found: dict[str, tuple[str, str]] = {}
+    if options.results is not None and options.results.exists():
+        lines = map(json.loads, options.results.read_text("utf-8").splitlines())
+        found = {name: (outcome, why) for name, outcome, why in lines}
+    found |= _in_processes(
+        [name for name in sorted(architectures()) if name not in found], options.workers, options.results
+    )
     PAGE.write_text(page(found, transformers.__version__), "utf-8")
     print(f"{PAGE}: {len(found)} architectures", file=sys.stderr)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,20 +107,18 @@ def find_layers(base: nn.Module, count: int, name: str) -> tuple[str, nn.ModuleL
 
 def is_mixture(config: Any) -> bool:
     """Whether the configuration is one of a mixture of experts."""
-    if getattr(config, "is_moe", None) is False:  # Doge's, whose dense models carry a number of experts too
+    # Of Doge and Gemma 4, whose dense models may carry a number of experts too.
+    if any(getattr(config, name, None) is False for name in ("is_moe", "enable_moe_block")):
         return False
     names = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
     return any(isinstance(getattr(config, name, None), int) and getattr(config, name) > 1 for name in names)
 
 
 def _is_activation(name: str, module: nn.Module) -> bool:
-    if isinstance(module, NOT_ACTIVATIONS) or any(True for _ in _state(module)):
+    # Some have a number or two that are trained (xIELU, PReLU).
+    if isinstance(module, NOT_ACTIVATIONS) or any(parameter.numel() > 1 for parameter in module.parameters()):
         return False
     home = type(module).__module__
     known = home in ACTIVATION_MODULES or any(part in type(module).__name__.lower() for part in ACTIVATION_NAMES)
     plain = not any(True for _ in module.children())
     return plain and (known or name.lower() in ACTIVATION_NAMES)
-
-
-def _state(module: nn.Module) -> Iterator[torch.Tensor]:
-    yield from module.parameters()

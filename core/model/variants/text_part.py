@@ -21,11 +21,11 @@ def auto_class(config: Any) -> Any:
     causal = type(config) in AutoModelForCausalLM._model_mapping or "AutoModelForCausalLM" in getattr(
         config, "auto_map", {}
     )
-    return (
-        AutoModelForImageTextToText
-        if not causal and is_wrapper(config) and type(config) in maps
-        else AutoModelForCausalLM
-    )
+    if causal or type(config) not in maps:
+        return AutoModelForCausalLM
+    # A few plain causal LMs are listed with the wrappers only.
+    plain = getattr(maps[type(config)], "__name__", "").endswith("ForCausalLM")
+    return AutoModelForImageTextToText if plain or is_wrapper(config) else AutoModelForCausalLM
 
 
 def text_base(model: Any, name: str) -> nn.Module:
@@ -33,7 +33,9 @@ def text_base(model: Any, name: str) -> nn.Module:
     config = model.config.get_text_config()
     if config is model.config:
         base = model.base_model
-        if base is model:
+        if base is model:  # of a wrapper's class (Llama 4's), where that name is of another module
+            base = next((child for child in model.children() if isinstance(child, PreTrainedModel)), None)
+        if base is None:
             kind = type(model).__name__
             raise UserError(
                 f"{name}: {kind} cannot be run without its unembedding; ffnscope does not know this kind of model"

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tiny_models as tm
 import torch
+import transformers as hf
 from exact import DEMO_DOMAINS, run, sources_of
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 from odd_tokenizers import SlowTokenizer
@@ -326,3 +327,12 @@ def test_a_scratch_folder_that_is_a_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cannot be made .*--scratch"):
         run(model, windows, tmp_path / "run.ffn", bos_id=0, scratch=tmp_path / "file")
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_an_activation_function_with_trained_numbers_is_one() -> None:
+    config = hf.ApertusConfig(
+        vocab_size=tm.VOCAB, hidden_size=16, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        intermediate_size=24,
+    )  # fmt: skip
+    ffns = LayeredModel(hf.ApertusForCausalLM(config), "m", CPU).ffns
+    assert [(ffn.activation, ffn.second, ffn.neurons) for ffn in ffns] == [("mlp.act_fn", "mlp.down_proj", 24)] * 2
