@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
@@ -21,6 +22,8 @@ from ffnscope.core.model.tokenizer import load_tokenizer
 from ffnscope.core.run.model import open_run_model
 from ffnscope.store.errors import UserError
 from ffnscope.store.records import RunInfo
+
+SMALL_WORK = 2e9  # additions and multiplications
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +57,7 @@ class PromptModel:
         self._tokenizer = tokenizer
         # Hooks are registered on the one model, so two texts at a time would record each other's activations.
         self._one_at_a_time = Lock()
+        self._values = sum(parameter.numel() for parameter in model.model.parameters())
         model.prepare(torch.zeros(1, 2, dtype=torch.int64))
 
     @classmethod
@@ -92,31 +96,44 @@ class PromptModel:
         with self._one_at_a_time:
             return self._run(text, unwanted)
 
+    @contextmanager
+    def _alone(self, tokens: int) -> Iterator[None]:
+        """One piece of work at a time; a small one in one thread: on a busy machine, threads wait longer for each other than
+        it takes."""
+        with self._one_at_a_time:
+            threads = torch.get_num_threads()
+            if 2 * self._values * tokens < SMALL_WORK:
+                torch.set_num_threads(1)
+            try:
+                yield
+            finally:
+                torch.set_num_threads(threads)
+
     def states(
         self, tokens: np.ndarray, taken: Collection[tuple[int, int]] = (), unwanted: Callable[[], bool] = lambda: False
     ) -> torch.Tensor | None:
         """[T, d]: the hidden states of ``tokens`` [T] that leave the last layer, with neurons ``taken`` (layer, neuron) away;
         None once ``unwanted``."""
-        with self._one_at_a_time:
+        with self._alone(len(tokens)):
             states = final_states(self._model, tokens, taken, unwanted)
         return None if unwanted() else states
 
     def predict(self, states: torch.Tensor, tokens: np.ndarray) -> Prediction:
         """The next-token distributions of final states [T, d]."""
-        with self._one_at_a_time:
+        with self._alone(len(tokens)):
             return predict(self._model, states, tokens)
 
     def compare(
         self, before: torch.Tensor, after: torch.Tensor, tokens: np.ndarray, taken: Collection[tuple[int, int]]
     ) -> Change:
         """What changes in the next-token distributions from final states ``before`` to ``after`` [T, d]."""
-        with self._one_at_a_time:
+        with self._alone(len(tokens)):
             return compare(self._model, before, after, tokens, taken)
 
     def direct_effects(self, tokens: np.ndarray, towards: int, against: int | None = None) -> DirectEffects:
         """What every neuron adds to a token's logit, or to its difference to another's. Raises UserError for models whose
         logits are no such sum."""
-        with self._one_at_a_time:
+        with self._alone(len(tokens)):
             return direct_effects(self._model, tokens, towards, against)
 
     def token(self, text: str) -> int:
