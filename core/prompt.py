@@ -14,7 +14,7 @@ import torch
 from ffnscope.core.corpus.text import Part
 from ffnscope.core.corpus.tokens import encode_parts
 from ffnscope.core.effects.attribution import DirectEffects, direct_effects
-from ffnscope.core.effects.next_tokens import Change, Prediction, compare, final_states, predict
+from ffnscope.core.effects.next_tokens import Change, Prediction, compare, few_logits, final_states, predict
 from ffnscope.core.model.experts import Handle, RoutedRows
 from ffnscope.core.model.layered import Hook, LayeredModel
 from ffnscope.core.model.load import load_model
@@ -24,6 +24,7 @@ from ffnscope.store.errors import UserError
 from ffnscope.store.records import RunInfo
 
 SMALL_WORK = 2e9  # additions and multiplications
+KEPT_STATES = 1 << 25  # numbers: 128 MiB
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +58,9 @@ class PromptModel:
         self._tokenizer = tokenizer
         # Hooks are registered on the one model, so two texts at a time would record each other's activations.
         self._one_at_a_time = Lock()
+        # Of the last text with nothing taken away: its tokens, what enters each layer, what leaves the last, its logits.
+        self._text: tuple[np.ndarray, dict[int, torch.Tensor]] | None = None
+        self._logits: tuple[torch.Tensor, torch.Tensor | None] | None = None
         self._values = sum(parameter.numel() for parameter in model.model.parameters())
         model.prepare(torch.zeros(1, 2, dtype=torch.int64))
 
@@ -115,20 +119,29 @@ class PromptModel:
         """[T, d]: the hidden states of ``tokens`` [T] that leave the last layer, with neurons ``taken`` (layer, neuron) away;
         None once ``unwanted``."""
         with self._alone(len(tokens)):
-            states = final_states(self._model, tokens, taken, unwanted)
+            if not taken:
+                small = len(tokens) * self._model.count * self._model.width <= KEPT_STATES
+                self._text = (tokens, {}) if small else None
+            entering = self._text[1] if self._text is not None and np.array_equal(self._text[0], tokens) else None
+            states = final_states(self._model, tokens, taken, unwanted, entering)
         return None if unwanted() else states
 
     def predict(self, states: torch.Tensor, tokens: np.ndarray) -> Prediction:
         """The next-token distributions of final states [T, d]."""
         with self._alone(len(tokens)):
-            return predict(self._model, states, tokens)
+            return predict(self._model, states, tokens, self._known(states))
 
     def compare(
         self, before: torch.Tensor, after: torch.Tensor, tokens: np.ndarray, taken: Collection[tuple[int, int]]
     ) -> Change:
         """What changes in the next-token distributions from final states ``before`` to ``after`` [T, d]."""
         with self._alone(len(tokens)):
-            return compare(self._model, before, after, tokens, taken)
+            return compare(self._model, before, after, tokens, taken, self._known(before))
+
+    def _known(self, states: torch.Tensor) -> torch.Tensor | None:
+        if self._logits is None or self._logits[0] is not states:
+            self._logits = states, few_logits(self._model, states)
+        return self._logits[1]
 
     def direct_effects(self, tokens: np.ndarray, towards: int, against: int | None = None) -> DirectEffects:
         """What every neuron adds to a token's logit, or to its difference to another's. Raises UserError for models whose

@@ -10,11 +10,12 @@ import numpy as np
 import torch
 
 from ffnscope.core.effects.hooks import replaced
-from ffnscope.core.effects.replay import readouts
+from ffnscope.core.effects.replay import readout_rows, readouts
 from ffnscope.core.model.layered import LayeredModel
 from ffnscope.store.errors import UserError
 
 TOP = 10
+KEPT_LOGITS = 1 << 24  # 64 MiB
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,9 +68,14 @@ def final_states(
     tokens: np.ndarray,
     taken: Collection[tuple[int, int]] = (),
     unwanted: Callable[[], bool] = lambda: False,
+    entering: dict[int, torch.Tensor] | None = None,
 ) -> torch.Tensor:
     """[T, d]: the hidden states that leave the last layer, with the neurons ``taken`` set to 0 at every position. Once
-    ``unwanted``, called between layers, says that nobody waits for them, they are those of the layer so far."""
+    ``unwanted``, called between layers, says that nobody waits for them, they are those of the layer so far.
+
+    ``entering``: layer -> the hidden states [1, T, d] that enter it, with nothing taken away: filled in by such a pass, and where
+    it is filled the layers below those of ``taken`` are not run again.
+    """
     by_layer: dict[int, list[int]] = {}
     for layer, neuron in taken:
         if not (0 <= layer < model.count and 0 <= neuron < model.dense_ffn(layer).neurons):
@@ -82,17 +88,34 @@ def final_states(
     zeros = {layer: (torch.tensor(each), torch.zeros(len(each))) for layer, each in by_layer.items()}
     with replaced(model, zeros) if zeros else ExitStack():
         hidden, calls = model.frame(torch.from_numpy(ids)[None].to(model.device), model.count - 1)
-        for layer in range(model.count):
+        lowest = min(by_layer, default=0)
+        if entering is not None and lowest in entering and by_layer:
+            hidden = entering[lowest]
+        else:
+            lowest = 0
+        for layer in range(lowest, model.count):
             if unwanted():
                 break
+            if entering is not None and not by_layer:
+                entering[layer] = hidden
             hidden = model.run_layer(layer, hidden, calls[layer])
     return hidden[0]
 
 
 @torch.inference_mode()
-def predict(model: LayeredModel, states: torch.Tensor, tokens: np.ndarray, top: int = TOP) -> Prediction:
-    """What final states [T, d] of ``tokens`` [T] predict."""
-    return Prediction(*_joined([_predict(*part) for part in _parts(model, states, tokens, top)]))
+def predict(
+    model: LayeredModel, states: torch.Tensor, tokens: np.ndarray, logits: torch.Tensor | None = None, top: int = TOP
+) -> Prediction:
+    """What final states [T, d] of ``tokens`` [T] predict; ``logits`` [T, V] are theirs, where they are known."""
+    return Prediction(*_joined([_predict(*part) for part in _parts(model, states, tokens, top, logits)]))
+
+
+@torch.inference_mode()
+def few_logits(model: LayeredModel, states: torch.Tensor) -> torch.Tensor | None:
+    """[T, V]: the logits of final states [T, d]; None where these are too many to keep."""
+    if len(states) * int(model.unembedding().shape[0]) > KEPT_LOGITS:
+        return None
+    return torch.cat([logits for _, logits in readouts(model, states, len(states))])
 
 
 @torch.inference_mode()
@@ -102,11 +125,14 @@ def compare(
     after: torch.Tensor,
     tokens: np.ndarray,
     taken: Collection[tuple[int, int]],
+    logits: torch.Tensor | None = None,
     top: int = TOP,
 ) -> Change:
-    """What changes from final states ``before`` to ``after`` [T, d], where ``taken`` is taken away."""
+    """What changes from final states ``before`` to ``after`` [T, d], where ``taken`` is taken away; ``logits`` [T, V] are those
+    of ``before``, where they are known."""
     firsts, seconds, rest = [], [], []
-    for first, second in zip(_parts(model, before, tokens, top), _parts(model, after, tokens, top), strict=True):
+    both = _parts(model, before, tokens, top, logits), _parts(model, after, tokens, top)
+    for first, second in zip(*both, strict=True):
         firsts.append(_predict(*first))
         seconds.append(_predict(*second))
         old, new = first[0], second[0]
@@ -123,10 +149,16 @@ def compare(
 
 
 def _parts(
-    model: LayeredModel, states: torch.Tensor, tokens: np.ndarray, top: int
+    model: LayeredModel, states: torch.Tensor, tokens: np.ndarray, top: int, known: torch.Tensor | None = None
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor, int]]:
     following = torch.cat([torch.from_numpy(np.asarray(tokens[1:], np.int64)), torch.tensor([-1])]).to(states.device)
-    for start, logits in readouts(model, states, len(tokens)):
+    size = readout_rows(model, len(tokens))
+    parts = (
+        readouts(model, states, len(tokens))
+        if known is None
+        else ((start, known[start : start + size]) for start in range(0, len(known), size))
+    )
+    for start, logits in parts:
         yield logits, following[start : start + len(logits)], top
 
 

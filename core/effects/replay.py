@@ -194,16 +194,26 @@ def readouts(model: LayeredModel, states: torch.Tensor, seq_len: int) -> Iterato
 
     At most ``seq_len`` positions stand in a row, which is what the model has embeddings for.
     """
-    vocabulary = int(model.unembedding().shape[0])
-    most = max(LOGITS_AT_ONCE.get(model.device.type, GPU_LOGITS_AT_ONCE) // vocabulary, 1)
-    length = min(seq_len, LONGEST_READOUT, most)
-    size = most // length * length
+    length, size = _readout_shape(model, seq_len)
     for start in range(0, len(states), size):
         part = states[start : start + size]
         missing = -len(part) % length
         padded = torch.cat([part, part[:1].expand(missing, -1)]) if missing else part
         logits = model.logits(padded.reshape(-1, length, padded.shape[1]))
         yield start, logits.reshape(len(padded), -1)[: len(part)]
+
+
+def readout_rows(model: LayeredModel, seq_len: int) -> int:
+    """How many rows each part of ``readouts`` has, but for the last."""
+    return _readout_shape(model, seq_len)[1]
+
+
+def _readout_shape(model: LayeredModel, seq_len: int) -> tuple[int, int]:
+    """Positions of a row that the model is given, and of all rows at a time."""
+    vocabulary = int(model.unembedding().shape[0])
+    most = max(LOGITS_AT_ONCE.get(model.device.type, GPU_LOGITS_AT_ONCE) // vocabulary, 1)
+    length = min(seq_len, LONGEST_READOUT, most)
+    return length, most // length * length
 
 
 def zero_when_off(model: LayeredModel) -> bool:

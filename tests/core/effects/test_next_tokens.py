@@ -8,7 +8,7 @@ import reference_forward as fwd
 import tiny_models as tm
 import torch
 
-from ffnscope.core.effects.next_tokens import compare, final_states, next_tokens, predict
+from ffnscope.core.effects.next_tokens import compare, few_logits, final_states, next_tokens, predict
 from ffnscope.core.model.layered import LayeredModel
 
 
@@ -69,3 +69,21 @@ def test_what_nobody_waits_for_ends(model, tokens):
     final_states(model, tokens, unwanted=lambda: True)
     handle.remove()
     assert not ran
+
+
+def test_what_is_known_already_is_not_computed_again(model, tokens):
+    entering: dict[int, torch.Tensor] = {}
+    before = final_states(model, tokens, entering=entering)
+    assert sorted(entering) == [0, 1, 2]
+    ran = []
+    handles = [model.layer(i).register_forward_hook(lambda *_, i=i: ran.append(i)) for i in range(3)]
+    after = final_states(model, tokens, [(1, 7), (2, 3)], entering=entering)
+    for handle in handles:
+        handle.remove()
+    assert ran == [1, 2]
+    assert torch.equal(after, final_states(model, tokens, [(1, 7), (2, 3)]))
+    logits = few_logits(model, before)
+    found = compare(model, before, after, tokens, [(1, 7)], logits)
+    plain = compare(model, before, after, tokens, [(1, 7)])
+    np.testing.assert_array_equal(found.kl, plain.kl)
+    np.testing.assert_array_equal(predict(model, before, tokens, logits).top, predict(model, before, tokens).top)
