@@ -186,7 +186,9 @@ class Store:
             raise self.damage(f"kind of layer {layer}: {error}") from error
         if shape is None:
             raise UserError(self._no_layer(layer))
-        if layer >= self.run.model.layers or shape != (neurons := self.run.model.neurons_of(layer),):
+        model = self.run.model
+        neurons = model.neurons_of(layer) if layer < model.layers else model.neurons
+        if shape != (neurons,):
             raise self.damage(f"kind of layer {layer}: does not have {neurons:,} neurons")
         return shape[0]
 
