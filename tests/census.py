@@ -198,7 +198,7 @@ def examine(name: str, cls: Any, auto: Any) -> tuple[str, str]:
         try:
             wanted = counts_by_hooks(model, tokens, LayeredModel(model, name, torch.device("cpu")))
         except NotImplementedError as error:
-            return DIFFERENT, f"not compared: {error}"
+            return DIFFERENT, f"not compared here: {error}"
         with Store.open(folder / "run.ffn") as store:
             for layer, expected in enumerate(wanted):
                 found = store.column(layer, "activations").astype(np.int64)
@@ -296,12 +296,20 @@ def page(found: dict[str, tuple[str, str]], version: str) -> str:
         ", ".join(name for names in by_why[EQUAL].values() for name in names) + ".",
         "",
     ]
-    for outcome, title in ((REFUSED, "Refused"), (DIFFERENT, "Not compared, or different"), (UNMADE, "Not made small")):
+    for outcome, title in ((REFUSED, "Refused"), (DIFFERENT, "Not compared, or different")):
         if by_why[outcome]:
             lines += [f"## {title}", "", "| why | model types |", "|---|---|"]
-            reasons = _joined(by_why[outcome])
-            lines += [f"| {why} | {', '.join(names)} |" for why, names in sorted(reasons.items())]
+            lines += [f"| {why} | {', '.join(names)} |" for why, names in sorted(_joined(by_why[outcome]).items())]
             lines.append("")
+    if by_why[UNMADE]:
+        names = sorted(name for names in by_why[UNMADE].values() for name in names)
+        lines += [
+            "## Not tried",
+            "",
+            "Their configurations could not be made small, or they cannot run on text alone:",
+            "",
+        ]
+        lines += [", ".join(names) + ".", ""]
     return "\n".join(lines)
 
 
