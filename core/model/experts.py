@@ -13,7 +13,10 @@ from torch.overrides import TorchFunctionMode
 from ffnscope.core.model.ffn import CONVOLUTIONS, Ffn, find_ffn, find_ffns, in_out, is_projection
 from ffnscope.store.errors import UserError
 
-IMPLEMENTATION = "grouped_mm"  # of transformers' forms of the experts: all rows in one product, sorted by expert
+# Of transformers' forms of the experts: all rows in one product, sorted by expert, its default; or each row by itself, for
+# sizes that torch's grouped product does not take.
+GROUPED, BATCHED = "grouped_mm", "batched_mm"
+GROUPED_BYTES = 16  # rows of the grouped product are multiples of it
 WEIGHT_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _PROBE_ROWS = 16
 
@@ -124,6 +127,9 @@ def find_mixture(layer: nn.Module, width: int, name: str) -> Mixture | None:
             f"of {width} values for each neuron; ffnscope does not know this kind of experts"
         )
     gated = bool(module.has_gate)
+    aligned = all(size * weights.element_size() % GROUPED_BYTES == 0 for size in (neurons, width))
+    configuration: Any = module.config
+    configuration._experts_implementation = GROUPED if aligned else BATCHED
     activation = _activation(module, neurons, name)
     return Mixture(shared, Experts(path, count, neurons, _chosen(layer, path, name), gated, activation))
 
@@ -321,6 +327,9 @@ class _Tap:
             return
         pairs, index = self._pairs
         chosen, order = self._experts.chosen, pairs.order
+        changed: Any = self._module
+        if changed.config._experts_implementation == BATCHED:
+            order = torch.arange(index.numel(), device=index.device)
         if order is None or before.shape != (index.numel(), self._experts.neurons) or index.shape[-1] != chosen:
             raise UserError(
                 f"{type(self._module).__name__}: its experts saw {tuple(before.shape)} for {tuple(index.shape)} choices; "
@@ -340,9 +349,7 @@ class _Tap:
 
 def listen(layer: nn.Module, experts: Experts, see: Callable[[RoutedRows], None]) -> Handle:
     """Call ``see`` at every forward pass of the layer with what the gates of its experts saw."""
-    module: Any = layer.get_submodule(experts.module)
-    module.config._experts_implementation = IMPLEMENTATION
-    return _Tap(module, experts, see)
+    return _Tap(layer.get_submodule(experts.module), experts, see)
 
 
 # The second matrices

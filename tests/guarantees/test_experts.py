@@ -76,6 +76,20 @@ def test_the_store_does_not_depend_on_how_it_was_run(
     compare(half, folder, np.concatenate(list(domains_of().values())))
 
 
+def test_sizes_that_the_grouped_product_does_not_take(tmp_path: Path) -> None:
+    folder, domains = tiny_experts("mixtral", tmp_path, intermediate_size=9), domains_of()
+    store = run(folder, sources_of(tmp_path / "data", domains), tmp_path / "run", bos_id=tm.BOS_ID, batch_size=5)
+    model = load(folder)
+    model.set_experts_implementation("batched_mm")
+    expected = activations(model, np.concatenate(list(domains.values())), 5)
+    with Store.open(store) as opened:
+        for layer, (before, after) in enumerate(expected):
+            active = before > 0
+            assert opened.column(layer, "activations").tolist() == active.sum(axis=(0, 1)).tolist()
+            largest = np.where(active, after, 0).max(axis=(0, 1))
+            assert np.nan_to_num(opened.column(layer, "max_activation")).tolist() == largest.tolist()
+
+
 def test_a_run_that_was_stopped_goes_on(tmp_path: Path) -> None:
     folder, sources = tiny_experts("deepseek_v3", tmp_path), sources_of(tmp_path / "data", domains_of())
     options = {"bos_id": tm.BOS_ID, "batch_size": 5, "group_layers": 1}

@@ -140,6 +140,8 @@ def expert_activations(model: Any, tokens: np.ndarray) -> list[tuple[np.ndarray,
             index = parts["routed"][1].reshape(S * T, -1)
             # Rows of the grouped product are sorted by expert.
             order = torch.sort(index.flatten())[1]
+            if model.config._experts_implementation == "batched_mm":
+                order = torch.arange(index.numel())
             token, expert = order // index.shape[1], index.flatten()[order]
             for each, array, fill in zip(parts["rows"], (before, after), (-np.inf, 0.0), strict=True):
                 out = torch.full((S * T, experts.num_experts, each.shape[1]), fill)
