@@ -1,7 +1,9 @@
-"""The bundled model over the bundled corpus (PROVENANCE.md): the whole tool without a download."""
+"""The bundled models over the bundled corpus (PROVENANCE.md): the whole tool without a download."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,26 +17,54 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent
 DOMAINS = ("wiki", "code", "math", "speech")
-TITLE = "ffnscope demo OPT"
-FINGERPRINT = "20cc2ccced442e40d22d7f43efcc9ef896af63314b744bab6f937588edbd70ba"  # model.source.fingerprint of model/
 
 
-def demo_request(store: Path) -> CollectRequest:
+@dataclass(frozen=True)
+class DemoModel:
+    """A bundled model: its name among the checkpoints, its folder, the name to show, and `model.source.fingerprint`."""
+
+    checkpoint: str
+    folder: Path
+    title: str
+    fingerprint: str
+
+
+MODEL = DemoModel(
+    "final",
+    FOLDER / "model",
+    "ffnscope demo OPT",
+    "20cc2ccced442e40d22d7f43efcc9ef896af63314b744bab6f937588edbd70ba",
+)
+CHECKPOINTS = (
+    DemoModel("early", FOLDER / "checkpoints" / "early", "ffnscope demo OPT, early checkpoint", ""),
+    DemoModel("middle", FOLDER / "checkpoints" / "middle", "ffnscope demo OPT, middle checkpoint", ""),
+    MODEL,
+)
+
+
+def checkpoint_stores(store: Path) -> list[tuple[DemoModel, Path]]:
+    """The checkpoints in the order of training, each with its store: ``store`` is the trained model's, the others lie
+    beside it, as in ``demo-early.ffn``."""
+    places = [(model, store.with_name(f"{store.stem}-{model.checkpoint}{store.suffix}")) for model in CHECKPOINTS]
+    return [*places[:-1], (MODEL, store)]
+
+
+def demo_request(store: Path, model: DemoModel = MODEL) -> CollectRequest:
     """What ``ffnscope demo`` asks for; an interrupted demo is resumed."""
     sources = tuple(DomainSource(name, FOLDER / "corpus" / f"{name}.jsonl") for name in DOMAINS)
     # One layer after another: whoever looks on sees the first one soon.
-    return CollectRequest(str(FOLDER / "model"), sources, store, resume=is_store(store), title=TITLE, group_layers=1)
+    return CollectRequest(str(model.folder), sources, store, resume=is_store(store), title=model.title, group_layers=1)
 
 
-def is_demo(model: ModelInfo) -> bool:
-    """Whether a store's model is the bundled one."""
+def is_demo(info: ModelInfo, models: Sequence[DemoModel] = CHECKPOINTS) -> bool:
+    """Whether a store's model is one of the bundled ones."""
     # Another version of transformers may fill the configuration with other defaults, which changes the fingerprint.
-    return model.fingerprint == FINGERPRINT or model.name == TITLE
+    return any(info.fingerprint == model.fingerprint or info.name == model.title for model in models)
 
 
-def run_demo(store: Path, report: Report = lambda event: None) -> None:
+def run_demo(store: Path, report: Report = lambda event: None, model: DemoModel = MODEL) -> None:
     """Collect the demo into ``store``. Raises UserError as ``collect`` does."""
     # Asking whether a store is the demo's must not load torch.
     from ffnscope.core.collect import collect
 
-    collect(demo_request(store), report)
+    collect(demo_request(store, model), report)

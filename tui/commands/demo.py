@@ -13,6 +13,7 @@ from ffnscope.tui.commands.collect import check_address_space
 from ffnscope.tui.commands.shared import open_store, safe
 
 if TYPE_CHECKING:
+    from ffnscope.core.demo import DemoModel
     from ffnscope.store.figures import LayerFigures
     from ffnscope.store.reader import Store
 
@@ -24,29 +25,64 @@ def demo(
     view: Annotated[
         bool, typer.Option("--view/--no-view", help="Open the browser at once; layers appear as they finish.")
     ] = True,
+    checkpoints: Annotated[
+        bool,
+        typer.Option(
+            "--checkpoints", help="Collect two earlier checkpoints of the model's training, too, and compare all three."
+        ),
+    ] = False,
 ) -> None:
     """Collect statistics for the bundled model over the bundled corpus, then browse them."""
+    if checkpoints:
+        _compare_checkpoints(store, view)
+        return
     if _complete(store):
         print(f"{safe(str(store), sys.stderr)}: collected already, opening it", file=sys.stderr)
     else:
-        check_address_space()
         if view and _can_browse():
             from ffnscope.tui.commands.background_run import collect_and_browse
 
+            check_address_space()
             arguments = ["demo", "--store", str(store), "--no-view"]
             collect_and_browse(arguments, store, lambda: _summary(store), again="the same command")
             return
-        from ffnscope.core.demo import run_demo
-        from ffnscope.tui.commands.progress import Reporter
-
-        with Reporter() as report:
-            run_demo(store, report)
+        _collect(store)
     browsing = view and _can_browse()
     _summary(store, hint=not browsing)
     if browsing:
         from ffnscope.tui.commands.view import browse
 
         browse([store])
+
+
+def _collect(store: Path, model: DemoModel | None = None) -> None:
+    from ffnscope.core.demo import MODEL, run_demo
+    from ffnscope.tui.commands.progress import Reporter
+
+    check_address_space()
+    with Reporter() as report:
+        run_demo(store, report, model or MODEL)
+
+
+def _compare_checkpoints(store: Path, view: bool) -> None:
+    """Collect what is missing of the three, print the comparison, and open the browser on all of them."""
+    from ffnscope.core.demo import checkpoint_stores
+    from ffnscope.tui.commands.compare import compare
+
+    places = checkpoint_stores(store)
+    missing = [(model, path) for model, path in places if not _complete(path, model)]
+    for model, path in missing:
+        print(f"{safe(str(path), sys.stderr)}: {model.title}", file=sys.stderr)
+        _collect(path, model)
+    paths = [path for _, path in places]
+    compare(paths)
+    stores = " ".join(safe(str(path)) for path in paths)
+    print(f"\nffnscope compare {stores}   prints this again; --html FILE makes a page of it")
+    print(f"ffnscope view {stores}   opens the browser on all three: o, then b, shows their curves in one plot")
+    if view and _can_browse():
+        from ffnscope.tui.commands.view import browse
+
+        browse(paths)
 
 
 def _summary(store: Path, hint: bool = True) -> None:
@@ -66,18 +102,19 @@ def _can_browse() -> bool:
     return True
 
 
-def _complete(path: Path) -> bool:
+def _complete(path: Path, model: DemoModel | None = None) -> bool:
     from ffnscope.store.format.environment import is_store
 
     if not is_store(path):
         return False
-    from ffnscope.core.demo import is_demo
+    from ffnscope.core.demo import MODEL, is_demo
 
+    model = model or MODEL
     with open_store(path) as opened:
-        if opened.complete and not is_demo(opened.run.model):
+        if opened.complete and not is_demo(opened.run.model, [model]):
+            what = "the demo" if model is MODEL else f"{model.title}"
             raise UserError(
-                f"{path}: holds a run of {opened.run.model.name}, not the demo; give another --store, or "
-                "`ffnscope view` it"
+                f"{path}: holds a run of {opened.run.model.name}, not {what}; give another --store, or `ffnscope view` it"
             )
         return opened.complete
 
