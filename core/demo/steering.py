@@ -53,9 +53,11 @@ class Settings:
     twice: int = 2  # neurons of one n-gram, over all layers
     margin: float = 0.5
     hinge: float = 0.01  # weight of an assigned neuron's loss
+    curve: float = 30.0  # times that, of a position curve's
     upstream: float = 0.3  # share of the hinge's gradient that reaches the residual stream
     targets: tuple[float, ...] = (0.01, 0.015, 0.02)  # activation frequencies, from layer 0 on
     weights: tuple[float, ...] = (3e-4, 2e-4, 1e-4)  # of the penalty at first
+    haste: float = 1.015  # factor by which these weights change in a step
     most: float = 0.02  # of these weights
     early: int = 350  # steps after which a checkpoint is kept
     middle: int = 1800
@@ -85,16 +87,16 @@ class Assignment:
             found &= (shifted.flatten()[:, None] == wanted) | (wanted == ANY)
         return found
 
-    def losses(self, before: Tensor, tokens: Tensor, margin: float) -> Tensor:
-        """The hinge losses [N] of the assigned neurons' pre-activations `before` [B * T, N]."""
+    def losses(self, before: Tensor, found: Tensor, margin: float, weight: float = 1.0) -> Tensor:
+        """The hinge losses [N] of the assigned neurons' pre-activations `before` [B * T, N], where `found` [B * T, A] are the
+        `occurrences`; those of curves times `weight`."""
         split = len(self.ngrams)
-        found = self.occurrences(tokens)
         high, low = (margin - before).relu(), (margin + before).relu()
         wrong = torch.where(found, 2 * high[:, :split], low[:, :split]).sum(0) / self.expected
-        curve = self.curves.T.repeat(len(tokens), 1)
+        curve = self.curves.T.repeat(len(found) // self.curves.shape[1], 1)
         off = high[:, split:] * (curve > 0) + low[:, split:] * (curve < 0)
         # The logarithm bounds the gradient of neurons that are still far from their n-gram.
-        return torch.cat([wrong.log1p(), 4 * off.mean(0)])
+        return torch.cat([wrong.log1p(), weight * off.mean(0)])
 
 
 def words_among(ids: np.ndarray, texts: list[str]) -> np.ndarray:

@@ -24,15 +24,17 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import multiprocessing
 import random
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AttentionInterface, OPTConfig, OPTForCausalLM, PreTrainedTokenizerFast
 
@@ -41,17 +43,36 @@ from ffnscope.core.demo.steering import ANY, BOS, SPECIAL, Assignment, Settings,
 PROCESSES = 2
 
 
+class Exchange:
+    """Means of tensors over the processes, through memory that they share."""
+
+    def __init__(self, size: int):
+        # Two steps' parts: one is written while a slower process still reads the other.
+        self.parts = torch.zeros(2, PROCESSES, size).share_memory_()
+        self.barrier = multiprocessing.get_context("spawn").Barrier(PROCESSES)
+        self.process = 0
+
+    def total(self, tensors: Sequence[Tensor | None], step: int) -> Tensor:
+        """The mean of what every process gives, as one vector."""
+        parts = self.parts[step % 2]
+        torch.cat([each.flatten() for each in tensors if each is not None], out=parts[self.process])
+        self.barrier.wait()
+        return parts.mean(0)
+
+
 class Training:
     """The model, what steers it, and how far it is."""
 
-    def __init__(self, settings: Settings):
+    def __init__(self, settings: Settings, exchange: Exchange):
         s = self.settings = settings
+        self.exchange = exchange
         torch.manual_seed(s.seed)
         AttentionInterface.register("float32", attention)
         self.model = build(s)
         self.model.set_attn_implementation("float32")
         self.blocks = list(self.model.model.decoder.layers)
         self.weights = list(s.weights)
+        self.frequencies = torch.zeros(len(s.targets))
         self.step = 0
         self.assigned: dict[int, Assignment] = {}
         self.scores: dict[int, Tensor] = {}  # hits, activations and occurrences of late, of the assigned neurons
@@ -86,22 +107,26 @@ class Training:
             into, fc1 = self.into[layer].float(), self.blocks[layer].fc1
             into = into.detach() + s.upstream * (into - into.detach())
             before = functional.linear(into, fc1.weight[assigned.neurons], fc1.bias[assigned.neurons])
-            total = total + ramp * s.hinge * assigned.losses(before, tokens, s.margin).sum()
-            self._score(layer, before.detach() > 0, tokens)
-        for layer, target in enumerate(s.targets):
+            found = assigned.occurrences(tokens)
+            total = total + ramp * s.hinge * assigned.losses(before, found, s.margin, s.curve).sum()
+            self._score(layer, before.detach() > 0, found)
+        self.frequencies = torch.zeros(len(s.targets))
+        for layer, weight in enumerate(self.weights):
             before = self.before[layer].float()
             norms = self.blocks[layer].fc2.weight.norm(dim=0)
-            total = total + ramp * self.weights[layer] * (before.relu().sum(0) @ norms) / len(before)
-            more = (before > 0).float().mean()
-            distributed.all_reduce(more)
-            factor = 1.01 if more > PROCESSES * target else 0.99
-            self.weights[layer] = min(self.weights[layer] * factor, s.most)
+            total = total + ramp * weight * (before.relu().sum(0) @ norms) / len(before)
+            self.frequencies[layer] = (before > 0).float().mean()
         return total
 
+    def _adapt(self, frequencies: Tensor) -> None:
+        """Raise the penalty's weight where a layer's activation frequency is above its target, else lower it."""
+        s = self.settings
+        for layer, target in enumerate(s.targets):
+            factor = s.haste if frequencies[layer] > target else 1 / s.haste
+            self.weights[layer] = min(self.weights[layer] * factor, s.most)
+
     @torch.no_grad()
-    def _score(self, layer: int, active: Tensor, tokens: Tensor) -> None:
-        assigned = self.assigned[layer]
-        found = assigned.occurrences(tokens)
+    def _score(self, layer: int, active: Tensor, found: Tensor) -> None:
         active = active[:, : found.shape[1]]
         late = torch.stack([(found & active).sum(0), active.sum(0), found.sum(0)])
         self.scores[layer] = self.scores.get(layer, torch.zeros(late.shape)) * 0.995 + late
@@ -117,14 +142,14 @@ class Training:
         entropy = functional.cross_entropy(logits.flatten(0, 1).float(), windows[:, 1:].flatten())
         loss = entropy + self.steering(tokens) if self.assigned else entropy
         loss.backward()
-        gradient = torch.cat([each.grad.flatten() for each in self.model.parameters() if each.grad is not None])
-        distributed.all_reduce(gradient)
-        gradient /= PROCESSES * max(1.0, float(gradient.norm()) / PROCESSES)
-        at = 0
-        for each in self.model.parameters():
-            if each.grad is not None:
-                each.grad.copy_(gradient[at : at + each.numel()].view_as(each))
-                at += each.numel()
+        parameters = list(self.model.parameters())
+        gradient = self.exchange.total([*(each.grad for each in parameters), self.frequencies], self.step)
+        *gradients, frequencies = gradient.split([each.numel() for each in [*parameters, self.frequencies]])
+        norm = float(torch.stack([each.norm() for each in gradients]).norm())
+        for each, part in zip(parameters, gradients, strict=True):
+            each.grad = (part / max(1.0, norm)).view_as(each)
+        if self.assigned:
+            self._adapt(frequencies)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
@@ -229,26 +254,27 @@ def drawn(ids: np.ndarray, starts: np.ndarray, number: int, s: Settings, *seed: 
     return torch.from_numpy(np.stack([ids[place : place + s.positions + 1] for place in places]))
 
 
-def work(process: int, out: Path, s: Settings) -> None:
+def work(process: int, out: Path, s: Settings, exchange: Exchange) -> None:
     """Train, or go on training, as one of the processes."""
     torch.set_num_threads(1)
-    distributed.init_process_group("gloo", f"file://{out.absolute()}/meeting", rank=process, world_size=PROCESSES)
+    exchange.process = process
     ids, starts = tokenized(out, out.parent, s)
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(out.parent / "tokenizer")
-    texts = [tokenizer.decode([token]) for token in range(s.vocabulary)]
-    training = Training(s)
+    training = Training(s, exchange)
     if (out / "state.pt").exists():
         training.restore(out / "state.pt")
-    distributed.barrier()
+    exchange.barrier.wait()
     marks = {s.early: "early", s.middle: "middle", s.steps: "model"}
     began, losses = time.time(), []
     while training.step < s.steps:
         if training.step == s.switch:
-            box: list[object] = [None]
             if process == 0:
-                box = [assign(training.observe, drawn(ids, starts, s.sample, s, 0, 0, 1), ids, texts, s)]
-            distributed.broadcast_object_list(box)
-            training.assigned = box[0]  # type: ignore[assignment]
+                tokenizer = PreTrainedTokenizerFast.from_pretrained(out.parent / "tokenizer")
+                texts = [tokenizer.decode([token]) for token in range(s.vocabulary)]
+                sample = drawn(ids, starts, s.sample, s, 0, 0, 1)
+                training.assigned = assign(training.observe, sample, ids, texts, s)
+                training.keep(out / "state.pt")
+            exchange.barrier.wait()
+            training.restore(out / "state.pt")
         losses.append(training.advance(drawn(ids, starts, s.batch, s, training.step, process)))
         if process:
             continue
@@ -261,8 +287,6 @@ def work(process: int, out: Path, s: Settings) -> None:
             training.keep(out / "state.pt")
         if training.step in marks:
             training.save(out / marks[training.step], out.parent / "tokenizer")
-    distributed.barrier()
-    distributed.destroy_process_group()
 
 
 def main() -> None:
@@ -274,9 +298,9 @@ def main() -> None:
     arguments = parser.parse_args()
     s, out = Settings(**json.loads(arguments.settings)), arguments.output
     out.mkdir(parents=True, exist_ok=True)
-    (out / "meeting").unlink(missing_ok=True)
     tokenized(arguments.source, out.parent, s)
-    torch.multiprocessing.spawn(work, (out, s), nprocs=PROCESSES)
+    size = sum(each.numel() for each in build(s).parameters()) + len(s.targets)
+    torch.multiprocessing.spawn(work, (out, s, Exchange(size)), nprocs=PROCESSES)
 
 
 if __name__ == "__main__":
