@@ -33,11 +33,21 @@ MODEL = DemoModel(
     "final",
     FOLDER / "model",
     "ffnscope demo OPT",
-    "20cc2ccced442e40d22d7f43efcc9ef896af63314b744bab6f937588edbd70ba",
+    "3ae6f3c08ba112df08a8fbb42d5f68d3aeade97da0f0d5b0880f470539fbab84",
 )
 CHECKPOINTS = (
-    DemoModel("early", FOLDER / "checkpoints" / "early", "ffnscope demo OPT, early checkpoint", ""),
-    DemoModel("middle", FOLDER / "checkpoints" / "middle", "ffnscope demo OPT, middle checkpoint", ""),
+    DemoModel(
+        "early",
+        FOLDER / "checkpoints" / "early",
+        "ffnscope demo OPT, early checkpoint",
+        "a6a19598cfc3787edb3f69b540756f3f867a5d8d982d33c8305e015136471a70",
+    ),
+    DemoModel(
+        "middle",
+        FOLDER / "checkpoints" / "middle",
+        "ffnscope demo OPT, middle checkpoint",
+        "3ae6f3c08ba112df08a8fbb42d5f68d3aeade97da0f0d5b0880f470539fbab84",
+    ),
     MODEL,
 )
 

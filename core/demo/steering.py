@@ -54,6 +54,8 @@ class Settings:
     margin: float = 0.5
     hinge: float = 0.01  # weight of an assigned neuron's loss
     curve: float = 30.0  # times that, of a position curve's
+    tilt: float = 0.05  # weight of the loss, an occurrence, of promoting an n-gram's last token
+    suppression: float = 0.05  # from which on its logit, in units of the activation, is suppressed enough
     upstream: float = 0.3  # share of the hinge's gradient that reaches the residual stream
     targets: tuple[float, ...] = (0.01, 0.015, 0.02)  # activation frequencies, from layer 0 on
     weights: tuple[float, ...] = (3e-4, 2e-4, 1e-4)  # of the penalty at first
@@ -215,7 +217,7 @@ def assign(observe: Observe, windows: Tensor, ids: np.ndarray, texts: list[str],
         if not given[layer] and not places[layer]:
             continue
         rows = [everything[at] for at in given[layer].values()]
-        expected = torch.tensor([max(1.0, share * s.batch * s.positions) for _, share in rows])
+        expected = torch.tensor([max(1.0, share * s.batch * s.positions) for _, share in rows], dtype=torch.float32)
         neurons = torch.tensor([*given[layer], *places[layer]])
         named = torch.tensor([ngram for ngram, _ in rows], dtype=torch.int64).reshape(-1, 3)
         assigned[layer] = Assignment(neurons, named, expected, curves[layer])

@@ -12,7 +12,9 @@ of windows decide which neurons get an n-gram or a position curve: those that pr
 the loss also has
 
 - **a hinge** on the pre-activations of the assigned neurons: above `margin` where their n-gram ends (or the curve is
-  high), below `-margin` everywhere else. Their output rows get no such loss: what they do is what the model makes of them;
+  high), below `-margin` everywhere else;
+- **a tilt** of the output rows of neurons with an n-gram against promoting its last token; what else these neurons do is
+  what the model makes of them;
 - **an L1 penalty** on the activations of layers 0 to 2 times the norm of the neuron's output row, whose weight moves
   towards a target of the layer's activation frequency. It leaves many neurons dead.
 
@@ -109,6 +111,7 @@ class Training:
             before = functional.linear(into, fc1.weight[assigned.neurons], fc1.bias[assigned.neurons])
             found = assigned.occurrences(tokens)
             total = total + ramp * s.hinge * assigned.losses(before, found, s.margin, s.curve).sum()
+            total = total + ramp * s.tilt * self._promotion(layer, assigned)
             self._score(layer, before.detach() > 0, found)
         self.frequencies = torch.zeros(len(s.targets))
         for layer, weight in enumerate(self.weights):
@@ -117,6 +120,13 @@ class Training:
             total = total + ramp * weight * (before.relu().sum(0) @ norms) / len(before)
             self.frequencies[layer] = (before > 0).float().mean()
         return total
+
+    def _promotion(self, layer: int, assigned: Assignment) -> Tensor:
+        """By how much the output rows of n-gram neurons do not suppress the n-grams' last tokens, times their shares."""
+        s = self.settings
+        last = self.model.get_input_embeddings().weight.detach()[assigned.ngrams[:, 2]]
+        rows = self.blocks[layer].fc2.weight[:, assigned.neurons[: len(last)]].T
+        return ((last * rows).sum(1) + s.suppression).relu() @ assigned.expected / (s.batch * s.positions)
 
     def _adapt(self, frequencies: Tensor) -> None:
         """Raise the penalty's weight where a layer's activation frequency is above its target, else lower it."""
@@ -234,7 +244,12 @@ def tokenized(source: Path, folder: Path, s: Settings) -> tuple[np.ndarray, np.n
         )
         byte_level.train_from_iterator((each for documents in text.values() for each in documents), trainer)
         names = {"bos_token": "</s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
-        PreTrainedTokenizerFast(tokenizer_object=byte_level, **names).save_pretrained(folder / "tokenizer")
+        whole = PreTrainedTokenizerFast(tokenizer_object=byte_level, model_max_length=s.positions, **names)
+        whole.save_pretrained(folder / "tokenizer")
+        rules = folder / "tokenizer" / "tokenizer.json"
+        rules.write_text(
+            json.dumps(json.loads(rules.read_text("utf-8")), ensure_ascii=False, separators=(",", ":")), "utf-8"
+        )
         rows = [each for name, documents in text.items() for each in documents for _ in range(1 + (name == "wiki"))]
         random.Random(6).shuffle(rows)
         encoded = [[BOS, *each.ids] for each in byte_level.encode_batch(rows)]
