@@ -21,12 +21,12 @@ HERE = Path(__file__).parent
 WIDE, SMALL = (160, 48), (80, 24)
 # Picture, size of the terminal, keys pressed before it.
 WALKS: tuple[tuple[str, tuple[int, int], tuple[str, ...]], ...] = (
-    ("browser", WIDE, (":", *"L3N200", "enter")),
+    ("browser", WIDE, (":", *"L2N34", "enter")),
     ("layers-80x24", SMALL, ()),
-    ("neuron-80x24", SMALL, (":", *"L3N200", "enter", "enter", "enter")),
-    ("search", WIDE, ("t", *"school")),
-    ("contexts", WIDE, (":", *"L3N200", "enter", "c")),
-    ("position", WIDE, (":", *"L0N104", "enter", "z")),
+    ("neuron-80x24", SMALL, (":", *"L2N34", "enter", "enter", "enter")),
+    ("search", WIDE, ("t", *"country")),
+    ("contexts", WIDE, (":", *"L2N34", "enter", "c")),
+    ("position", WIDE, (":", *"L1N494", "enter", "z")),
     ("overview", WIDE, ("o",)),
     ("overview-80x24", SMALL, ("o",)),
     ("help", WIDE, ("question_mark",)),
