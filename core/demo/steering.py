@@ -27,7 +27,7 @@ Observe = Callable[[Tensor], dict[int, Tensor]]  # tokens [B, T] to the layers' 
 class Settings:
     """Every number that the model depends on."""
 
-    steps: int = 3600
+    steps: int = 1350
     vocabulary: int = 4096
     positions: int = 512
     width: int = 128
@@ -36,11 +36,11 @@ class Settings:
     heads: int = 4
     batch: int = 4  # windows of a process and step
     rate: float = 3e-3
-    falling: int = 800  # last steps, over which the learning rate falls
+    falling: int = 300  # last steps, over which the learning rate falls
     weight_decay: float = 0.01
     seed: int = 7
     wave: float = 0.05  # amplitude of the first position embeddings
-    switch: int = 700  # steps of plain training
+    switch: int = 250  # steps of plain training
     ramp: int = 100  # further steps until the other losses are whole
     sample: int = 256  # windows that decide the assignment
     tokens: Quotas = (64, 48, 32, 0, 0, 0)  # neurons assigned to single tokens
@@ -61,9 +61,9 @@ class Settings:
     weights: tuple[float, ...] = (3e-4, 2e-4, 1e-4)  # of the penalty at first
     haste: float = 1.015  # factor by which these weights change in a step
     most: float = 0.02  # of these weights
-    early: int = 350  # steps after which a checkpoint is kept
-    middle: int = 1800
-    save_every: int = 100
+    early: int = 250  # steps after which a checkpoint is kept
+    middle: int = 850
+    save_every: int = 50
 
 
 @dataclass

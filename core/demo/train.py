@@ -4,7 +4,7 @@ After corpora.py, with torch, transformers and tokenizers installed:
 
     python -m ffnscope.core.demo.train train.json OUT
 
-writes OUT/early, OUT/middle and OUT/model, and every 100 steps OUT/state.pt, from which the same command goes on. Two
+writes OUT/early, OUT/middle and OUT/model, and every 50 steps OUT/state.pt, from which the same command goes on. Two
 processes share each batch. Seeds are fixed, but another processor rounds differently.
 
 Until `Settings.switch` the loss is the next token's cross-entropy alone. At the switch, the pre-activations of a sample
