@@ -33,7 +33,7 @@ MODEL = DemoModel(
     "final",
     FOLDER / "model",
     "ffnscope demo OPT",
-    "3ae6f3c08ba112df08a8fbb42d5f68d3aeade97da0f0d5b0880f470539fbab84",
+    "e76b7a27dfa4d778524aca29086d825cd15ea465f7bd7702cd0b984ba8f0d73e",
 )
 CHECKPOINTS = (
     DemoModel(
@@ -46,7 +46,7 @@ CHECKPOINTS = (
         "middle",
         FOLDER / "checkpoints" / "middle",
         "ffnscope demo OPT, middle checkpoint",
-        "3ae6f3c08ba112df08a8fbb42d5f68d3aeade97da0f0d5b0880f470539fbab84",
+        "3275d2bb6dcf096ddf82c837c9d60405e8a7459596efd27df8d5528da7e4296d",
     ),
     MODEL,
 )
