@@ -23,7 +23,7 @@ from ffnscope.core.run.model import open_run_model
 from ffnscope.store.errors import UserError
 from ffnscope.store.records import RunInfo
 
-SMALL_WORK = 2e9  # additions and multiplications
+SMALL_WORK = 2e10  # additions and multiplications: 80 tokens of a model of 125M weights
 KEPT_STATES = 1 << 25  # numbers: 128 MiB
 
 
