@@ -47,8 +47,7 @@ class Store:
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Self:
         """Open the store in the folder ``path``. Raises UserError where it is none, or of a newer format."""
-        folder = Path(path)
-        require_store(folder)
+        require_store(folder := Path(path))
         lock = folder / "lock.mdb"
         locked = os.access(lock, os.W_OK) if lock.exists() else os.access(folder, os.W_OK)
         environment = open_environment(folder, write=False, locked=locked)
