@@ -124,7 +124,7 @@ async def test_the_concordance_lists_sorts_asks_counts_and_misses(app: FfnscopeA
         assert f"{len(every):,} activations at {kept.positions:,} kept" in shown(app)
         await keys(pilot, "j", "enter", "j", "q", "s")
         await until(pilot, lambda: screen.found is not None and screen.order == "strength")
-        strengths = [screen.strongest.get(place, 0.0) for place in places(screen)]
+        strengths = [screen.strengths.get(place, 0.0) for place in places(screen)]
         assert strengths == sorted(strengths, reverse=True)
         await keys(pilot, "s")
         await until(pilot, lambda: screen.found is not None and screen.found.rows.tolist() == by_left.tolist())
