@@ -197,7 +197,7 @@ class Training:
 
     def restore(self, path: Path) -> None:
         """Go on from what `keep` wrote."""
-        state = torch.load(path, weights_only=False)
+        state = torch.load(path, weights_only=True)
         self.step, self.weights, self.scores = state["step"], state["weights"], state["scores"]
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])

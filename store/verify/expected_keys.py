@@ -78,7 +78,7 @@ def _curves(keys: Iterable[bytes], neurons: dict[int, int]) -> Iterator[str]:
             return
         last = key
         layer, neuron = NEURON_KEY.unpack(key) if len(key) == NEURON_KEY.size else (-1, -1)
-        if neuron >= neurons.get(layer, 0):
+        if not 0 <= neuron < neurons.get(layer, 0):
             extra.append(key)
     if extra:
         yield _line("curves", "unknown", extra)

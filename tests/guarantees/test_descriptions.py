@@ -33,9 +33,9 @@ def test_a_description_is_a_query_with_the_same_figures(folder) -> None:
         kept = KeptBits(store)
         formulas, figures = (store.column(LAYER, f"concept_{name}") for name in ("formula", "figures"))
         described = np.flatnonzero(formulas[:, 0, 1])
-        assert len(described) > 100
+        assert len(described) > 50
         odd = ~kept.even
-        for neuron in described[::40].tolist():
+        for neuron in described[::20].tolist():
             fires = parse_query(f"neuron:L{LAYER}N{neuron}").members(kept)[odd]
             for formula, expected in zip(formulas[neuron].tolist(), figures[neuron], strict=True):
                 where = parse_query(formula_query(formula, store.concepts)).members(kept)[odd]

@@ -197,7 +197,7 @@ def test_an_edit_of_one_number_is_another_model(tmp_path: Path) -> None:
 def test_what_an_earlier_attempt_left_is_no_used_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "run-x"
     folder.mkdir()
-    given: dict[str, Any] = {"neurons": 64, "width": 16, "itemsize": 4, "folder": folder}
+    given: dict[str, Any] = {"layer_bytes": 10 * 16 * 64 // 8, "width": 16, "itemsize": 4, "folder": folder}
     needed = make_plan((0, 1, 2), 10, 16, **given).scratch_bytes
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=0))

@@ -23,7 +23,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "one group": {"group_layers": 9},
     "resident, hidden states on the disk": {"hidden": "disk"},
     "offloaded": {"offload": True},
-    "counted by the host": {"count_on": "host"},
+    "offloaded, counted by the host": {"offload": True, "count_on": "host"},
     "offloaded, activated by share": {"offload": True, "activated": "share:0.1"},
     "offloaded in twos, hidden states on the disk": {"offload": True, "group_layers": 2, "hidden": "disk"},
 }
@@ -32,8 +32,7 @@ FEW = [
     ("opt", "bfloat16", "one group"),
     ("llama", "float32", "offloaded in twos, hidden states on the disk"),
     ("gemma3", "bfloat16", "offloaded"),
-    ("gptj", "float16", "offloaded"),
-    ("gptj", "float16", "counted by the host"),
+    ("gptj", "float16", "offloaded, counted by the host"),
     ("llama", "bfloat16", "offloaded, activated by share"),
     ("qwen2_moe", "bfloat16", "offloaded"),
 ]
