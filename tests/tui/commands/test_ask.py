@@ -153,7 +153,8 @@ def test_ctrl_c_ends_a_regular_expression_that_never_ends(tmp_path):
     path = make_store(tmp_path / "s.ffn", layers=1, neurons=8, seq_len=256, windows=8, keep=8)
     query = r"text:/(\w|\s|.|\n)+(\w|\s|.|\n)+\x01$/"
     code = (
-        "import sys\nfrom ffnscope.store.bits.window_text import WindowTexts\nfrom ffnscope.tui.cli import main\n"
+        "import sys\nfrom ffnscope.store.bits import window_text\nfrom ffnscope.tui.cli import main\n"
+        "window_text.SECONDS = 60\nWindowTexts = window_text.WindowTexts\n"
         "matches = WindowTexts.matches\n"
         "def said(*given):\n    print('searching', flush=True)\n    return matches(*given)\n"
         "WindowTexts.matches = said\nsys.exit(main(sys.argv[1:]))"
@@ -164,6 +165,6 @@ def test_ctrl_c_ends_a_regular_expression_that_never_ends(tmp_path):
         time.sleep(0.5)
         begun = time.monotonic()
         child.send_signal(signal.SIGINT)
-        out, err = child.communicate(timeout=20)
+        out, err = child.communicate(timeout=50)
     assert child.returncode == 130 and not out and not err
-    assert time.monotonic() - begun < 4  # of the 5 s after which the expression is given up
+    assert time.monotonic() - begun < 40  # of the 60 s after which the expression is given up
