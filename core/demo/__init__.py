@@ -64,8 +64,16 @@ def demo_request(store: Path, model: DemoModel = MODEL) -> CollectRequest:
     """What ``ffnscope demo`` asks for; an interrupted demo is resumed."""
     sources = tuple(DomainSource(name, FOLDER / "corpus" / f"{name}.jsonl") for name in DOMAINS)
     # One layer after another: whoever looks on sees the first one soon.
-    options = {"resume": is_store(store), "title": model.title, "group_layers": 1, "hidden": "memory", "keep": KEPT}
-    return CollectRequest(str(model.folder), sources, store, **options)
+    return CollectRequest(
+        str(model.folder),
+        sources,
+        store,
+        resume=is_store(store),
+        title=model.title,
+        group_layers=1,
+        hidden="memory",
+        keep=KEPT,
+    )
 
 
 def is_demo(info: ModelInfo, models: Sequence[DemoModel] = CHECKPOINTS) -> bool:

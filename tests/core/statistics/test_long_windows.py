@@ -20,10 +20,9 @@ DOMAINS = {"one": ((3,), 0), "many": ((2, 1, 1), 1)}
 SAMPLE = 3  # neurons of a layer: the reference looks at every position of each
 
 
-def some(first: int, step: int) -> list[Any]:
-    """All families, but most of them only with --slow: together the two tests below meet two thirds without it."""
-    slow = set(range(len(tm.FAMILIES))) - set(range(first, len(tm.FAMILIES), step))
-    return [pytest.param(f, marks=[pytest.mark.slow] * (i in slow)) for i, f in enumerate(tm.FAMILIES)]
+def some(*families: str) -> list[Any]:
+    """All families, the others only with --slow: `test_every_length` meets most of them."""
+    return [pytest.param(f, marks=[] if f in families else [pytest.mark.slow]) for f in tm.FAMILIES]
 
 
 @pytest.fixture(scope="module")
@@ -58,12 +57,12 @@ def check(model: Path, case: Case, folder: Path) -> None:
     assert met.kinds.total() == SAMPLE * len(neurons) > met.kinds["dead"]
 
 
-@pytest.mark.parametrize("family", some(0, 2))
+@pytest.mark.parametrize("family", some("opt", "llama", "gemma3", "falcon", "bloom"))
 def test_the_longest_windows_of_every_family(models: dict[str, Path], family: str, tmp_path: Path) -> None:
     check(models[family], Case(LONGEST, (2,)), tmp_path)
 
 
-@pytest.mark.parametrize("family", some(1, 5))
+@pytest.mark.parametrize("family", some("gpt2", "gemma2", "qwen3"))
 def test_one_less_without_bos_in_many_domains(models: dict[str, Path], family: str, tmp_path: Path) -> None:
     check(models[family], Case(LONGEST - 1, (1, 1, 1), count_only=1, bos_id=None), tmp_path)
 
