@@ -54,6 +54,7 @@ def test_the_export_does_not_depend_on_the_number_of_processes(folder: Path) -> 
     assert exported(folder, "memory") == expected
 
 
+@pytest.mark.slow
 def test_a_process_for_which_no_batch_is_left(folder: Path) -> None:
     stores = {"few": 1, "many": 3}
     for store, processes in stores.items():

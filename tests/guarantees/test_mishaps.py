@@ -113,6 +113,7 @@ def test_two_runs_of_the_same_never_share_a_scratch_folder(
     assert contents(run(model, sources, tmp_path / "other.ffn", scratch=scratch, **OPTIONS)) == contents(store)
 
 
+@pytest.mark.slow
 def test_processes_that_see_different_scratch_folders_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tm.tiny("opt", tmp_path).rename(tmp_path / "model")
     for name in ("a", "b"):

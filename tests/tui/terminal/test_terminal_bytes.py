@@ -54,6 +54,7 @@ def test_every_cursor_down_stays_in_its_budget_where_the_list_stands_alone(wide_
     assert max(scrolled + stayed) <= 1500
 
 
+@pytest.mark.slow
 def test_cursor_down_stays_in_its_budget_beside_the_page(wide_store: Path) -> None:
     scrolled, stayed = walk_down(wide_store, 160, 48, 44)
     assert 3 <= len(scrolled) <= 5
