@@ -153,7 +153,9 @@ def test_ctrl_c_ends_a_regular_expression_that_never_ends(tmp_path):
     path = make_store(tmp_path / "s.ffn", layers=1, neurons=8, seq_len=256, windows=8, keep=8)
     query = r"text:/(\w|\s|.|\n)+(\w|\s|.|\n)+\x01$/"
     code = (
-        "import sys\nfrom ffnscope.store.bits import window_text\nfrom ffnscope.tui.cli import main\n"
+        # A shell's background jobs, and what they start, ignore SIGINT.
+        "import signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from ffnscope.store.bits import window_text\nfrom ffnscope.tui.cli import main\n"
         "window_text.SECONDS = 60\nWindowTexts = window_text.WindowTexts\n"
         "matches = WindowTexts.matches\n"
         "def said(*given):\n    print('searching', flush=True)\n    return matches(*given)\n"
