@@ -72,3 +72,14 @@ def test_every_neuron_of_a_golden_store_reads(name: str, tmp_path: Path) -> None
             else {"dead", "token"}
         )
         assert all(neuron.curve.sum() <= neuron.activations for neuron in neurons)
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if name.removeprefix("format-").count("-")])
+def test_kept_bits_of_every_kind_of_run_answer(name: str, tmp_path: Path) -> None:
+    folder = shutil.copytree(GOLDEN / name, tmp_path / name)
+    with notebook.open(folder) as store:
+        members = (store.kept.position_of >= 3) & (store.kept.position_of <= 9)
+        answer = store.ask("position:3-9")
+        assert answer.matches == members.sum() and len(answer)
+        for layer, neuron, hits in zip(answer["layer"], answer["neuron"], answer["hits"], strict=True):
+            assert hits == (store.kept.neuron(int(layer), int(neuron)) & members).sum()
