@@ -139,7 +139,7 @@ def available_memory() -> int | None:
     """Bytes of memory that can be used without swapping, None where the system does not say."""
     lines = Path("/proc/meminfo").read_text().splitlines() if Path("/proc/meminfo").is_file() else []
     free = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
-    limits = [each for each in (free, _control_group_memory()) if each is not None]
+    limits = [limit for limit in (free, _control_group_memory()) if limit is not None]
     return min(limits, default=None)
 
 

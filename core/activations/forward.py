@@ -162,10 +162,10 @@ class Sweep:
                 advance=advance,
             )
 
-        found = self.processes.broadcast(self.processes.on_main(find))
+        thresholds = self.processes.broadcast(self.processes.on_main(find))
         for layer in recorded:
-            if found is not None and isinstance(layer.strongest, ThresholdRecorder):
-                layer.strongest.thresholds = found[layer.layer]
+            if thresholds is not None and isinstance(layer.strongest, ThresholdRecorder):
+                layer.strongest.thresholds = thresholds[layer.layer]
 
     def _run_batches(self, group: Group, recorded: list[RecordedLayer], advance: Callable[[int], None]) -> None:
         recorders = {recording.layer: recording.strongest for recording in recorded}

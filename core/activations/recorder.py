@@ -68,8 +68,8 @@ class Strongest:
 
     def merge(self, others: Sequence[tuple[np.ndarray, ...]]) -> None:
         """Keep the strongest of several (values, places), each over windows of its own."""
-        values = np.concatenate([each[0] for each in others], axis=1)
-        places = np.concatenate([each[1] for each in others], axis=1)
+        values = np.concatenate([part[0] for part in others], axis=1)
+        places = np.concatenate([part[1] for part in others], axis=1)
         late = np.where(places < 0, np.iinfo(np.int64).max, places)
         order = np.lexsort((late, -values), axis=1)[:, :CONTEXTS]
         self.values, self.places = np.take_along_axis(values, order, 1), np.take_along_axis(places, order, 1)

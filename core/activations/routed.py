@@ -104,8 +104,8 @@ class RoutedRecorder:
         experts = self.experts
         bits = torch.empty(windows, length * experts.chosen, -(-experts.neurons // 8), dtype=torch.uint8)
         sums, maxima = torch.empty(2, windows, self.neurons)
-        arrays = [each.contiguous().numpy() for each in (before, after, order, counts.view(windows, -1), positions)]
-        out = [each.numpy() for each in (bits, sums, maxima)]
+        arrays = [tensor.contiguous().numpy() for tensor in (before, after, order, counts.view(windows, -1), positions)]
+        out = [tensor.numpy() for tensor in (bits, sums, maxima)]
 
         def part(expert: int) -> None:
             routed_kernel.record(

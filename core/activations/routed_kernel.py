@@ -40,8 +40,8 @@ def record(
     per_window = positions.shape[1]
     for window in range(counts.shape[0]):
         first = 0
-        for each in range(expert):
-            first += counts[window, each]
+        for lower in range(expert):
+            first += counts[window, lower]
         total[:] = 0
         largest[:] = 0
         for column in range(neurons):

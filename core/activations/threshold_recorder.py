@@ -42,8 +42,8 @@ class ThresholdRecorder(Recorder):
     def merge(self, others: Sequence[tuple[np.ndarray, ...]]) -> None:
         """Join the ``parts`` of several recorders of one layer, each over windows of its own."""
         super().merge(others)
-        self.negative.merge([each[2:4] for each in others])
-        self.positive = np.sum([each[4] for each in others], axis=0)
+        self.negative.merge([part[2:4] for part in others])
+        self.positive = np.sum([part[4] for part in others], axis=0)
 
     def expect(self, first_window: int, windows: int, seq_len: int, counted: int) -> None:
         """Announce the next windows; only the first ``counted`` of them may give contexts."""

@@ -106,12 +106,12 @@ class LargestValues:
 
     def thresholds(self) -> np.ndarray:
         """[F] float32: the value of rank ``rank``; infinity where there are fewer."""
-        found = np.full(len(self._lists), np.inf, np.float32)
+        thresholds = np.full(len(self._lists), np.inf, np.float32)
         for neuron in np.flatnonzero(self._filled >= self._rank).tolist():
             values = self._lists[neuron, : self._filled[neuron]]
             place = len(values) - self._rank
-            found[neuron] = np.partition(values, place)[place]
-        return found
+            thresholds[neuron] = np.partition(values, place)[place]
+        return thresholds
 
 
 def _room(rank: int) -> int:

@@ -56,8 +56,8 @@ def ablate(
         model = load_run_model(store.run, None if model is None else str(model))
     sets = [tuple(keys)] if together else [(key,) for key in keys]
     experiment = Experiment(store, model, tested, keys, mode, batch_size, progress)
-    for done, each in enumerate(sets):
-        yield experiment.effect(each, together, done, len(sets))
+    for done, members in enumerate(sets):
+        yield experiment.effect(members, together, done, len(sets))
 
 
 def check_neurons(store: Store, neurons: Sequence[Key] | np.ndarray) -> list[Key]:
@@ -121,8 +121,8 @@ class Experiment:
             )
             self._values = {
                 (layer, neuron): float(mean)
-                for layer, each in by_layer.items()
-                for neuron, mean in zip(each.tolist(), means[layer], strict=True)
+                for layer, numbers in by_layer.items()
+                for neuron, mean in zip(numbers.tolist(), means[layer], strict=True)
             }
         places = Triggers(store).places(neurons, windows.tokens)
         self._triggers = {key: ends[:, :-1] for key, ends in places.items()}
@@ -134,10 +134,10 @@ class Experiment:
     def effect(self, neurons: Sequence[Key], together: bool = False, done: int = 0, total: int = 1) -> Effect:
         """Take ``neurons`` away at once; lower layers than before have to come first. It is number ``done`` of ``total``."""
         name = f"{len(neurons):,} neurons together" if together else "L{}N{}".format(*neurons[0])
-        said = f"without {name}" if together else f"without {name}, {done + 1:,} of {total:,}"
+        phase = f"without {name}" if together else f"without {name}, {done + 1:,} of {total:,}"
 
         def progress(share: float) -> None:
-            self._progress(said, 0.05 + 0.95 * (done + share) / total)
+            self._progress(phase, 0.05 + 0.95 * (done + share) / total)
 
         progress(0.0)
         delta_loss, delta_logit = self.replay.changes(self._replacements(neurons), self._first(neurons), progress)
@@ -153,12 +153,12 @@ class Experiment:
         return active & self._triggers[key] if key in self._triggers else np.zeros_like(active)
 
     def _replacements(self, neurons: Sequence[Key]) -> dict[int, tuple[torch.Tensor, torch.Tensor]]:
-        found = {}
+        replacements = {}
         for layer in sorted({layer for layer, _ in neurons}):
             own = [neuron for at, neuron in neurons if at == layer]
             values = [self._values[layer, neuron] for neuron in own]
-            found[layer] = (torch.tensor(own), torch.tensor(values, dtype=torch.float32))
-        return found
+            replacements[layer] = (torch.tensor(own), torch.tensor(values, dtype=torch.float32))
+        return replacements
 
     def _first(self, neurons: Sequence[Key]) -> np.ndarray:
         """[M]: where each window first can change."""

@@ -48,7 +48,7 @@ def direct_effects(
     such a sum.
     """
     ids = np.asarray(tokens, np.int64)
-    wanted = [np.broadcast_to(np.asarray(each, np.int64), ids.shape) for each in (towards, against) if each is not None]
+    wanted = [np.broadcast_to(np.asarray(target, np.int64), ids.shape) for target in (towards, against) if target is not None]
     line = linearise(model, ids[None], wanted[0][None], wanted[1][None] if against is not None else None)
     neurons = {layer: line.neurons(layer)[0].cpu().numpy() for layer in range(model.count)}
     attention = torch.stack([line.attention(layer)[0] for layer in range(model.count)])
@@ -101,10 +101,10 @@ def linearise(
     residual stream alone: what attention and FFNs read counts as given, norms as affine. Raises UserError as
     ``direct_effects``, after comparing the sum of all parts with the model's own logits."""
     vocabulary = int(model.unembedding().shape[0])
-    wanted = [torch.from_numpy(np.array(each, np.int64)) for each in (towards, against) if each is not None]
+    wanted = [torch.from_numpy(np.array(target, np.int64)) for target in (towards, against) if target is not None]
     ids = torch.from_numpy(np.array(tokens, np.int64))
-    for each in (*wanted, ids):
-        if each.numel() and not 0 <= int(each.min()) <= int(each.max()) < vocabulary:
+    for target in (*wanted, ids):
+        if target.numel() and not 0 <= int(target.min()) <= int(target.max()) < vocabulary:
             raise UserError(f"a token id is outside the model's vocabulary of {vocabulary:,}")
     ids = ids.to(model.device)
     with torch.enable_grad():
@@ -115,11 +115,11 @@ def linearise(
         head: Any = model.model.get_output_embeddings()
         logits = torch.zeros(tokens.shape, device=model.device)
         bias = torch.zeros(tokens.shape, device=model.device)
-        for sign, each in zip((1.0, -1.0), wanted, strict=False):
-            rows = model.unembedding()[each.to(model.device)]
+        for sign, target in zip((1.0, -1.0), wanted, strict=False):
+            rows = model.unembedding()[target.to(model.device)]
             logits = logits + sign * scale * (cut.read * rows).sum(-1)
             if getattr(head, "bias", None) is not None:
-                bias = bias + sign * scale * head.bias.detach()[each.to(model.device)]
+                bias = bias + sign * scale * head.bias.detach()[target.to(model.device)]
         leaves = [cut.embeddings, *(leaf for _, _, leaf in cut.outputs), *cut.biases]
         grads = torch.autograd.grad(logits.sum(), leaves, allow_unused=True)
     logits = (logits.detach() + bias).float()
@@ -141,17 +141,17 @@ def _sum_up(
             return torch.zeros_like(logits)
         return (part.detach() * gradient).sum(-1).reshape(logits.shape)
 
-    values = {layer: each.reshape(shape) for layer, each in cut.values.items()}
-    found = Linearised(model, logits, softcap, values, {})
+    values = {layer: value.reshape(shape) for layer, value in cut.values.items()}
+    line = Linearised(model, logits, softcap, values, {})
     outputs, norms = grads[1 : 1 + len(cut.outputs)], grads[1 + len(cut.outputs) :]
-    found._sums["embeddings"] = added(cut.embeddings, grads[0])
+    line._sums["embeddings"] = added(cut.embeddings, grads[0])
     biases = bias + sum((added(*pair) for pair in zip(cut.biases, norms, strict=True)), torch.zeros_like(bias))
-    total, size = found.embeddings().clone(), found.embeddings().abs()
+    total, size = line.embeddings().clone(), line.embeddings().abs()
     for (layer, second, leaf), gradient in zip(cut.outputs, outputs, strict=True):
         own = added(leaf, gradient)
         total, size = total + own, size + own.abs()
         if second:
-            found.outputs[layer] = (
+            line.outputs[layer] = (
                 torch.zeros_like(leaf).reshape(shape) if gradient is None else gradient.reshape(shape)
             )
             module: Any = model.second(layer)
@@ -159,15 +159,15 @@ def _sum_up(
                 of_bias = added(module.bias, gradient)
                 total, biases = total - of_bias, biases + of_bias
         else:
-            found._attention[layer] = found.attention(layer) + own
-    found._sums["biases"] = biases
+            line._attention[layer] = line.attention(layer) + own
+    line._sums["biases"] = biases
     off = (total + biases - logits).abs()
     if not bool((off <= TOLERANCE * (1 + size + biases.abs())).all()):
         raise UserError(
             f"{model.name}: its logits are not the sum of its neurons, attention outputs and embeddings through norms (off by "
             f"{float(off.max()):.3g}), so a neuron has no direct effect on them"
         )
-    return found
+    return line
 
 
 def _scale(model: LayeredModel, leaving: torch.Tensor, read: torch.Tensor) -> tuple[float, float | None]:
@@ -253,11 +253,11 @@ class _Cut:
             return output
         if module not in self._norms:
             self._norms[module] = FixedScale(module, output.shape[-1], inputs[0])
-        found = self._norms[module](inputs[0], output)
-        if found is None:
+        affine = self._norms[module](inputs[0], output)
+        if affine is None:
             return output  # the sum of the parts will tell
-        self.biases.append(found[1])
-        return found[0]
+        self.biases.append(affine[1])
+        return affine[0]
 
     def _enter_first(self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
         given = inputs[0] if inputs else named["hidden_states"]
@@ -274,4 +274,4 @@ class _Cut:
 
 
 def _detached(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(each.detach() if torch.is_tensor(each) else each for each in inputs)
+    return tuple(tensor.detach() if torch.is_tensor(tensor) else tensor for tensor in inputs)

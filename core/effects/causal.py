@@ -49,15 +49,15 @@ class LayerCausal:
     @property
     def decided(self) -> tuple[DetectorEffect, ...]:
         """Those that fire on a detected token in the tested windows."""
-        return tuple(each for each in self.detectors if each.effect.trigger_positions)
+        return tuple(detector for detector in self.detectors if detector.effect.trigger_positions)
 
     @property
     def direct_share(self) -> float | None:
         """By how much of the direct effect the logits rise: sum of the rises over minus the sum of the direct effects, each
         detector counting once. 1: by all of it; below 1: later layers make up for the rest."""
-        known = [each for each in self.decided if each.direct is not None]
-        direct = -sum(each.direct or 0.0 for each in known)
-        return sum(each.effect.delta_trigger_logit for each in known) / direct if direct else None
+        known = [detector for detector in self.decided if detector.direct is not None]
+        direct = -sum(detector.direct or 0.0 for detector in known)
+        return sum(detector.effect.delta_trigger_logit for detector in known) / direct if direct else None
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,10 @@ def causal_effects(
     batch_size: int | None = None,
     progress: Progress = lambda what, share: None,
     known: Mapping[Key, Effect] = MappingProxyType({}),
-    found: Callable[[Effect], None] = lambda effect: None,
+    keep: Callable[[Effect], None] = lambda effect: None,
 ) -> Causal:
     """Take every token detector of a store away, each layer's together, and PER_KIND neurons of each kind drawn by a fixed seed
-    from all layers. The ``known`` effects of single neurons are not computed again; ``found`` is called with each that is.
+    from all layers. The ``known`` effects of single neurons are not computed again; ``keep`` is called with each that is.
     Raises UserError as ``ablate``."""
     detectors = token_detectors(store)
     drawn = draw_kinds(store)
@@ -96,14 +96,14 @@ def causal_effects(
     direct, no_direct = _direct(experiment, detectors)
     effects: dict[tuple[Key, ...], Effect] = {}
     together: dict[int, Effect] = {}
-    for done, each in enumerate(sets):
-        if len(each) > 1:
-            together[each[0][0]] = experiment.effect(each, True, done, len(sets))
-        elif each[0] in known:
-            effects[each] = known[each[0]]
+    for done, members in enumerate(sets):
+        if len(members) > 1:
+            together[members[0][0]] = experiment.effect(members, True, done, len(sets))
+        elif members[0] in known:
+            effects[members] = known[members[0]]
         else:
-            effects[each] = experiment.effect(each, False, done, len(sets))
-            found(effects[each])
+            effects[members] = experiment.effect(members, False, done, len(sets))
+            keep(effects[members])
     layers = []
     for layer, keys in detectors.items():
         projections = store.column(layer, "trigger_projection")

@@ -22,7 +22,7 @@ def mean_values(
 ) -> dict[int, np.ndarray]:
     """Layer -> float64 [n]: the mean of what each of its ``neurons`` [n] multiplies w_i with, over the positions of windows
     ``tokens`` [K, T] whose token is not ``bos_id``."""
-    sums = {layer: np.zeros(len(each)) for layer, each in neurons.items()}
+    sums = {layer: np.zeros(len(numbers)) for layer, numbers in neurons.items()}
     counted = np.ones(tokens.shape, np.bool_) if bos_id is None else tokens != bos_id
     top = max(neurons, default=-1)
     for start in range(0, len(tokens), batch_size):

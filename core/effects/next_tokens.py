@@ -85,7 +85,7 @@ def final_states(
     vocabulary = int(model.unembedding().shape[0])
     if not len(ids) or not 0 <= int(ids.min()) <= int(ids.max()) < vocabulary:
         raise UserError(f"give token ids from 0 to {vocabulary - 1}, at least one")
-    zeros = {layer: (torch.tensor(each), torch.zeros(len(each))) for layer, each in by_layer.items()}
+    zeros = {layer: (torch.tensor(numbers), torch.zeros(len(numbers))) for layer, numbers in by_layer.items()}
     with replaced(model, zeros) if zeros else ExitStack():
         hidden, calls = model.frame(torch.from_numpy(ids)[None].to(model.device), model.count - 1)
         lowest = min(by_layer, default=0)
@@ -143,8 +143,8 @@ def compare(
         count = min(top, moved.shape[1])
         rose, fell = moved.topk(count, dim=1), (-moved).topk(count, dim=1)
         kept = new_share.gather(1, old.topk(count, dim=1).indices)
-        each = (kept, kl, rose.indices, rose.values.clamp_min(0), fell.indices, fell.values.clamp_min(0))
-        rest.append(tuple(tensor.cpu().numpy() for tensor in each))
+        tensors = (kept, kl, rose.indices, rose.values.clamp_min(0), fell.indices, fell.values.clamp_min(0))
+        rest.append(tuple(tensor.cpu().numpy() for tensor in tensors))
     return Change(tuple(sorted(taken)), Prediction(*_joined(firsts)), Prediction(*_joined(seconds)), *_joined(rest))
 
 
@@ -170,8 +170,8 @@ def _predict(logits: torch.Tensor, following: torch.Tensor, top: int) -> tuple[n
     probability = torch.where(last, torch.nan, own[:, 0].exp())
     rank = torch.where(last, 0, (logs > own).sum(dim=1) + 1)
     entropy = -(logs.exp() * logs).sum(dim=1)
-    return tuple(each.cpu().numpy() for each in (best.indices, best.values.exp(), probability, rank, entropy))
+    return tuple(tensor.cpu().numpy() for tensor in (best.indices, best.values.exp(), probability, rank, entropy))
 
 
 def _joined(parts: list[tuple[np.ndarray, ...]]) -> list[np.ndarray]:
-    return [np.concatenate(each) for each in zip(*parts, strict=True)]
+    return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]

@@ -81,7 +81,7 @@ class Replay:
 
         Raises UserError where the model computes what is not finite.
         """
-        watches = {layer: _Watch(self, each, thresholds.get(layer)) for layer, each in neurons.items()}
+        watches = {layer: _Watch(self, numbers, thresholds.get(layer)) for layer, numbers in neurons.items()}
         self._layer = lowest
         for done, (batch, tokens) in enumerate(self._batches(range(len(self.tokens)))):
             progress(done * self.batch_size / len(self.tokens))
@@ -156,11 +156,11 @@ class Replay:
 
     def active(self, neurons: Iterable[tuple[int, int]]) -> np.ndarray:
         """bool [M, T - 1]: where one of the neurons is activated, the model as it is."""
-        found = np.zeros((len(self.tokens), self.seq_len - 1), np.bool_)
+        active = np.zeros((len(self.tokens), self.seq_len - 1), np.bool_)
         for layer, neuron in neurons:
             watched = self.watched[layer]
-            found |= np.unpackbits(watched.active[watched.row(neuron)], axis=1)[:, : self.seq_len - 1].view(np.bool_)
-        return found
+            active |= np.unpackbits(watched.active[watched.row(neuron)], axis=1)[:, : self.seq_len - 1].view(np.bool_)
+        return active
 
     def _batches(self, windows: Iterable[int]) -> Iterator[tuple[list[int], torch.Tensor]]:
         listed = list(windows)

@@ -102,7 +102,7 @@ class EffectFile:
                     raise ValueError
                 rows: list[dict[str, Any]] = list(csv.DictReader(io.StringIO(text)))
             else:
-                rows = [json.loads(each) for each in text.splitlines()]
+                rows = [json.loads(text_line) for text_line in text.splitlines()]
             effects = {}
             for row in rows:
                 if set(row) != set(self._columns) or row["mode"] not in MODES:

@@ -36,12 +36,12 @@ class Triggers:
     def places(self, neurons: Collection[tuple[int, int]], tokens: np.ndarray) -> dict[tuple[int, int], np.ndarray]:
         """For each detector among ``neurons``: bool [M, T], whether one of its detected n-grams ends at a position of
         windows ``tokens`` [M, T]."""
-        found = {}
+        places = {}
         for key in sorted(neurons):
             ngrams = self.ngrams(*key)
             if len(ngrams):
-                found[key] = ngram_ends(tokens, ngrams)
-        return found
+                places[key] = ngram_ends(tokens, ngrams)
+        return places
 
 
 def ngram_ends(tokens: np.ndarray, ngrams: np.ndarray) -> np.ndarray:

@@ -95,13 +95,13 @@ class Handle(Protocol):
 
 def find_layer_ffns(layers: nn.ModuleList, width: int, name: str, mixture: bool) -> list[Ffn | Mixture]:
     """The FFN, or the experts, of every layer; ``mixture`` says that the configuration is one of experts."""
-    found = [find_mixture(layer, width, name) for layer in layers]
+    mixtures = [find_mixture(layer, width, name) for layer in layers]
     ffns: list[Ffn | Mixture] = []
-    for layer, experts in zip(layers, found, strict=True):
-        if experts is None and (mixture or any(found)):
+    for layer, experts in zip(layers, mixtures, strict=True):
+        if experts is None and (mixture or any(mixtures)):
             _refuse_other_experts(layer, name, "")
         ffns.append(experts or find_ffn(layer, width, name))
-    if mixture and not any(found):
+    if mixture and not any(mixtures):
         raise UserError(f"{name}: is a mixture of experts of a kind that ffnscope cannot record exactly")
     return ffns
 
@@ -109,12 +109,12 @@ def find_layer_ffns(layers: nn.ModuleList, width: int, name: str, mixture: bool)
 def find_mixture(layer: nn.Module, width: int, name: str) -> Mixture | None:
     """The mixture of experts of a decoder layer whose residual stream has ``width`` values; None where it has none that
     transformers' grouped product runs. Raises UserError for experts that cannot be recorded exactly."""
-    found = [(path, module) for path, module in layer.named_modules() if _is_experts(module)]
-    if not found:
+    groups = [(path, module) for path, module in layer.named_modules() if _is_experts(module)]
+    if not groups:
         return None
-    if len(found) > 1:
-        raise UserError(f"{name}: its layers have several groups of experts ({', '.join(path for path, _ in found)})")
-    path, module = found[0]
+    if len(groups) > 1:
+        raise UserError(f"{name}: its layers have several groups of experts ({', '.join(path for path, _ in groups)})")
+    path, module = groups[0]
     shared = _shared(layer, path, width, name)
     _refuse_other_experts(layer, name, path)
     weights: Any = module.down_proj
@@ -139,7 +139,7 @@ def _is_experts(module: nn.Module) -> bool:
     attributes that the grouped product reads."""
     weights: Any = getattr(module, "down_proj", None)
     grouped = all(
-        hasattr(module, each) for each in ("has_gate", "is_transposed", "has_bias", "num_experts", "_apply_gate")
+        hasattr(module, attribute) for attribute in ("has_gate", "is_transposed", "has_bias", "num_experts", "_apply_gate")
     )
     return grouped and isinstance(weights, nn.Parameter) and weights.ndim == 3
 
@@ -149,9 +149,9 @@ def _shared(layer: nn.Module, path: str, width: int, name: str) -> Ffn | None:
     there is something else that may be one."""
     home = path.rpartition(".")[0]
     inside = f"{home}." if home else ""
-    found, _ = find_ffns(layer, width)
+    ffns, _ = find_ffns(layer, width)
     # Attention with an activation function (MiniMax's) looks like an FFN.
-    shared = [ffn for ffn in found if ffn.second.startswith(inside or "\0") or not _in_attention(layer, ffn.second)]
+    shared = [ffn for ffn in ffns if ffn.second.startswith(inside or "\0") or not _in_attention(layer, ffn.second)]
     if len(shared) > 1:
         listed = ", ".join(ffn.second for ffn in shared)
         raise UserError(f"{name}: its layers have more than one FFN beside the experts ({listed}); ffnscope needs one")
@@ -175,7 +175,7 @@ def _refuse_other_experts(layer: nn.Module, name: str, known: str) -> None:
     for path, module in layer.named_modules():
         if (path == known and known) or isinstance(module, CONVOLUTIONS):
             continue
-        stacked = [each for each, weight in module.named_parameters(recurse=False) if weight.ndim == 3]
+        stacked = [parameter for parameter, weight in module.named_parameters(recurse=False) if weight.ndim == 3]
         several = isinstance(module, nn.ModuleList) and len(module) > 1 and any(map(is_projection, module.modules()))
         if stacked or several:
             what = f"{path}.{stacked[0]}" if stacked else path
@@ -216,7 +216,7 @@ def _activation(module: nn.Module, neurons: int, name: str) -> str | None:
         finally:
             handle.remove()
     if given:
-        if len(given) == 1 and [each.shape for each in given[0]] == [torch.Size((_PROBE_ROWS, neurons))] * 2:
+        if len(given) == 1 and [tensor.shape for tensor in given[0]] == [torch.Size((_PROBE_ROWS, neurons))] * 2:
             return "act_fn"
     elif gate_of(module) is not None:
         return None

@@ -54,14 +54,14 @@ def find_ffn(layer: nn.Module, width: int, name: str) -> Ffn:
     ``width`` is d; ``name`` is the model's, for the error. Raises UserError that lists what was tried, and where
     there is more than one: which of them was meant must not be guessed.
     """
-    chosen, tried = find_ffns(layer, width)
+    chosen, candidates = find_ffns(layer, width)
     if len(chosen) == 1:
         return chosen[0]
     if chosen:
         raise UserError(
             f"{name}: its layers have more than one FFN ({', '.join(ffn.second for ffn in chosen)}); ffnscope needs one"
         )
-    seen = "; ".join(tried) or "no activation function without weights in " + type(layer).__name__
+    seen = "; ".join(candidates) or "no activation function without weights in " + type(layer).__name__
     raise UserError(
         f"{name}: its FFN was not found; an activation function beside a projection back to {width} values was "
         f"looked for, and there is {seen}"

@@ -177,8 +177,8 @@ def _adapter_folder(name: str, path: Path, offline: bool, revision: str | None) 
     """The folder of an adapter's files; those of the hub are downloaded."""
     if path.is_dir():
         return path
-    found = [fetch(name, file, offline, revision) for file in (CONFIG, *WEIGHTS)]
-    return next((file.parent for file in found if file is not None), path)
+    files = [fetch(name, file, offline, revision) for file in (CONFIG, *WEIGHTS)]
+    return next((file.parent for file in files if file is not None), path)
 
 
 def _open_adapter(name: str, folder: Path, files: list[str], trust_remote_code: bool) -> ModelSource:

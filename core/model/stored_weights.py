@@ -47,14 +47,14 @@ class StoredWeight:
     def check(self, name: str, checkpoint: Checkpoint, wanted: tuple[int, ...]) -> None:
         """Raise UserError where the checkpoint of the model ``name`` holds it in another shape than ``wanted``."""
         first, shape = self.parts[0][0], checkpoint.shape(self.parts[0][0])
-        held = f"{first} has shape {shape}"
+        content = f"{first} has shape {shape}"
         fits = shape == wanted
         if self.converter is not None:
-            held = f"{len(self.parts)} parts like {first} have shapes like {shape}"
+            content = f"{len(self.parts)} parts like {first} have shapes like {shape}"
             fits = sum(math.prod(checkpoint.shape(part)) for part, _ in self.parts) == math.prod(wanted)
         if not fits:
             raise UserError(
-                f"{name}: {held} in the checkpoint and {wanted} by config.json; they do not belong together"
+                f"{name}: {content} in the checkpoint and {wanted} by config.json; they do not belong together"
             )
 
 
@@ -88,4 +88,4 @@ def stored_weights(model: Any, name: str, checkpoint: Checkpoint, state: Mapping
 
 def _joins(rule: WeightConverter) -> bool:
     operations: Iterable[Any] = rule.operations
-    return len(rule.target_patterns) == 1 and all(isinstance(each, JOINING) for each in operations)
+    return len(rule.target_patterns) == 1 and all(isinstance(operation, JOINING) for operation in operations)

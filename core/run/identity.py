@@ -40,8 +40,8 @@ def describe_run(request: CollectRequest, source: ModelSource, model: LayeredMod
         gated=model.ffns[0].gated,
         fingerprint=fingerprint(source),
         layer_neurons=model.layer_neurons if len(set(model.layer_neurons)) > 1 else (),
-        experts=max((each.count for each in experts), default=0),
-        experts_per_token=max((each.chosen for each in experts), default=0),
+        experts=max((layer.count for layer in experts), default=0),
+        experts_per_token=max((layer.chosen for layer in experts), default=0),
     )
     domains = tuple(
         DomainInfo(d.name, d.first_window, d.windows, d.documents, d.dropped_tokens, d.count_only, d.fingerprint)

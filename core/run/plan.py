@@ -207,10 +207,10 @@ def _counting(tables: CorpusTables, counter: DeviceCounter | None) -> float:
 
         def block(self, first: int, last: int) -> np.ndarray:
             """Bits that differ from window to window."""
-            found = np.empty((last - first, windows, width), np.uint8)
+            bits = np.empty((last - first, windows, width), np.uint8)
             for index in range(windows):
-                found[:, index] = np.roll(window[first:last], index, axis=0)
-            return found
+                bits[:, index] = np.roll(window[first:last], index, axis=0)
+            return bits
 
     count_layer(0, Invented(), tables, min_occurrences=5, device=counter)  # compiles the loops
     started = time.perf_counter()

@@ -170,11 +170,11 @@ class Prepared:
     def device_counter(self) -> DeviceCounter | None:
         """What counts n-grams on the model's device; None where the host does. Raises UserError where --count-on device
         asks for what would not be exact."""
-        asked, device = self.request.count_on, self.model.device
-        if asked == "host" or (asked == "auto" and device.type != "cuda"):
+        choice, device = self.request.count_on, self.model.device
+        if choice == "host" or (choice == "auto" and device.type != "cuda"):
             return None
         if not DeviceCounter.exact(self.tables):
-            if asked == "auto":
+            if choice == "auto":
                 return None
             raise UserError("--count-on device: counts exactly up to 16,777,216 positions; use --count-on host")
         return DeviceCounter(self.tables, device, SideStream(device).use)

@@ -78,10 +78,10 @@ def parse_scratch(text: str | None) -> tuple[str, Path | None]:
     return place, Path(folder) if folder else None
 
 
-def hidden_place(asked: str, device: str) -> str:
+def hidden_place(choice: str, device: str) -> str:
     """Where hidden states are kept: as asked for, else in memory where they fit, but on the disk where the model runs on
     the host's own memory."""
-    return "disk" if asked == "auto" and device != "cuda" else asked
+    return "disk" if choice == "auto" and device != "cuda" else choice
 
 
 def check_request(request: CollectRequest) -> None:

@@ -72,8 +72,8 @@ def report(
             from ffnscope.tui.reports.catalogue.causal import CAUSAL, causal_finding, with_causal
 
             sections = report_document(with_causal(read, effects), CAUSAL).sections
-            found = (*document.findings, causal_finding(effects))
-            document = replace(document, findings=found, sections=(*document.sections, *sections))
+            findings = (*document.findings, causal_finding(effects))
+            document = replace(document, findings=findings, sections=(*document.sections, *sections))
         if split:
             from ffnscope.tui.reports.held_out import split_section
 

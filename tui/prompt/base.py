@@ -240,14 +240,14 @@ class PromptBase(Pager, inherit_bindings=True):
         text = self.view.tokens(self.at, width, max(height - 2, 1), self._marked)
         effects = self.effects
         if effects is not None and effects.failed:
-            told = Writer(self.glyphs).add(" ").prose(effects.failed, "error").line()
+            summary = Writer(self.glyphs).add(" ").prose(effects.failed, "error").line()
         elif effects is not None and effects.taken:
-            told = without(sorted(effects.taken), effects.change, self.at, effects.busy, self.glyphs)
+            summary = without(sorted(effects.taken), effects.change, self.at, effects.busy, self.glyphs)
         elif effects is not None and effects.direct is not None:
-            told = sum_line(effects.direct, self.at, width, self.glyphs)
+            summary = sum_line(effects.direct, self.at, width, self.glyphs)
         else:
-            told = self.view.count_line(self.at, self.firings)
-        below = Line(clip(told.parts, width, self.glyphs))
+            summary = self.view.count_line(self.at, self.firings)
+        below = Line(clip(summary.parts, width, self.glyphs))
         return [*text, below]
 
     def _list(self, width: int, height: int) -> list[Line]:

@@ -57,8 +57,8 @@ class Effects:
 
     def take(self, keys: Sequence[Key]) -> None:
         """Take neurons away, or give them back where all of them are away already."""
-        asked = frozenset(keys)
-        self.taken = self.taken - asked if asked <= self.taken else self.taken | asked
+        neurons = frozenset(keys)
+        self.taken = self.taken - neurons if neurons <= self.taken else self.taken | neurons
         self.change = None
         self._begin(PREDICT, self._predict)
 
@@ -137,18 +137,18 @@ class Effects:
 
     def _direct(self, number: int, model: PromptModel, text: str) -> None:
         towards = tuple(model.token(unescape(part)) for part in _parts(text))
-        found = model.direct_effects(self._tokens, *towards)
-        self._tell(DIRECT, number, "direct", (found, towards))
+        effects = model.direct_effects(self._tokens, *towards)
+        self._tell(DIRECT, number, "direct", (effects, towards))
 
 
 def _parts(text: str) -> list[str]:
     """A token's text, or those of two with `` - `` between them; quotes keep spaces at the ends."""
-    found = text.split(MINUS) if MINUS in text.strip() else [text]
-    if len(found) > 2 or not all(part.strip() for part in found):
+    tokens = text.split(MINUS) if MINUS in text.strip() else [text]
+    if len(tokens) > 2 or not all(part.strip() for part in tokens):
         raise UserError("write one token, or two with ' - ' between them")
     return [
         part.strip()[1:-1] if len(part.strip()) > 2 and part.strip()[0] == part.strip()[-1] == '"' else part
-        for part in (found if len(found) == 1 else [found[0].strip(), found[1].strip()])
+        for part in (tokens if len(tokens) == 1 else [tokens[0].strip(), tokens[1].strip()])
     ]
 
 

@@ -64,10 +64,10 @@ def read_adapter(name: str, folder: Path, names: Sequence[str]) -> Adapter:
         raise UserError(
             f"{what} that does not name its base model; merge it with peft's merge_and_unload, then give that"
         )
-    found = [folder / file for file in WEIGHTS if (folder / file).is_file()]
-    if not found:
+    files = [folder / file for file in WEIGHTS if (folder / file).is_file()]
+    if not files:
         raise UserError(f"{what} without its weights; looked for {', '.join(WEIGHTS)}")
-    refuse_pointer(found[0])
+    refuse_pointer(files[0])
     beside = folder.parent / str(base)
     if not _is_folder(Path(str(base))) and _is_folder(beside):
         base = str(beside)

@@ -22,8 +22,8 @@ PACKED = ("gptq", "awq", "aqlm", "vptq", "spqr", "auto-round", "eetq", "fp_quant
 
 def settings_of(config: Any) -> dict[str, Any]:
     """How a checkpoint is quantised, as its configuration says; empty where it is not."""
-    found = getattr(config, "quantization_config", None)
-    return dict(found) if isinstance(found, dict) else dict(getattr(found, "to_dict", dict)())
+    settings = getattr(config, "quantization_config", None)
+    return dict(settings) if isinstance(settings, dict) else dict(getattr(settings, "to_dict", dict)())
 
 
 def check_quantised(name: str, config: Any) -> None:

@@ -28,7 +28,7 @@ def complete_block(
     in ``out`` already; ``lists`` and ``possible`` [N, 3] bool as NgramCounts has them."""
     found_neurons, found_ids, found_counts = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64)
     for neuron in range(len(bits)):
-        found, _, at_bos = scan(
+        number, _, at_bos = scan(
             bits[neuron],
             bos,
             seq_len,
@@ -40,28 +40,28 @@ def complete_block(
         )
         out.activations[neuron] = out.domain_activations[neuron].sum()
         out.bos_activations[neuron] = at_bos
-        if not found:
+        if not number:
             continue
-        positions = space.positions[:found]
+        positions = space.positions[:number]
         draw(positions, seed + neuron, out.drawn[neuron])
         for index in range(3):
             few = 1 <= out.coverage[neuron, index] <= FEW[index] and not out.order[neuron]
             if not few and not lists[neuron, index]:
                 continue
             ngrams = orders[index]
-            met = tally(positions, ngrams, space)
+            tallies = tally(positions, ngrams, space)
             if lists[neuron, index]:
                 ids, counts = out.top[neuron, index], out.top_count[neuron, index]
-                for place in range(most_frequent(positions, ngrams, space, met, ids, counts)):
+                for place in range(most_frequent(positions, ngrams, space, tallies, ids, counts)):
                     out.top_total[neuron, index, place] = ngrams.totals[ids[place]]
             if few:
-                ids, counts = detect(positions, ngrams, ngrams.totals, space, met, found - met[2], min_occurrences)
+                ids, counts = detect(positions, ngrams, ngrams.totals, space, tallies, number - tallies[2], min_occurrences)
                 if len(ids):
                     out.order[neuron] = index + 1
                     found_neurons = np.concatenate((found_neurons, np.full(len(ids), neuron)))
                     found_ids = np.concatenate((found_ids, ids))
                     found_counts = np.concatenate((found_counts, counts))
-            forget(met[0], space)
+            forget(tallies[0], space)
         if possible[neuron].any():
             out.split_order[neuron], out.split_held[neuron] = split(
                 positions, seq_len, orders, possible[neuron], min_occurrences, space

@@ -110,11 +110,11 @@ class DeviceCounter:
         with self._beside():
             if not self._orders:
                 self._orders = [_Order(ngrams, self._device) for ngrams in self._tables.orders]
-            found = []
+            parts = []
             for first in range(0, len(bits), step):
                 packed = torch.from_numpy(np.ascontiguousarray(bits[first : first + step])).to(self._device)
-                found.append([part.cpu().numpy() for part in self._count(_active(packed, length))])
-        return NgramCounts(*(np.concatenate(column) for column in zip(*found, strict=True)))
+                parts.append([part.cpu().numpy() for part in self._count(_active(packed, length))])
+        return NgramCounts(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
     def _cells(self) -> int:
         if self._device.type != "cuda":
@@ -125,14 +125,14 @@ class DeviceCounter:
 
     def _count(self, active: torch.Tensor) -> list[torch.Tensor]:
         """The fields of NgramCounts of ``active`` [P, n]."""
-        found = active.sum(0).long()
+        activations = active.sum(0).long()
         windows = active.view(-1, self._tables.seq_len, active.shape[1])
         evens = windows[::2].sum((0, 1)).long()
         columns: list[list[torch.Tensor]] = [[] for _ in fields(NgramCounts)]
         for order, few in zip(self._orders, FEW.tolist(), strict=True):
             counts = order.counts(active)
             without = active[order.without].sum(0).long()
-            total = found - without
+            total = activations - without
             once = total - counts.sum(0, dtype=torch.int64)
             best, slots = _most_frequent(counts, max(TOP_NGRAMS, few))
             listed = _lists(order, best[:, :TOP_NGRAMS], slots[:, :TOP_NGRAMS])
@@ -143,7 +143,7 @@ class DeviceCounter:
                 part[lists] = empty
             largest = best[:, :few]
             most = largest.sum(1) + torch.minimum(once, few - (largest > 0).sum(1))
-            possible = (WHOLE_PERCENT * most >= COVERED_PERCENT * (evens - without)) & (found > 0)
+            possible = (WHOLE_PERCENT * most >= COVERED_PERCENT * (evens - without)) & (activations > 0)
             distinct = (counts > 0).sum(0) + once
             parts = (total, distinct, _coverage(counts, total), *listed, lists, possible)
             for column, part in zip(columns, parts, strict=True):

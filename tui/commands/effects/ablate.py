@@ -91,7 +91,7 @@ def ablate(
     format = _format(format, output)
     check_address_space()
     with open_store(store) as opened, ExitStack() as stack:
-        keys = [parse_neuron(each) for each in neurons.split(",")] if neurons else _selected(opened, where)
+        keys = [parse_neuron(name) for name in neurons.split(",")] if neurons else _selected(opened, where)
         if not keys:
             print(safe(f"no neuron fits {where}", sys.stderr), file=sys.stderr)
             raise typer.Exit(1)

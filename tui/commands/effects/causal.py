@@ -39,7 +39,7 @@ def take_away(store: Store, model: str, tokens: int, device: str, rows: Path | N
             check_writable(rows, True)
             file = EffectFile(rows, _format(rows), "zero", windows.positions, (*COLUMNS, *INTERVALS))
             stack.enter_context(file)
-            given |= {"known": file.effects, "found": file.append}
+            given |= {"known": file.effects, "keep": file.append}
             if file.effects:
                 report(f"{rows}: {len(file.effects):,} neurons are in the file already")
         progress("loading the model", 0.0)

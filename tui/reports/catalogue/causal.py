@@ -40,7 +40,7 @@ def with_causal(store: Gathered, causal: Causal) -> Gathered:
     """The store with the effects of taking its neurons away."""
     effects = {layer.layer: layer for layer in causal.layers}
     layers = tuple(
-        CausalLayer(**{each.name: getattr(x, each.name) for each in fields(LayerFigures)}, causal=effects.get(x.layer))
+        CausalLayer(**{field.name: getattr(x, field.name) for field in fields(LayerFigures)}, causal=effects.get(x.layer))
         for x in store.figures.layers
     )
     return replace(store, causal=causal, figures=replace(store.figures, layers=layers))
@@ -55,12 +55,12 @@ def _known(value: float | None) -> float | None:
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
-    found = [value for value in values if value is not None]
-    return math.fsum(found) / len(found) if found else None
+    known = [value for value in values if value is not None]
+    return math.fsum(known) / len(known) if known else None
 
 
 def _raised(detectors: Sequence[DetectorEffect]) -> int:
-    return sum(1 for each in detectors if each.raises)
+    return sum(1 for detector in detectors if detector.raises)
 
 
 def _shares(layer: LayerFigures) -> tuple[float | None, float | None]:
@@ -68,7 +68,7 @@ def _shares(layer: LayerFigures) -> tuple[float | None, float | None]:
     decided = causal.decided if causal is not None else ()
     if not decided:
         return None, None
-    return _raised(decided) / len(decided), sum(each.trigger_projection < 0 for each in decided) / len(decided)
+    return _raised(decided) / len(decided), sum(detector.trigger_projection < 0 for detector in decided) / len(decided)
 
 
 def _layer_row(layer: LayerFigures) -> tuple[Value, ...]:
@@ -78,15 +78,15 @@ def _layer_row(layer: LayerFigures) -> tuple[Value, ...]:
     decided, together = causal.decided, causal.together
     raised = _raised(decided)
     ends = interval(raised, len(decided)) if decided else (None, None)
-    by_weights = sum(each.trigger_projection < 0 for each in decided)
+    by_weights = sum(detector.trigger_projection < 0 for detector in decided)
     return (
         len(causal.detectors),
         len(decided),
         raised / len(decided) if decided else None,
         *ends,
         by_weights / len(decided) if decided else None,
-        _mean(each.effect.delta_trigger_logit for each in decided),
-        _mean(each.direct for each in decided),
+        _mean(detector.effect.delta_trigger_logit for detector in decided),
+        _mean(detector.direct for detector in decided),
         causal.direct_share,
         _known(together.delta_trigger_logit) if together else None,
         together.delta_loss if together else None,
@@ -116,16 +116,16 @@ _LAYER_COLUMNS = (
 
 def _detector_rows(layer: LayerFigures) -> Iterable[tuple[Value, ...]]:
     causal = _causal(layer)
-    for each in causal.detectors if causal is not None else ():
-        effect = each.effect
+    for detector in causal.detectors if causal is not None else ():
+        effect = detector.effect
         yield (
             effect.neuron,
-            each.trigger_projection,
+            detector.trigger_projection,
             effect.trigger_positions,
             _known(effect.delta_trigger_logit),
             _known(effect.delta_trigger_logit_low),
             _known(effect.delta_trigger_logit_high),
-            each.direct,
+            detector.direct,
             effect.delta_loss,
             _known(effect.delta_loss_low),
             _known(effect.delta_loss_high),
@@ -224,7 +224,7 @@ CAUSAL: tuple[Figure, ...] = (DETECTORS_AWAY, EACH_DETECTOR, KINDS_AWAY)
 
 def causal_finding(causal: Causal) -> Finding:
     """What the detectors taken away say of the paper's claim, by the rules of ``findings.suppressed_triggers``."""
-    decided = [each for layer in causal.layers for each in layer.decided]
+    decided = [detector for layer in causal.layers for detector in layer.decided]
     k, n = _raised(decided), len(decided)
     low, high = interval(k, n)
     claim = "Without a token detector, the logit of the tokens that it detects rises where it fires (4.4, causally; over 80%)"
@@ -233,7 +233,7 @@ def causal_finding(causal: Causal) -> Finding:
         text = f"{count(k)} of {count(n)} do; too few detectors fire in the tested windows to say."
         return Finding("suppressed_triggers_causally", claim, TOO_LITTLE, text, numbers)
     verdict = AGREES if low > SUPPRESSING else DIFFERS if high < SUPPRESSING else PARTLY
-    agree = sum(1 for each in decided if each.raises == (each.trigger_projection < 0))
+    agree = sum(1 for detector in decided if detector.raises == (detector.trigger_projection < 0))
     text = (
         f"{count(k)} of {count(n)} do: {percent(k / n, 1)} ({interval_text(low, high)}). The projection test says the same of "
         f"{percent(agree / n, 1)} of them."
