@@ -24,5 +24,9 @@ TOP_K = 50
 POSITIONAL_NATS = 0.05
 # With fewer windows that information is mostly chance (ours).
 FEW_WINDOWS = 100
+# Effects are measured on kept windows of about so many tokens.
+TESTED_TOKENS = 65_536
+# What a neuron that is taken away is set to: 0, or its mean over the kept positions.
+ABLATION_MODES = ("zero", "mean")
 # What the odd windows say of a detector that was found on the even ones (ours): the codes of a store's `split_held`.
 SPLIT_TOO_RARE, SPLIT_FAILS, SPLIT_HOLDS = 0, 1, 2

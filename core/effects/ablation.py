@@ -12,15 +12,14 @@ from ffnscope.core.effects.means import mean_values
 from ffnscope.core.effects.replay import Replay
 from ffnscope.core.effects.summary import Effect, summarise
 from ffnscope.core.effects.triggers import Triggers
-from ffnscope.core.effects.windows import TOKENS, TestedWindows, kept_windows
+from ffnscope.core.effects.windows import TestedWindows, kept_windows
 from ffnscope.core.model.layered import LayeredModel
 from ffnscope.core.run.model import load_run_model
 from ffnscope.core.run.request import choose_batch_size
+from ffnscope.store.definitions import ABLATION_MODES, TESTED_TOKENS
 from ffnscope.store.errors import UserError
-from ffnscope.store.format.schema import LAYER_ARRAYS
 from ffnscope.store.reader import Store
 
-MODES = ("zero", "mean")
 Key = tuple[int, int]
 Progress = Callable[[str, float], None]
 """Called with what is being done and the share of all the work that is done."""
@@ -33,7 +32,7 @@ def ablate(
     *,
     together: bool = False,
     mode: str = "zero",
-    tokens: int = TOKENS,
+    tokens: int = TESTED_TOKENS,
     windows: TestedWindows | None = None,
     batch_size: int | None = None,
     progress: Progress = lambda what, share: None,
@@ -49,8 +48,8 @@ def ablate(
     Raises UserError for neurons that the model does not have, a store without kept windows, or another model.
     """
     keys = check_neurons(store, neurons)
-    if mode not in MODES:
-        raise UserError(f"no mode {mode!r}; known are {', '.join(MODES)}")
+    if mode not in ABLATION_MODES:
+        raise UserError(f"no mode {mode!r}; known are {', '.join(ABLATION_MODES)}")
     tested = kept_windows(store, tokens) if windows is None else windows
     if not isinstance(model, LayeredModel):
         model = load_run_model(store.run, None if model is None else str(model))
@@ -169,7 +168,7 @@ class Experiment:
 
 def _thresholds(store: Store, layers: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
     """Layer -> float32 [F]: the activation thresholds of a store collected with ``--activated share:Q``; empty for others."""
-    if "threshold" not in LAYER_ARRAYS or not store.has("threshold"):
+    if not store.has("threshold"):
         return {}
     finished = set(store.layers())
     return {layer: store.column(layer, "threshold") for layer in layers if layer in finished}

@@ -48,7 +48,9 @@ def direct_effects(
     such a sum.
     """
     ids = np.asarray(tokens, np.int64)
-    wanted = [np.broadcast_to(np.asarray(target, np.int64), ids.shape) for target in (towards, against) if target is not None]
+    wanted = [
+        np.broadcast_to(np.asarray(target, np.int64), ids.shape) for target in (towards, against) if target is not None
+    ]
     line = linearise(model, ids[None], wanted[0][None], wanted[1][None] if against is not None else None)
     neurons = {layer: line.neurons(layer)[0].cpu().numpy() for layer in range(model.count)}
     attention = torch.stack([line.attention(layer)[0] for layer in range(model.count)])
@@ -151,9 +153,7 @@ def _sum_up(
         own = added(leaf, gradient)
         total, size = total + own, size + own.abs()
         if second:
-            line.outputs[layer] = (
-                torch.zeros_like(leaf).reshape(shape) if gradient is None else gradient.reshape(shape)
-            )
+            line.outputs[layer] = torch.zeros_like(leaf).reshape(shape) if gradient is None else gradient.reshape(shape)
             module: Any = model.second(layer)
             if module.bias is not None and gradient is not None:
                 of_bias = added(module.bias, gradient)

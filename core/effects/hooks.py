@@ -23,7 +23,7 @@ def replaced(model: LayeredModel, replacements: Replacements) -> Iterator[None]:
     try:
         for layer, (neurons, values) in replacements.items():
             hook = _Replace(neurons.to(model.device), values.to(model.device))
-            handles.append(_second(model, layer).register_forward_pre_hook(hook))
+            handles.append(model.second(layer).register_forward_pre_hook(hook))
         yield
     finally:
         for handle in handles:
@@ -40,7 +40,7 @@ def observed(
     """While it lasts, call ``values`` with what the layer's second matrix is multiplied with [..., F], and ``inputs`` with
     the input of its activation function [..., F]."""
     handles = [
-        _second(model, layer).register_forward_pre_hook(lambda module, given: values(given[0])),
+        model.second(layer).register_forward_pre_hook(lambda module, given: values(given[0])),
         model.activation(layer).register_forward_pre_hook(lambda module, given: inputs(given[0])),
     ]
     try:
@@ -61,7 +61,3 @@ class _Replace:
         changed = inputs[0].clone()
         changed[..., self.neurons] = self.values.to(changed.dtype)
         return (changed, *inputs[1:])
-
-
-def _second(model: LayeredModel, layer: int) -> torch.nn.Module:
-    return model.layer(layer).get_submodule(model.dense_ffn(layer).second)

@@ -12,8 +12,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Self, TextIO
 
-from ffnscope.core.effects.ablation import MODES, Key
+from ffnscope.core.effects.ablation import Key
 from ffnscope.core.effects.summary import Effect
+from ffnscope.store.definitions import ABLATION_MODES
 from ffnscope.store.errors import UserError
 
 COLUMNS = (
@@ -105,7 +106,7 @@ class EffectFile:
                 rows = [json.loads(text_line) for text_line in text.splitlines()]
             effects = {}
             for row in rows:
-                if set(row) != set(self._columns) or row["mode"] not in MODES:
+                if set(row) != set(self._columns) or row["mode"] not in ABLATION_MODES:
                     raise ValueError
                 key = int(row["layer"]), int(row["neuron"])
                 if int(row["positions"]) != self._positions:

@@ -7,6 +7,7 @@ from collections.abc import Collection
 import numpy as np
 
 from ffnscope.store.format.schema import ABSENT
+from ffnscope.store.query.contexts import ngram_ends
 from ffnscope.store.reader import Store
 
 
@@ -42,16 +43,3 @@ class Triggers:
             if len(ngrams):
                 places[key] = ngram_ends(tokens, ngrams)
         return places
-
-
-def ngram_ends(tokens: np.ndarray, ngrams: np.ndarray) -> np.ndarray:
-    """bool [M, T]: where one of ``ngrams`` [m, n] ends in windows ``tokens`` [M, T], all of it inside its window."""
-    n = ngrams.shape[1]
-    ends = np.zeros(tokens.shape, np.bool_)
-    width = tokens.shape[1] - n + 1
-    for ngram in ngrams.tolist() if width > 0 else ():
-        fits = np.ones((len(tokens), width), np.bool_)
-        for place, token in enumerate(ngram):
-            fits &= tokens[:, place : place + width] == token
-        ends[:, n - 1 :] |= fits
-    return ends

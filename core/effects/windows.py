@@ -13,10 +13,9 @@ from ffnscope.core.corpus.sources import DomainSource
 from ffnscope.core.corpus.text import Part
 from ffnscope.core.corpus.tokens import encode_parts
 from ffnscope.core.corpus.window_files import is_windows_file
+from ffnscope.store.definitions import TESTED_TOKENS
 from ffnscope.store.errors import UserError
 from ffnscope.store.reader import Store
-
-TOKENS = 65_536  # default of --tokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +43,7 @@ def chosen_windows(count: int, seq_len: int, tokens: int) -> np.ndarray:
     return np.arange(chosen, dtype=np.int64) * count // max(chosen, 1)
 
 
-def kept_windows(store: Store, tokens: int = TOKENS) -> TestedWindows:
+def kept_windows(store: Store, tokens: int = TESTED_TOKENS) -> TestedWindows:
     """Kept windows of a store that hold about ``tokens`` tokens (definitions: "Tested windows"). Raises UserError where
     the store keeps none."""
     kept = store.kept
@@ -54,7 +53,7 @@ def kept_windows(store: Store, tokens: int = TOKENS) -> TestedWindows:
     return _checked(TestedWindows(every[chosen], every, store.run.corpus.bos_id, source))
 
 
-def windows_of_files(store: Store, path: Path, tokenizer: Any | None, tokens: int = TOKENS) -> TestedWindows:
+def windows_of_files(store: Store, path: Path, tokenizer: Any | None, tokens: int = TESTED_TOKENS) -> TestedWindows:
     """Text of a file or folder, read, tokenised and cut as a domain of the store's corpus. Raises UserError."""
     corpus = store.run.corpus
     if tokenizer is None and not is_windows_file(path):

@@ -139,7 +139,8 @@ def _is_experts(module: nn.Module) -> bool:
     attributes that the grouped product reads."""
     weights: Any = getattr(module, "down_proj", None)
     grouped = all(
-        hasattr(module, attribute) for attribute in ("has_gate", "is_transposed", "has_bias", "num_experts", "_apply_gate")
+        hasattr(module, attribute)
+        for attribute in ("has_gate", "is_transposed", "has_bias", "num_experts", "_apply_gate")
     )
     return grouped and isinstance(weights, nn.Parameter) and weights.ndim == 3
 

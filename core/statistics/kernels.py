@@ -305,6 +305,45 @@ def holds(detected: np.ndarray, odd: np.ndarray, ngrams: Ngrams, min_occurrences
 
 
 @compiled
+def scan_neuron(
+    neuron: int,
+    bits: np.ndarray,
+    bos: np.ndarray,
+    seed: int,
+    seq_len: int,
+    edges: np.ndarray,
+    counted: int,
+    space: Space,
+    out: Counted,
+) -> tuple[int, int]:
+    """What the bits of one neuron say without n-grams into its row of ``out``, and its activated positions into those of
+    ``space``. Returns (positions, how many of them in even windows)."""
+    number, evens, at_bos = scan(
+        bits[neuron], bos, seq_len, edges, counted, space.positions, out.curves[neuron], out.domain_activations[neuron]
+    )
+    out.activations[neuron] = out.domain_activations[neuron].sum()
+    out.bos_activations[neuron] = at_bos
+    draw(space.positions[:number], seed + neuron, out.drawn[neuron])
+    return number, evens
+
+
+@compiled
+def list_most_frequent(
+    neuron: int,
+    index: int,
+    positions: np.ndarray,
+    ngrams: Ngrams,
+    space: Space,
+    tallies: tuple[int, np.int64, np.int64, np.int64],
+    out: Counted,
+) -> None:
+    """The most frequent n-grams of order ``index`` + 1 into the neuron's row of ``out``."""
+    ids, counts = out.top[neuron, index], out.top_count[neuron, index]
+    for place in range(most_frequent(positions, ngrams, space, tallies, ids, counts)):
+        out.top_total[neuron, index, place] = ngrams.totals[ids[place]]
+
+
+@compiled
 def count_block(
     bits: np.ndarray,
     bos: np.ndarray,
@@ -325,22 +364,10 @@ def count_block(
     found_neurons, found_ids, found_counts = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64)
     possible = np.zeros(3, np.bool_)
     for neuron in range(len(bits)):
-        number, evens, at_bos = scan(
-            bits[neuron],
-            bos,
-            seq_len,
-            edges,
-            counted,
-            space.positions,
-            out.curves[neuron],
-            out.domain_activations[neuron],
-        )
-        out.activations[neuron] = out.domain_activations[neuron].sum()
-        out.bos_activations[neuron] = at_bos
+        number, evens = scan_neuron(neuron, bits, bos, seed, seq_len, edges, counted, space, out)
         if not number:
             continue
         positions = space.positions[:number]
-        draw(positions, seed + neuron, out.drawn[neuron])
         for index in range(3):
             ngrams = orders[index]
             tallies = tally(positions, ngrams, space)
@@ -349,9 +376,7 @@ def count_block(
             out.ngrams_distinct[neuron, index] = tallies[0] + tallies[1]
             out.ngram_activations[neuron, index] = total
             out.coverage[neuron, index] = covering
-            ids, counts = out.top[neuron, index], out.top_count[neuron, index]
-            for place in range(most_frequent(positions, ngrams, space, tallies, ids, counts)):
-                out.top_total[neuron, index, place] = ngrams.totals[ids[place]]
+            list_most_frequent(neuron, index, positions, ngrams, space, tallies, out)
             if 1 <= covering <= FEW[index] and not out.order[neuron]:
                 ids, counts = detect(positions, ngrams, ngrams.totals, space, tallies, total, min_occurrences)
                 if len(ids):

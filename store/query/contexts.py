@@ -59,14 +59,21 @@ def missed(
         raise UserError(
             f"L{layer}N{neuron}: is no detector, so there is nothing that it misses; give one (kind:detector)"
         )
-    places = np.zeros(kept.tokens.shape, np.bool_)
-    for ngram in record.detected:
-        size = len(ngram.tokens)
-        ends = kept.kept[:, size - 1 :].copy()
-        for back, token in enumerate(reversed(ngram.tokens)):
-            ends &= kept.tokens[:, size - 1 - back : kept.tokens.shape[1] - back] == token
-        places[:, size - 1 :] |= ends
+    places = ngram_ends(kept.tokens, np.array([ngram.tokens for ngram in record.detected], np.int64))
     return np.flatnonzero(_where(store, where, proceed) & kept.of_windows(places) & ~active)
+
+
+def ngram_ends(tokens: np.ndarray, ngrams: np.ndarray) -> np.ndarray:
+    """bool [K, T]: where one of ``ngrams`` [m, n] ends in windows ``tokens`` [K, T], all of it inside its window."""
+    size = ngrams.shape[1]
+    places = np.zeros(tokens.shape, np.bool_)
+    width = tokens.shape[1] - size + 1
+    for ngram in ngrams.tolist() if width > 0 else ():
+        ends = np.ones((len(tokens), width), np.bool_)
+        for place, token in enumerate(ngram):
+            ends &= tokens[:, place : place + width] == token
+        places[:, size - 1 :] |= ends
+    return places
 
 
 def _where(store: Store, where: str, proceed: Callable[[], None]) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ffnscope.store.definitions import TESTED_TOKENS
 from ffnscope.tui.commands.shared import StorePath, open_store, safe
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def report(
     tokens: Annotated[
         int,
         typer.Option("--tokens", metavar="N", min=1, help="With --causal: test kept windows of about so many tokens."),
-    ] = 65_536,
+    ] = TESTED_TOKENS,
     causal_rows: Annotated[
         Path | None,
         typer.Option(

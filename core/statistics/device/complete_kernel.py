@@ -5,8 +5,18 @@ from __future__ import annotations
 import numpy as np
 
 from ffnscope.core.jit import compiled
-from ffnscope.core.statistics.bits import draw, scan
-from ffnscope.core.statistics.kernels import FEW, Counted, Ngrams, Space, detect, forget, most_frequent, split, tally
+from ffnscope.core.statistics.kernels import (
+    FEW,
+    Counted,
+    Ngrams,
+    Space,
+    detect,
+    forget,
+    list_most_frequent,
+    scan_neuron,
+    split,
+    tally,
+)
 
 
 @compiled
@@ -28,22 +38,10 @@ def complete_block(
     in ``out`` already; ``lists`` and ``possible`` [N, 3] bool as NgramCounts has them."""
     found_neurons, found_ids, found_counts = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64)
     for neuron in range(len(bits)):
-        number, _, at_bos = scan(
-            bits[neuron],
-            bos,
-            seq_len,
-            edges,
-            counted,
-            space.positions,
-            out.curves[neuron],
-            out.domain_activations[neuron],
-        )
-        out.activations[neuron] = out.domain_activations[neuron].sum()
-        out.bos_activations[neuron] = at_bos
+        number, _ = scan_neuron(neuron, bits, bos, seed, seq_len, edges, counted, space, out)
         if not number:
             continue
         positions = space.positions[:number]
-        draw(positions, seed + neuron, out.drawn[neuron])
         for index in range(3):
             few = 1 <= out.coverage[neuron, index] <= FEW[index] and not out.order[neuron]
             if not few and not lists[neuron, index]:
@@ -51,11 +49,11 @@ def complete_block(
             ngrams = orders[index]
             tallies = tally(positions, ngrams, space)
             if lists[neuron, index]:
-                ids, counts = out.top[neuron, index], out.top_count[neuron, index]
-                for place in range(most_frequent(positions, ngrams, space, tallies, ids, counts)):
-                    out.top_total[neuron, index, place] = ngrams.totals[ids[place]]
+                list_most_frequent(neuron, index, positions, ngrams, space, tallies, out)
             if few:
-                ids, counts = detect(positions, ngrams, ngrams.totals, space, tallies, number - tallies[2], min_occurrences)
+                ids, counts = detect(
+                    positions, ngrams, ngrams.totals, space, tallies, number - tallies[2], min_occurrences
+                )
                 if len(ids):
                     out.order[neuron] = index + 1
                     found_neurons = np.concatenate((found_neurons, np.full(len(ids), neuron)))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ffnscope.store.definitions import ABLATION_MODES, TESTED_TOKENS
 from ffnscope.store.errors import UserError
 from ffnscope.store.records import Progress
 from ffnscope.tui.commands.collect import check_address_space
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from ffnscope.store.reader import Store
 
 FORMATS = ("table", "csv", "jsonl")
-MODES = ("zero", "mean")
-TOKENS = 65_536
 _WIDTHS = {"delta loss": 10, "95% interval": 22, "active": 9, "where active": 12, "trigger logit": 13, "changed": 7}
 TABLE_HEAD = " ".join([f"{'neuron':<12}", *(f"{name:>{width}}" for name, width in _WIDTHS.items())])
 
@@ -46,11 +45,13 @@ def ablate(
     ] = False,
     mode: Annotated[
         str,
-        typer.Option("--mode", metavar="|".join(MODES), help="Set them to 0, or to their mean over the kept windows."),
+        typer.Option(
+            "--mode", metavar="|".join(ABLATION_MODES), help="Set them to 0, or to their mean over the kept windows."
+        ),
     ] = "zero",
     tokens: Annotated[
         int, typer.Option("--tokens", metavar="N", min=1, help="Test kept windows of about so many tokens.")
-    ] = TOKENS,
+    ] = TESTED_TOKENS,
     data: Annotated[
         Path | None,
         typer.Option("--data", metavar="PATH", help="Test this text instead: a file or folder, as for collect."),
@@ -86,8 +87,8 @@ def ablate(
         raise UserError("say which neurons to take away: --neurons L2N10,L3N4 or --where FILTER, one of them")
     if data is not None and text is not None:
         raise UserError("--data and --text exclude each other; give one")
-    if mode not in MODES:
-        raise UserError(f"--mode {mode}: known are {', '.join(MODES)}")
+    if mode not in ABLATION_MODES:
+        raise UserError(f"--mode {mode}: known are {', '.join(ABLATION_MODES)}")
     format = _format(format, output)
     check_address_space()
     with open_store(store) as opened, ExitStack() as stack:
@@ -137,12 +138,17 @@ def _format(format: str | None, output: Path | None) -> str:
     if format is None:
         if output is None:
             return "table"
-        return "jsonl" if output.suffix == ".jsonl" else "csv"
+        return row_format(output)
     if format not in FORMATS:
         raise UserError(f"--format {format}: known are {', '.join(FORMATS)}")
     if output is not None and format == "table":
         raise UserError("--output: a table is for the terminal; give --format csv or jsonl")
     return format
+
+
+def row_format(path: Path) -> str:
+    """The format of a file of rows, by its name."""
+    return "jsonl" if path.suffix == ".jsonl" else "csv"
 
 
 def _selected(store: Store, where: str) -> list[tuple[int, int]]:

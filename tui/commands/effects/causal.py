@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ffnscope.store.atomic_write import check_writable
 from ffnscope.tui.commands.collect import check_address_space
-from ffnscope.tui.commands.effects.ablate import show_progress
+from ffnscope.tui.commands.effects.ablate import row_format, show_progress
 from ffnscope.tui.commands.shared import safe
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def take_away(store: Store, model: str, tokens: int, device: str, rows: Path | N
         given: dict[str, Any] = {"progress": progress}
         if rows is not None:
             check_writable(rows, True)
-            file = EffectFile(rows, _format(rows), "zero", windows.positions, (*COLUMNS, *INTERVALS))
+            file = EffectFile(rows, row_format(rows), "zero", windows.positions, (*COLUMNS, *INTERVALS))
             stack.enter_context(file)
             given |= {"known": file.effects, "keep": file.append}
             if file.effects:
@@ -45,7 +45,3 @@ def take_away(store: Store, model: str, tokens: int, device: str, rows: Path | N
         progress("loading the model", 0.0)
         loaded = load_run_model(store.run, None if model == STORED else model, device)
         return causal_effects(store, loaded, windows, **given)
-
-
-def _format(path: Path) -> str:
-    return "jsonl" if path.suffix == ".jsonl" else "csv"

@@ -40,7 +40,9 @@ def with_causal(store: Gathered, causal: Causal) -> Gathered:
     """The store with the effects of taking its neurons away."""
     effects = {layer.layer: layer for layer in causal.layers}
     layers = tuple(
-        CausalLayer(**{field.name: getattr(x, field.name) for field in fields(LayerFigures)}, causal=effects.get(x.layer))
+        CausalLayer(
+            **{field.name: getattr(x, field.name) for field in fields(LayerFigures)}, causal=effects.get(x.layer)
+        )
         for x in store.figures.layers
     )
     return replace(store, causal=causal, figures=replace(store.figures, layers=layers))
