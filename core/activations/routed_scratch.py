@@ -29,8 +29,8 @@ class RoutedScratch(ScratchFiles):
         self._bits = ScratchFile(folder / f"routed-{layer:05d}", windows * self._rows * self._row_bytes, fresh)
         self._positions = ScratchFile(folder / f"positions-{layer:05d}", windows * self._rows * 4, fresh)
         self._counts = ScratchFile(folder / f"counts-{layer:05d}", windows * experts.count * 4, fresh)
-        self._values = WindowSums(folder, f"{layer:05d}-routed", windows, self.neurons, fresh)
-        super().__init__(self._bits, self._positions, self._counts, *self._values.files)
+        values = WindowSums(folder, f"{layer:05d}-routed", windows, self.neurons, fresh)
+        super().__init__(values, self._bits, self._positions, self._counts)
 
     def write(self, first_window: int, record: RoutedRecord) -> None:
         """Write what was recorded of a batch."""
@@ -71,14 +71,6 @@ class RoutedScratch(ScratchFiles):
             routed_kernel.spread(rows[own], positions[own], begin - expert * size, part)
             at = own.stop
         return out
-
-    def sums(self) -> np.ndarray:
-        """[E * I] float64: sum of the activations over all windows, added in the windows' order."""
-        return self._values.sums()
-
-    def maxima(self) -> np.ndarray:
-        """[E * I] float32: the largest activation."""
-        return self._values.maxima()
 
     @staticmethod
     def bytes_needed(windows: int, experts: Experts, seq_len: int) -> int:

@@ -124,8 +124,18 @@ class WindowSums:
 class ScratchFiles:
     """Files of one layer that are opened, closed and deleted together."""
 
-    def __init__(self, *files: ScratchFile):
-        self._files = files
+    def __init__(self, values: WindowSums, *files: ScratchFile):
+        """``values`` are among the files of the layer, too."""
+        self._values = values
+        self._files = (*files, *values.files)
+
+    def sums(self) -> np.ndarray:
+        """[F] float64: sum of the activations over all windows, added in the windows' order."""
+        return self._values.sums()
+
+    def maxima(self) -> np.ndarray:
+        """[F] float32: the largest activation."""
+        return self._values.maxima()
 
     def reopen(self) -> None:
         """Read anew what others wrote, once all have closed it."""
@@ -156,8 +166,7 @@ class LayerScratch(ScratchFiles):
         self.neurons = neurons
         self.width = byte_width(seq_len)
         self._bits = ScratchFile(folder / f"bits-{layer:05d}", windows * neurons * self.width, fresh)
-        self._values = WindowSums(folder, f"{layer:05d}", windows, neurons, fresh)
-        super().__init__(self._bits, *self._values.files)
+        super().__init__(WindowSums(folder, f"{layer:05d}", windows, neurons, fresh), self._bits)
 
     def write(self, first_window: int, record: BatchRecord) -> None:
         """Write what was recorded of a batch."""
@@ -189,14 +198,6 @@ class LayerScratch(ScratchFiles):
         out = np.empty((last - first, self.width), np.uint8)
         self._bits.read((window * self.neurons + first) * self.width, out)
         return out
-
-    def sums(self) -> np.ndarray:
-        """[F] float64: sum of the activations over all windows, added in the windows' order."""
-        return self._values.sums()
-
-    def maxima(self) -> np.ndarray:
-        """[F] float32: the largest activation."""
-        return self._values.maxima()
 
     @staticmethod
     def bytes_needed(windows: int, neurons: int, seq_len: int) -> int:

@@ -194,7 +194,7 @@ def count_layer(
             kernels.Counted(*(getattr(counts, name)[rows] for name in kernels.Counted._fields)),
         )
         explain_block(
-            block[part.start - first : part.stop - first],
+            block[own],
             bos,
             tables.seq_len,
             tables.counted_windows,
@@ -203,8 +203,7 @@ def count_layer(
             Explained(*(getattr(counts, name)[rows] for name in Explained._fields)),
         )
         if describer is not None:
-            described = block[part.start - first : part.stop - first]
-            describer.describe(described, counts.formulas[rows], counts.formula_figures[rows])
+            describer.describe(block[own], counts.formulas[rows], counts.formula_figures[rows])
         return detections + rows.start, ids, number
 
     def read(block: range) -> tuple[np.ndarray, NgramCounts | None]:

@@ -62,16 +62,15 @@ def report(
     from ffnscope.tui.reports.sections import report_document
 
     with open_store(store) as opened:
-        whole = csv is not None or as_json
-        if causal is not None:
-            from ffnscope.tui.commands.effects.causal import take_away
-
-            effects = take_away(opened, causal, tokens, device, causal_rows)
-        read = gather(opened, every_range=whole)
+        read = gather(opened, every_range=csv is not None or as_json)
         document = report_document(read)
         if causal is not None:
+            from ffnscope.tui.commands.effects.causal import take_away
             from ffnscope.tui.reports.catalogue.causal import CAUSAL, causal_finding, with_causal
 
+            # A long run must not end at a file that is there already.
+            _check_targets(document, csv, html, overwrite)
+            effects = take_away(opened, causal, tokens, device, causal_rows)
             sections = report_document(with_causal(read, effects), CAUSAL).sections
             findings = (*document.findings, causal_finding(effects))
             document = replace(document, findings=findings, sections=(*document.sections, *sections))
@@ -80,6 +79,16 @@ def report(
 
             document = replace(document, sections=(*document.sections, split_section(opened, read.layers)))
         deliver(document, csv, html, as_json, overwrite)
+
+
+def _check_targets(document: Document, csv: Path | None, html: Path | None, overwrite: bool) -> None:
+    from ffnscope.store.atomic_write import check_writable
+    from ffnscope.tui.reports.formats import files
+
+    if csv is not None:
+        files.check_folder(csv, files.csv_files(document), overwrite)
+    if html is not None:
+        check_writable(html, overwrite)
 
 
 def deliver(document: Document, csv: Path | None, html: Path | None, as_json: bool, overwrite: bool) -> None:

@@ -30,7 +30,8 @@ class NeuronRows:
 
     def by_layer(self, first: int, width: int, height: int, layers: bool) -> tuple[int, list[Line]]:
         """Those that fire, under a head for each layer: (first row in view, lines). ``layers``: whether any is finished."""
-        rows: list[tuple[int, Line]] = []  # (index of the neuron, -1 for a head)
+        # (index of the neuron, None) or (-1, head): only the rows in view are drawn.
+        rows: list[tuple[int, Line | None]] = []
         layer = -1
         for index, firing in enumerate(self.firings):
             if firing.pinned:
@@ -39,7 +40,7 @@ class NeuronRows:
                 layer = firing.layer
                 active = int(self.view.result.active[layer][self.at].sum())
                 rows.append((-1, line((f" layer {layer}", "dim"), (f"  {count(active)} activated", "faint"))))
-            rows.append((index, self._row(index, width)))
+            rows.append((index, None))
         if not self.firings or self.firings[-1].pinned:
             reason = "no neuron is activated at this token" if layers else "no layer is finished yet"
             rows.append((-1, line((f" {reason}", "dim"))))
@@ -48,7 +49,7 @@ class NeuronRows:
         if not first + 1 <= here < first + room:
             first = here - room // 2
         first = max(0, min(first, len(rows) - room))
-        shown = [firing for _, firing in rows[first : first + room]]
+        shown = [head or self._row(index, width) for index, head in rows[first : first + room]]
         return first, [self._head([("fires here", "accent")], width, len(rows) - first - room), *shown]
 
     def by_effect(self, first: int, width: int, height: int, title: Sequence[Part]) -> tuple[int, list[Line]]:

@@ -215,3 +215,14 @@ def test_a_finding_is_judged_by_its_interval():
 
     verdicts = [causal_finding(Result(*given)).verdict for given in ((99, 100), (80, 100), (20, 100), (5, 5), (0, 0))]
     assert verdicts == ["agrees", "partly", "differs", "too little data", "too little data"]
+
+
+def test_files_that_are_there_already_are_said_before_the_model_is_loaded(made, tmp_path, capsys):
+    page, folder = tmp_path / "page.html", tmp_path / "csv"
+    page.write_text("mine")
+    folder.mkdir()
+    (folder / "about.csv").write_text("mine")
+    for target in (["--html", page], ["--csv", folder]):
+        code, out, err = run(capsys, "report", made[0], "--causal", "nowhere", *target)
+        assert code == 2 and not out and "exists already" in err and "nowhere" not in err
+    assert page.read_text() == (folder / "about.csv").read_text() == "mine"

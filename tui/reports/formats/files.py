@@ -6,11 +6,11 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from ffnscope.store.atomic_write import write_whole
+from ffnscope.store.atomic_write import check_writable, write_whole
 from ffnscope.store.errors import UserError
 from ffnscope.tui.reports.document import Document, Table, Value
 from ffnscope.tui.reports.formats.values import exact
@@ -71,12 +71,22 @@ def _plain(value: Value) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def write_folder(folder: Path, files: Mapping[str, str], overwrite: bool = False) -> None:
-    """Write files into a folder, made where it is missing. Each appears whole or not at all, none before all are
-    written. Raises UserError where one exists (unless ``overwrite``) or the folder cannot be written to."""
+def check_folder(folder: Path, names: Iterable[str], overwrite: bool) -> None:
+    """Raise UserError where ``folder`` is a file, or holds one of the files ``names`` already (unless ``overwrite``)."""
     try:
         if folder.exists() and not folder.is_dir():
             raise UserError(f"{folder}: is a file; give a folder to write")
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written ({error.strerror or error})") from error
+    for name in names:
+        check_writable(folder / name, overwrite)
+
+
+def write_folder(folder: Path, files: Mapping[str, str], overwrite: bool = False) -> None:
+    """Write files into a folder, made where it is missing. Each appears whole or not at all, none before all are
+    written. Raises UserError where one exists (unless ``overwrite``) or the folder cannot be written to."""
+    check_folder(folder, files, overwrite)
+    try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror or error})") from error
