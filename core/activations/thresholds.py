@@ -23,6 +23,7 @@ from ffnscope.store.activation_rule import THRESHOLD_WINDOWS, ActivationRule
 from ffnscope.store.errors import UserError
 from ffnscope.store.format.kept_bits import kept_windows
 
+GROUP_BYTES = 1 << 30  # of memory for finding the thresholds of a group, if one layer does not need more
 LEAST_ROOM = 256  # values that a neuron's list can take beside those that are kept
 COLUMNS = 64  # threads' shares of the neurons are multiples of this
 
@@ -60,6 +61,11 @@ class ThresholdWindows:
     def bytes_needed(self, neurons: int) -> int:
         """Memory that finding the thresholds of one layer takes."""
         return 4 * neurons * _room(self.rank)
+
+    def most_layers(self, neurons: int, most: int | None) -> int | None:
+        """The most layers per group, where ``most`` (None: any number) is what the device holds."""
+        fitting = max(1, GROUP_BYTES // self.bytes_needed(neurons))
+        return fitting if most is None else min(most, fitting)
 
     def batches(self, windows: int, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """The windows that run together, and which positions [B, T] bool of them count.

@@ -20,6 +20,7 @@ from ffnscope.core.activations.budget import (
     size_text,
 )
 from ffnscope.core.activations.mixture import scratch_bytes
+from ffnscope.core.activations.thresholds import ThresholdWindows
 from ffnscope.core.corpus.windows import Corpus
 from ffnscope.core.model.device import choose_device, choose_dtype, device_name
 from ffnscope.core.model.offload import group_fits
@@ -32,6 +33,7 @@ from ffnscope.core.run.request import CollectRequest, choose_batch_size, hidden_
 from ffnscope.core.statistics.counts import count_layer, counting_bytes
 from ffnscope.core.statistics.device.device_counts import DeviceCounter
 from ffnscope.core.statistics.tables import CorpusTables, make_tables
+from ffnscope.store.activation_rule import ActivationRule
 
 EXACT, MEASURED, ARITHMETIC = "exact", "measured here", "arithmetic"
 PROBE_SECONDS = 0.5  # for measuring the speed of products
@@ -84,6 +86,13 @@ def plan_run(request: CollectRequest, report: Report) -> list[PlanLine]:
     threads = max(1, count_threads() - BUSY_THREADS) if overlaps else count_threads()
     counting = counting_bytes(tables, shape.neurons, threads)
     available = available_memory()
+    counted = [domain.windows for domain in corpus.domains if not domain.count_only]
+    rule = ActivationRule.parse(request.activated)
+    chosen = ThresholdWindows.choose(rule, corpus.tokens, counted, corpus.bos_id) if rule.has_thresholds else None
+    most_layers = group_fits(shape.layer_bytes, device) if request.offload else None
+    if chosen is not None:
+        counting += chosen.bytes_needed(shape.neurons)
+        most_layers = chosen.most_layers(shape.neurons, most_layers)
     plan = make_plan(
         layers,
         len(corpus.tokens),
@@ -94,7 +103,7 @@ def plan_run(request: CollectRequest, report: Report) -> list[PlanLine]:
         folder=request.scratch_folder,
         scratch_gb=request.scratch_gb,
         group_layers=request.group_layers,
-        most_layers=group_fits(shape.layer_bytes, device) if request.offload else None,
+        most_layers=most_layers,
         groups_at_once=2 if overlaps else 1,
         hidden=hidden_place(request.hidden, device.type),
         memory=None if available is None else available - counting,
@@ -108,8 +117,8 @@ def plan_run(request: CollectRequest, report: Report) -> list[PlanLine]:
                            f"{batch} windows per batch", EXACT),
         PlanLine("groups", str(plan).split(", ")[0], EXACT),
         PlanLine("hidden states", plan.hidden_line(), EXACT),
-        *_space(request, plan, shape, corpus, layers=layers, counting=counting, batch=batch, device=device),
-        *_times(plan, shape, corpus, speeds, layers=layers, threads=threads, overlaps=overlaps),
+        *_space(request, plan, shape, corpus, counted, layers=layers, counting=counting, batch=batch, device=device),
+        *_times(plan, shape, corpus, speeds, chosen, layers=layers, threads=threads, overlaps=overlaps),
     ]  # fmt: skip
 
 
@@ -118,6 +127,7 @@ def _space(
     plan: Plan,
     shape: ModelShape,
     corpus: Corpus,
+    counted: list[int],
     *,
     layers: tuple[int, ...],
     counting: int,
@@ -132,7 +142,6 @@ def _space(
     in_memory = plan.hidden_bytes if plan.hidden_in_memory else 0
     hidden_files = 0 if plan.hidden_in_memory else 2 * (plan.groups - 1) * plan.hidden_bytes
     bits = sum(scratch_bytes(len(corpus.tokens), shape.ffns[layer], corpus.seq_len) for layer in layers)
-    counted = [domain.windows for domain in corpus.domains if not domain.count_only]
     size = {"seq_len": corpus.seq_len, "neurons": shape.neurons, "layers": len(layers)}
     keep = choose_keep(request.keep, request.keep_gb, counted, **size)
     lines = [
@@ -158,6 +167,7 @@ def _times(
     shape: ModelShape,
     corpus: Corpus,
     speeds: Speeds,
+    chosen: ThresholdWindows | None,
     *,
     layers: tuple[int, ...],
     threads: int,
@@ -166,7 +176,8 @@ def _times(
     """How long the parts take, and the whole."""
     total, positions = layers[-1] + 1, corpus.tokens.size
     matrices = 2 * shape.layer_values + 4 * corpus.seq_len * shape.width
-    forward = matrices * total * positions / (MODEL_SHARE * speeds.products)
+    passed = positions + (0 if chosen is None else chosen.counts.size)  # thresholds take a pass of their own
+    forward = matrices * total * passed / (MODEL_SHARE * speeds.products)
     counting = speeds.counting * positions * shape.neurons * len(layers) / threads
     columns = shape.vocabulary + shape.neurons
     projecting = 2 * shape.neurons * columns * shape.width * len(layers) / speeds.float32

@@ -52,8 +52,6 @@ from ffnscope.store.concepts.rules import concept_names
 from ffnscope.store.errors import UserError
 from ffnscope.store.records import RunInfo
 
-THRESHOLD_BYTES = 1 << 30  # of memory for finding the thresholds of a group, if one layer does not need more
-
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
@@ -144,10 +142,7 @@ class Prepared:
     def _most_layers(self) -> int | None:
         """The most layers per group that the device and the memory for thresholds hold; None where there is no limit."""
         most = self.model.most_layers()
-        if self.chosen is None:
-            return most
-        fitting = max(1, THRESHOLD_BYTES // self.chosen.bytes_needed(self.model.neurons))
-        return fitting if most is None else min(most, fitting)
+        return most if self.chosen is None else self.chosen.most_layers(self.model.neurons, most)
 
     @property
     def folder(self) -> Path:

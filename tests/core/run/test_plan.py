@@ -64,6 +64,17 @@ def test_the_plan_is_what_the_run_then_says(
     assert all("\n" not in line.text for line in lines.values())
 
 
+def test_a_plan_with_thresholds_has_the_groups_of_the_run(
+    model: Path, sources: tuple[DomainSource, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ffnscope.core.activations.thresholds.GROUP_BYTES", 1)
+    request = CollectRequest(str(model), sources, tmp_path / "s.ffn", bos_id=tm.BOS_ID, activated="share:0.1")
+    groups = next(line.text for line in plan_run(request, lambda event: None) if line.name == "groups")
+    events: list[Any] = []
+    run(model, sources, tmp_path / "s.ffn", events.append, bos_id=tm.BOS_ID, activated="share:0.1")
+    assert groups == "3 groups of 1 layer" and any(str(event).startswith(groups) for event in events)
+
+
 def test_what_cannot_run_is_refused(model: Path, sources: tuple[DomainSource, ...], tmp_path: Path) -> None:
     for options, said in (({"scratch_gb": 1e-9}, "of scratch are needed"), ({"layers": "7"}, "--layers 7")):
         request = CollectRequest(str(model), sources, tmp_path / "run.ffn", device="cpu", **options)
