@@ -13,19 +13,25 @@ from typing import Any
 from numba import njit
 
 
-def compiled(function: Callable[..., Any]) -> Any:
-    """``function`` compiled by numba, and cached for the next process where a cache folder can be written.
+def compiled(function: Callable[..., Any], error_model: str = "python") -> Any:
+    """``function`` compiled by numba, and cached for the next process where a cache folder can be written. With the
+    ``error_model`` "numpy", division by zero gives infinity or NaN rather than an exception.
 
     Numba renews cached code when the function's own file changes, but not when a function or constant that it uses from
     another file does. So the cache is also tied to the text of every module of this package that its module imports.
     """
     try:
-        dispatcher = njit(nogil=True, cache=True)(function)
+        dispatcher = njit(nogil=True, cache=True, error_model=error_model)(function)
         cache_file = dispatcher._cache._cache_file
         cache_file._source_stamp = (cache_file._source_stamp, _digest(function.__module__))
     except (RuntimeError, AttributeError):  # no folder can be written, or a numba that keeps its stamp elsewhere
-        return njit(nogil=True)(function)
+        return njit(nogil=True, error_model=error_model)(function)
     return dispatcher
+
+
+def vectorized(function: Callable[..., Any]) -> Any:
+    """``compiled`` for loops over floats that shall become vector instructions: these know no exceptions."""
+    return compiled(function, error_model="numpy")
 
 
 @cache

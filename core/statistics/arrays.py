@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ffnscope.core.statistics.counts import LayerCounts, concatenate
-from ffnscope.core.statistics.explained import MODELS, explained, layer_sums
+from ffnscope.core.statistics.explained.tree import MODELS, explained, layer_sums
 from ffnscope.core.statistics.positional import classify, is_positional, mi_bias, mutual_information
 from ffnscope.core.statistics.projection import project
 from ffnscope.core.statistics.similarity import similar_within

@@ -16,8 +16,8 @@ from ffnscope.core.statistics.bits import words
 from ffnscope.core.statistics.concepts import Describer, describing_bytes
 from ffnscope.core.statistics.device.complete_kernel import complete_block
 from ffnscope.core.statistics.device.device_counts import DeviceCounter, NgramCounts
-from ffnscope.core.statistics.explained import SUMS, make_space, space_bytes
-from ffnscope.core.statistics.explained_kernel import Explained, explain_block
+from ffnscope.core.statistics.explained.kernel import Explained, explain_block
+from ffnscope.core.statistics.explained.tree import SUMS, make_space, space_bytes
 from ffnscope.core.statistics.tables import CorpusTables
 from ffnscope.store.format.schema import CONTEXTS, TOP_NGRAMS
 

@@ -10,8 +10,8 @@ import numpy as np
 from ffnscope.core.corpus.windows import Corpus
 from ffnscope.core.statistics import kernels
 from ffnscope.core.statistics.concept_kernel import Sets
-from ffnscope.core.statistics.explained import make_tree
-from ffnscope.core.statistics.explained_kernel import Tree
+from ffnscope.core.statistics.explained.code_lengths import Tree
+from ffnscope.core.statistics.explained.tree import make_tree
 from ffnscope.core.statistics.ngrams import NgramTable, halve, ngram_tables
 from ffnscope.store.errors import UserError
 

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from ffnscope.core.statistics.explained_kernel import ROOT, TERMS, Space, Tree
+from ffnscope.core.statistics.explained.code_lengths import CHUNK, ROOT, TERMS, Space, Tree
 from ffnscope.core.statistics.ngrams import NONE, NgramTable
 
 MODELS = ("token", "bigram", "trigram", "position")  # what may explain a neuron, in the order of its sums
@@ -47,48 +47,51 @@ def make_tree(ngrams: tuple[NgramTable, ...], even: tuple[np.ndarray, ...], odd:
         np.copyto(leaves, deeper, where=deeper != ROOT)
     parents = np.concatenate([np.zeros(1 + len(tokens), np.int32), pair_parents, triple_parents])
     inner = 1 + len(tokens) + len(pairs)
-    occurrences = np.concatenate([[0], even[0][tokens], even[1][pairs], even[2][triples]])
     present = unigrams.ids != NONE
-    tree = Tree(
+    columns = (
+        np.concatenate([[0], even[0][tokens], even[1][pairs], even[2][triples]]),
+        np.concatenate([[0], odd[0][tokens], odd[1][pairs], odd[2][triples]]),
+        np.bincount(leaves[1::2][present[1::2]], minlength=inner + len(triples)),
+        parents,
+    )
+    nodes = np.stack(columns, axis=1).astype(np.int32)
+    rows, powers = _powers(nodes, 1 + len(tokens), inner)
+    return Tree(
         leaves=leaves.reshape(-1),
         tokens=np.concatenate([[NONE], tokens]).astype(np.int32),
-        parents=parents,
         first=(1 + len(tokens) + np.searchsorted(parents[1 + len(tokens) :], np.arange(inner + 1))).astype(np.int32),
-        even=occurrences.astype(np.int32),
-        inverse=1 / (occurrences + 1),
-        odd=np.concatenate([[0], odd[0][tokens], odd[1][pairs], odd[2][triples]]).astype(np.int32),
-        here=np.bincount(leaves[1::2][present[1::2]], minlength=inner + len(triples)).astype(np.int32),
-        rows=np.full(inner, -1, np.int32),
-        powers=np.zeros((0, 2, TERMS)),
+        nodes=nodes,
+        rows=rows,
+        powers=powers,
         positions=np.stack([present[::2].sum(axis=0), present[1::2].sum(axis=0)]).astype(np.int64),
     )
-    return _with_powers(tree)
 
 
-def _with_powers(tree: Tree) -> Tree:
-    """The tree with ``rows`` and ``powers``."""
-    tokens, inner, nodes = len(tree.tokens), len(tree.rows), len(tree.even)
-    pairs, triples = slice(tokens, inner), slice(inner, nodes)
-    children = np.bincount(tree.parents[tokens:], minlength=inner)
-    below = children + np.bincount(tree.parents[pairs], children[pairs], minlength=inner)
+def _powers(nodes: np.ndarray, tokens: int, inner: int) -> tuple[np.ndarray, np.ndarray]:
+    """``rows`` and ``powers`` of a tree with these ``nodes``: the root and tokens before ``tokens``, bigrams before ``inner``,
+    then trigrams."""
+    even, odd, here, parents = nodes.T
+    pairs, triples = slice(tokens, inner), slice(inner, len(nodes))
+    children = np.bincount(parents[tokens:], minlength=inner)
+    below = children + np.bincount(parents[pairs], children[pairs], minlength=inner)
     wide = np.flatnonzero(below > FEW_BELOW)
     rows = np.full(inner, -1, np.int32)
     rows[ROOT], rows[wide] = 0, np.arange(2, 2 + len(wide))
-    powers = np.zeros((2 + len(wide), 2, TERMS))
-    scaled = np.ones(nodes)
+    powers = np.zeros((2 + len(wide), TERMS, 2))
+    inverse, scaled = 1 / (even + 1.0), np.ones(len(nodes))
     for term in range(TERMS):
-        scaled *= tree.inverse
-        below_pairs = np.bincount(tree.parents[triples], tree.odd[triples] * scaled[triples], minlength=inner)
-        weights = tree.here[pairs] + below_pairs[pairs]
-        bigram = np.bincount(tree.parents[pairs], tree.odd[pairs] * scaled[pairs], minlength=inner)
-        trigram = below_pairs + np.bincount(tree.parents[pairs], weights * scaled[pairs], minlength=inner)
-        powers[2:, 0, term], powers[2:, 1, term] = bigram[wide], trigram[wide]
-        here, at_tokens = tree.here[1:tokens], scaled[1:tokens]
-        powers[0, 0, term] = np.dot(here + bigram[1:tokens], at_tokens)
-        powers[0, 1, term] = np.dot(here + trigram[1:tokens], at_tokens)
-        powers[1, 0, term] = np.dot(tree.odd[1:tokens], at_tokens)
-        powers[:, :, term] /= term + 1
-    return tree._replace(rows=rows, powers=powers)
+        scaled *= inverse
+        below_pairs = np.bincount(parents[triples], odd[triples] * scaled[triples], minlength=inner)
+        weights = here[pairs] + below_pairs[pairs]
+        bigram = np.bincount(parents[pairs], odd[pairs] * scaled[pairs], minlength=inner)
+        trigram = below_pairs + np.bincount(parents[pairs], weights * scaled[pairs], minlength=inner)
+        powers[2:, term, 0], powers[2:, term, 1] = bigram[wide], trigram[wide]
+        at_tokens = scaled[1:tokens]
+        powers[0, term, 0] = np.dot(here[1:tokens] + bigram[1:tokens], at_tokens)
+        powers[0, term, 1] = np.dot(here[1:tokens] + trigram[1:tokens], at_tokens)
+        powers[1, term, 0] = np.dot(odd[1:tokens], at_tokens)
+        powers[:, term] /= term + 1
+    return rows, powers
 
 
 def _numbered(ids: np.ndarray, number: int, first: int) -> np.ndarray:
@@ -100,22 +103,25 @@ def _numbered(ids: np.ndarray, number: int, first: int) -> np.ndarray:
 
 def make_space(tree: Tree) -> Space:
     """The arrays that one thread reuses from neuron to neuron."""
-    nodes, inner = len(tree.even), len(tree.rows)
+    nodes, inner = len(tree.nodes), len(tree.rows)
     return Space(
         at=np.zeros(nodes, np.int64),
-        counts=np.zeros(nodes, np.int64),
+        counts=np.zeros(inner, np.int64),
+        marks=np.zeros(nodes // 64 + 1, np.uint64),
         curves=np.zeros(tree.positions.shape, np.int32),
         met=np.empty(nodes + 1, np.int32),  # one place more, as a node is written before it is known to be new
-        visited=np.empty(nodes, np.int32),
+        visited=np.empty(nodes + 1, np.int32),
         chances=np.empty((inner, 3)),
         by_series=np.empty(inner, np.bool_),
         chosen=np.empty(len(tree.tokens), np.int32),
+        terms=np.empty((7, CHUNK)),
     )
 
 
 def space_bytes(tree: Tree) -> int:
     """Memory that ``make_space`` takes."""
-    return 24 * len(tree.even) + 25 * len(tree.rows) + 4 * (tree.positions.size + len(tree.tokens))
+    inner = 33 * len(tree.rows) + 4 * (tree.positions.size + len(tree.tokens))
+    return 17 * len(tree.nodes) + inner + 7 * 8 * CHUNK
 
 
 def explained(sums: np.ndarray) -> np.ndarray:

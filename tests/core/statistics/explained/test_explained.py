@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference_explained import Halves, explain, layer_figure
 
+from ffnscope.core.jit import vectorized
 from ffnscope.core.statistics.counts import LayerCounts, count_layer
-from ffnscope.core.statistics.explained import MODELS, explained, layer_sums
+from ffnscope.core.statistics.explained.code_lengths import log
+from ffnscope.core.statistics.explained.tree import MODELS, explained, layer_sums
 from ffnscope.core.statistics.ngrams import ngram_tables
 from ffnscope.core.statistics.tables import CorpusTables
 
@@ -145,3 +147,29 @@ def test_what_decides_a_neuron_explains_it() -> None:
     assert token[1] < 0.9 < bigram[1] and trigram[1] > 0.9
     assert position[2] > 0.98 and token[2] < 0.1
     assert counts.token_set[0, :2].tolist() == [3, -1] and counts.token_f1[0] == 1
+
+
+def test_logarithms_are_as_exact_as_the_library_s() -> None:
+    """Each of them also where it is one of many."""
+
+    @vectorized
+    def logs(x: np.ndarray) -> np.ndarray:
+        out = np.empty_like(x)
+        for index in range(len(x)):
+            out[index] = log(x[index])
+        return out
+
+    rng = np.random.default_rng(0)
+    x = np.concatenate([np.exp(rng.uniform(-60, 60, 5000)), 1 + rng.normal(0, 1e-6, 1000), 1 / np.arange(1.0, 99)])
+    expected = np.log(x)
+    assert np.abs(logs(x) - expected).max(initial=0, where=expected == 0) == 0
+    np.testing.assert_array_less(np.abs(logs(x) - expected), 1.01 * np.spacing(np.abs(expected)) + 1e-300)
+    assert logs(x).tolist() == [log(one) for one in x.tolist()]
+
+
+def test_few_activations_are_explained_as_by_hand() -> None:
+    """Where fewer terms of the series are added up, below a chance of 0.004."""
+    rng = np.random.default_rng(4)
+    tokens = corpus(rng, 120, 100, 40, True)
+    active = rng.random((*tokens.shape, 6)) < np.array([0.0002, 0.0005, 0.001, 0.003, 0.005, 0.1])
+    check(count_layer(0, Bits(active), tables_of(tokens, 0, 40), min_occurrences=5), active, tokens, 0, 120)

@@ -1,0 +1,1 @@
+"""How much of a neuron its token, the tokens before and its position explain (DEFINITIONS.md)."""
