@@ -11,7 +11,7 @@ import numpy as np
 
 from ffnscope.core.activations.budget import GIB
 from ffnscope.core.activations.forward import RecordedLayer, Sweep, make_groups
-from ffnscope.core.activations.mixture import MixtureScratch
+from ffnscope.core.activations.mixture import MixtureScratch, MixtureThresholdRecorder
 from ffnscope.core.activations.scratch_folder import lock_folder
 from ffnscope.core.activations.side_stream import SideStream
 from ffnscope.core.activations.threshold_recorder import ThresholdRecorder
@@ -226,13 +226,15 @@ class _Run:
     def _threshold_values(self, recorded: RecordedLayer) -> ThresholdValues | None:
         """The layer's thresholds and what goes with them; None where its neurons have none."""
         recorder = recorded.strongest
-        if not isinstance(recorder, ThresholdRecorder):
+        if not isinstance(recorder, ThresholdRecorder | MixtureThresholdRecorder):
             return None
         everywhere = int(np.count_nonzero(recorder.thresholds == 0))
         if everywhere:
+            routed = isinstance(recorder, MixtureThresholdRecorder)
+            where = "wherever a token is routed to their expert" if routed else "everywhere"
             self.report(
                 f"layer {recorded.layer}: {everywhere:,} neurons are 0 at so many positions that their threshold is 0: "
-                "they count as activated everywhere"
+                f"they count as activated {where}"
             )
         negative = recorder.negative
         return ThresholdValues(recorder.thresholds, recorder.positive, negative.values, negative.places)

@@ -16,7 +16,7 @@ from ffnscope.core.corpus.tokens import encode_parts
 from ffnscope.core.effects.attribution import DirectEffects, direct_effects
 from ffnscope.core.effects.next_tokens import Change, Prediction, compare, few_logits, final_states, predict
 from ffnscope.core.model.experts import Handle, RoutedRows
-from ffnscope.core.model.layered import Hook, LayeredModel
+from ffnscope.core.model.layered import Hook, LayeredModel, PreHook
 from ffnscope.core.model.load import load_model
 from ffnscope.core.model.tokenizer import load_tokenizer
 from ffnscope.core.run.model import open_run_model
@@ -168,20 +168,12 @@ class PromptModel:
         for layer in range(layers[-1] + 1):
             if unwanted():
                 return None
-
-            def compare(module: Any, inputs: tuple[torch.Tensor, ...], layer: int = layer) -> None:
-                a = inputs[0].reshape(len(tokens), -1).float()
-                on = a.abs() >= torch.tensor(thresholds(layer))  # type: ignore[misc]
-                active[layer] = on.numpy()
-                values[layer] = torch.where(on, a, 0).numpy()
-
             handles: list[Handle] = []
-            if layer in layers and thresholds is None:
+            if layer in layers:
                 shape = len(tokens), self._model.ffns[layer].neurons
                 active[layer], values[layer] = np.zeros(shape, bool), np.zeros(shape, np.float32)
-                handles = self._model.listen(layer, *_keepers(active[layer], values[layer]))
-            elif layer in layers:
-                handles = [self._model.second(layer).register_forward_pre_hook(compare)]
+                limits = None if thresholds is None else torch.tensor(thresholds(layer))
+                handles = self._model.listen(layer, *_keepers(active[layer], values[layer], limits))
             try:
                 if layer == layers[-1]:
                     stop = self._model.run_to_activation if thresholds is None else self._model.run_to_second
@@ -194,23 +186,33 @@ class PromptModel:
         return PromptResult(tokens, left_out, active, values)
 
 
-def _keepers(active: np.ndarray, values: np.ndarray) -> tuple[Hook, Callable[[RoutedRows], None]]:
-    """What fills a layer's ``active`` and ``values`` [T, F]: of the neurons that see every token, and of routed experts,
-    whose neurons come last."""
+def _keepers(
+    active: np.ndarray, values: np.ndarray, thresholds: torch.Tensor | None
+) -> tuple[Hook | None, Callable[[RoutedRows], None], PreHook | None]:
+    """What fills a layer's ``active`` and ``values`` [T, F], by an input above 0 or by ``thresholds`` [F]: of the neurons that
+    see every token (at their activation function, or at the second matrix), and of routed experts, whose neurons come last."""
+
+    def fill(on: torch.Tensor, value: torch.Tensor, rows: Any, columns: Any) -> None:
+        active[rows, columns] = on.numpy()
+        values[rows, columns] = torch.where(on, value.float(), 0).numpy()
 
     def keep(module: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
         before = inputs[0].reshape(len(active), -1)
-        on = before > 0
-        columns = slice(before.shape[1])
-        active[:, columns] = on.numpy()
-        values[:, columns] = torch.where(on, output.reshape(before.shape).float(), 0).numpy()
+        fill(before > 0, output.reshape(before.shape), slice(None), slice(before.shape[1]))
+
+    def compare(module: Any, inputs: tuple[torch.Tensor, ...]) -> None:
+        assert thresholds is not None
+        a = inputs[0].reshape(len(active), -1).float()
+        fill(a.abs() >= thresholds[: a.shape[1]], a, slice(None), slice(a.shape[1]))
 
     def see(rows: RoutedRows) -> None:
-        on = rows.before > 0
-        size, own = on.shape[1], np.arange(on.shape[1])
+        size = rows.values.shape[1]
         first = active.shape[1] - rows.count * size
-        columns = first + rows.experts.numpy()[:, None] * size + own
-        active[rows.tokens.numpy()[:, None], columns] = on.numpy()
-        values[rows.tokens.numpy()[:, None], columns] = torch.where(on, rows.after.float(), 0).numpy()
+        columns = first + rows.experts[:, None] * size + torch.arange(size)
+        at = rows.tokens[:, None].numpy(), columns.numpy()
+        if thresholds is None:
+            fill(rows.before > 0, rows.after, *at)
+        else:
+            fill(rows.values.float().abs() >= thresholds[columns], rows.values, *at)
 
-    return keep, see
+    return (keep, see, None) if thresholds is None else (None, see, compare)

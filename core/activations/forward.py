@@ -16,7 +16,14 @@ import torch
 
 from ffnscope.core.activations.hidden_states import HiddenInMemory, HiddenOnDisk, HiddenStates, Layout
 from ffnscope.core.activations.malloc import give_back_freed_memory
-from ffnscope.core.activations.mixture import LayerRecorder, MixtureScratch, make_recorder, make_scratch, write_record
+from ffnscope.core.activations.mixture import (
+    LayerRecorder,
+    MixtureScratch,
+    MixtureThresholdRecorder,
+    make_recorder,
+    make_scratch,
+    write_record,
+)
 from ffnscope.core.activations.scratch import LayerScratch
 from ffnscope.core.activations.side_stream import SideStream
 from ffnscope.core.activations.threshold_recorder import ThresholdRecorder
@@ -164,7 +171,7 @@ class Sweep:
 
         thresholds = self.processes.broadcast(self.processes.on_main(find))
         for layer in recorded:
-            if thresholds is not None and isinstance(layer.strongest, ThresholdRecorder):
+            if thresholds is not None and isinstance(layer.strongest, ThresholdRecorder | MixtureThresholdRecorder):
                 layer.strongest.thresholds = thresholds[layer.layer]
 
     def _run_batches(self, group: Group, recorded: list[RecordedLayer], advance: Callable[[int], None]) -> None:

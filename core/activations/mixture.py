@@ -15,7 +15,7 @@ from ffnscope.core.activations.recorder import BatchRecord, Recorder, Strongest
 from ffnscope.core.activations.routed import RoutedRecord, RoutedRecorder
 from ffnscope.core.activations.routed_scratch import RoutedScratch
 from ffnscope.core.activations.scratch import LayerScratch
-from ffnscope.core.activations.threshold_recorder import ThresholdRecorder
+from ffnscope.core.activations.threshold_recorder import RoutedThresholdRecorder, ThresholdRecorder
 from ffnscope.core.model.experts import Handle, Mixture
 from ffnscope.core.model.ffn import Ffn
 from ffnscope.core.model.layered import LayeredModel
@@ -77,14 +77,18 @@ class MixtureRecorder:
     def __init__(self, layer: int, mixture: Mixture):
         self.layer = layer
         self._strongest = Strongest(mixture.neurons)
-        self._shared = Recorder(layer, mixture.first) if mixture.first else None
-        self._routed = RoutedRecorder(layer, mixture.experts)
+        self._shared, self._routed = self._make_parts(mixture)
         self._parts: list[Recorder | RoutedRecorder] = [self._routed]
         if self._shared is not None:
             self._parts.insert(0, self._shared)
-        edges = [0, mixture.neurons] if self._shared is None else [0, mixture.first, mixture.neurons]
-        for part, first, last in zip(self._parts, edges, edges[1:], strict=False):
-            part.strongest.values, part.strongest.places = self.values[first:last], self.places[first:last]
+        first = mixture.first
+        self._slices = [slice(first, None)] if self._shared is None else [slice(first), slice(first, None)]
+        for part, own in zip(self._parts, self._slices, strict=True):
+            part.strongest.values, part.strongest.places = self.values[own], self.places[own]
+
+    def _make_parts(self, mixture: Mixture) -> tuple[Recorder | None, RoutedRecorder]:
+        shared = Recorder(self.layer, mixture.first) if mixture.first else None
+        return shared, RoutedRecorder(self.layer, mixture.experts)
 
     @property
     def values(self) -> np.ndarray:
@@ -115,7 +119,7 @@ class MixtureRecorder:
 
     def attach(self, model: LayeredModel) -> Sequence[Handle]:
         """Register the parts on the layer."""
-        return model.listen(self.layer, self._shared or _nothing, self._routed)
+        return model.listen(self.layer, self._shared, self._routed)
 
     def expect(self, first_window: int, windows: int, seq_len: int, counted: int) -> None:
         """Announce the next windows; only the first ``counted`` of them may give contexts."""
@@ -134,6 +138,54 @@ class MixtureRecorder:
         """Let what the parts saw last go."""
         for part in self._parts:
             part.batch = None
+
+
+class MixtureThresholdRecorder(MixtureRecorder):
+    """Records a layer of a mixture by thresholds; attributes are those of ThresholdRecorder."""
+
+    _shared: ThresholdRecorder | None
+    _routed: RoutedThresholdRecorder
+
+    def __init__(self, layer: int, mixture: Mixture):
+        super().__init__(layer, mixture)
+        self.positive = np.zeros(mixture.neurons, np.int64)
+        self.negative = Strongest(mixture.neurons)
+        for part, own in zip(self._threshold_parts, self._slices, strict=True):
+            part.positive = self.positive[own]
+            part.negative.values, part.negative.places = self.negative.values[own], self.negative.places[own]
+
+    def _make_parts(self, mixture: Mixture) -> tuple[ThresholdRecorder | None, RoutedThresholdRecorder]:
+        shared = ThresholdRecorder(self.layer, mixture.first) if mixture.first else None
+        return shared, RoutedThresholdRecorder(self.layer, mixture.experts)
+
+    @property
+    def _threshold_parts(self) -> list[ThresholdRecorder | RoutedThresholdRecorder]:
+        return [self._routed] if self._shared is None else [self._shared, self._routed]
+
+    @property
+    def thresholds(self) -> np.ndarray:
+        """[F] float32: of the neurons."""
+        return np.concatenate([part.thresholds for part in self._threshold_parts])
+
+    @thresholds.setter
+    def thresholds(self, thresholds: np.ndarray) -> None:
+        for part, own in zip(self._threshold_parts, self._slices, strict=True):
+            part.thresholds = thresholds[own]
+
+    def attach(self, model: LayeredModel) -> Sequence[Handle]:
+        """Register the parts on the layer."""
+        values = None if self._shared is None else self._shared.record_values
+        return model.listen(self.layer, self._shared, self._routed, values)
+
+    def parts(self) -> tuple[np.ndarray, ...]:
+        """What ``merge`` needs of a recorder."""
+        return *super().parts(), self.negative.values, self.negative.places, self.positive
+
+    def merge(self, others: Sequence[tuple[np.ndarray, ...]]) -> None:
+        """Join the ``parts`` of several recorders of one layer, each over windows of its own."""
+        super().merge(others)
+        self.negative.merge([part[2:4] for part in others])
+        self.positive = np.sum([part[4] for part in others], axis=0)
 
 
 class MixtureScratch:
@@ -199,9 +251,9 @@ class MixtureScratch:
 
 
 def make_recorder(layer: int, ffn: Ffn | Mixture, thresholds: bool = False) -> LayerRecorder:
-    """What records a layer with such an FFN; by ``thresholds`` only dense ones."""
+    """What records a layer with such an FFN, by ``thresholds`` or not."""
     if isinstance(ffn, Mixture):
-        return MixtureRecorder(layer, ffn)
+        return MixtureThresholdRecorder(layer, ffn) if thresholds else MixtureRecorder(layer, ffn)
     return ThresholdRecorder(layer, ffn.neurons) if thresholds else Recorder(layer, ffn.neurons)
 
 
@@ -234,7 +286,3 @@ def scratch_bytes(windows: int, ffn: Ffn | Mixture, seq_len: int) -> int:
         return LayerScratch.bytes_needed(windows, ffn.neurons, seq_len)
     routed = RoutedScratch.bytes_needed(windows, ffn.experts, seq_len)
     return routed + LayerScratch.bytes_needed(windows, ffn.first, seq_len)
-
-
-def _nothing(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-    raise RuntimeError("a layer without shared experts called one")

@@ -57,6 +57,30 @@ class RoutedRecorder:
         self.batch = None
 
     def __call__(self, rows: RoutedRows) -> None:
+        windows = self._shape[0]
+        order, counts, positions = self.sort(rows)
+        before, after = rows.before, rows.after
+        if before.device.type == "cpu" and before.dtype == after.dtype == torch.float32:
+            self._record(before, after, order, counts, positions)
+            return
+        before, after = before[order], after[order]
+        active = before > 0
+        after = torch.where(active | before.isnan(), after, 0)
+        # In float64: rows are added one after another, where the sum over a dense layer's positions is in pairs.
+        sums = torch.segment_reduce(after.double(), "sum", lengths=counts, axis=0, unsafe=True).float()
+        maxima = torch.segment_reduce(after.float(), "max", lengths=counts, axis=0, initial=0, unsafe=True)
+        self.batch = RoutedRecord(
+            counts.view(windows, -1).int(),
+            positions,
+            pack_rows(active).view(windows, -1, -(-self.experts.neurons // 8)),
+            sums.view(windows, self.neurons),
+            maxima.view(windows, self.neurons),
+        )
+        self.keep_strongest(self.strongest, after, self.batch.maxima, counts, positions, 0)
+
+    def sort(self, rows: RoutedRows) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The rows by window, expert and position: their ``order`` [R] int64, ``counts`` [B * E] int64 of each expert in each
+        window, ``positions`` [B, T * k] int32. Raises UserError for experts that run twice, or on other rows."""
         windows, length = self._shape
         experts = self.experts
         if self.batch is not None:
@@ -72,25 +96,7 @@ class RoutedRecorder:
         groups = window * experts.count + rows.experts
         order = torch.argsort(groups * length + rows.tokens % length)
         counts = torch.bincount(groups, minlength=windows * experts.count)
-        positions = (rows.tokens % length)[order].view(windows, -1).int()
-        before, after = rows.before, rows.after
-        if before.device.type == "cpu" and before.dtype == after.dtype == torch.float32:
-            self._record(before, after, order, counts, positions)
-            return
-        before, after = before[order], after[order]
-        active = before > 0
-        after = torch.where(active | before.isnan(), after, 0)
-        # In float64: rows are added one after another, where the sum over a dense layer's positions is in pairs.
-        sums = torch.segment_reduce(after.double(), "sum", lengths=counts, axis=0, unsafe=True).float()
-        maxima = torch.segment_reduce(after.float(), "max", lengths=counts, axis=0, initial=0, unsafe=True)
-        self.batch = RoutedRecord(
-            counts.view(windows, -1).int(),
-            positions,
-            _pack_rows(active).view(windows, -1, -(-experts.neurons // 8)),
-            sums.view(windows, self.neurons),
-            maxima.view(windows, self.neurons),
-        )
-        self._keep_strongest(after, counts, positions)
+        return order, counts, (rows.tokens % length)[order].view(windows, -1).int()
 
     def _record(
         self,
@@ -123,13 +129,24 @@ class RoutedRecorder:
             pass
         self.batch = RoutedRecord(counts.view(windows, -1).int(), positions, bits, sums, maxima)
 
-    def _keep_strongest(self, after: torch.Tensor, counts: torch.Tensor, positions: torch.Tensor) -> None:
-        if self.batch is None or not self._counted:
-            return
-        length, device = self._shape[1], after.device
+    def keep_strongest(
+        self,
+        strongest: Strongest,
+        values: torch.Tensor,
+        maxima: torch.Tensor,
+        counts: torch.Tensor,
+        positions: torch.Tensor,
+        first: int,
+    ) -> None:
+        """Put sorted rows ``values`` [r, I], at least 0, of the batch's windows from ``first`` on among the ``strongest``.
+        ``maxima`` [b, E * I] are theirs, ``counts`` [b * E] and ``positions`` [b, T * k] as ``sort`` gives them."""
+        length, device = self._shape[1], values.device
         neurons, every = self.experts.neurons, self.experts.count
-        least = torch.from_numpy(self.strongest.values[:, -1]).to(device)
-        window, neuron = (self.batch.maxima[: self._counted] > least).nonzero(as_tuple=True)
+        counted = max(self._counted - first, 0)
+        if not counted:
+            return
+        least = torch.from_numpy(strongest.values[:, -1]).to(device)
+        window, neuron = (maxima[:counted] > least).nonzero(as_tuple=True)
         starts = counts.cumsum(0) - counts
         most = int(counts.max())
         steps = torch.arange(most, device=device)
@@ -137,23 +154,23 @@ class RoutedRecorder:
         for start in range(0, len(window), CANDIDATES):
             some, columns = window[start : start + CANDIDATES], neuron[start : start + CANDIDATES]
             group = some * every + columns // neurons
-            rows = (starts[group, None] + steps).clamp(max=len(after) - 1)
-            values = after[rows, columns[:, None] % neurons].float()
-            values.masked_fill_(steps >= counts[group, None], 0)
+            rows = (starts[group, None] + steps).clamp(max=len(values) - 1)
+            own = values[rows, columns[:, None] % neurons].float()
+            own.masked_fill_(steps >= counts[group, None], 0)
             # The patterns of positive floats sort like the floats; the row below them breaks ties.
-            keys = values.contiguous().view(torch.int32).long() * most + (most - 1 - steps)
+            keys = own.contiguous().view(torch.int32).long() * most + (most - 1 - steps)
             best = most - 1 - keys.topk(min(CONTEXTS, most), dim=1).values % most
-            places = (self._first_window + some[:, None]) * length + flat[rows.gather(1, best)]
+            places = (self._first_window + first + some[:, None]) * length + flat[rows.gather(1, best)]
             insert(
                 columns.cpu().numpy(),
-                values.gather(1, best).cpu().numpy(),
+                own.gather(1, best).cpu().numpy(),
                 places.cpu().numpy(),
-                self.strongest.values,
-                self.strongest.places,
+                strongest.values,
+                strongest.places,
             )
 
 
-def _pack_rows(active: torch.Tensor) -> torch.Tensor:
+def pack_rows(active: torch.Tensor) -> torch.Tensor:
     """Pack ``active`` [R, I] bool to [R, ceil(I / 8)] uint8, neuron n in bit n % 8 of byte n // 8."""
     active = torch.nn.functional.pad(active, (0, -active.shape[1] % 8)) if active.shape[1] % 8 else active
     # Eight bytes of 0 or 1 as a machine word: the product gathers their lowest bits in its highest byte.

@@ -10,8 +10,12 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from ffnscope.core.activations.recorder import BatchRecord, Recorder, Strongest, pack_bits
+from ffnscope.core.activations.routed import RoutedRecord, RoutedRecorder, pack_rows
+from ffnscope.core.model.experts import Experts, RoutedRows
 from ffnscope.core.model.layered import LayeredModel
 from ffnscope.store.errors import UserError
+
+CELLS = 1 << 24  # values of routed experts that are compared at a time
 
 
 class ThresholdRecorder(Recorder):
@@ -33,7 +37,7 @@ class ThresholdRecorder(Recorder):
     def attach(self, model: LayeredModel) -> list[RemovableHandle]:
         """Register the hooks."""
         second = model.second(self.layer)
-        return [*super().attach(model), second.register_forward_pre_hook(self._record_thresholds)]
+        return [*super().attach(model), second.register_forward_pre_hook(self.record_values)]
 
     def parts(self) -> tuple[np.ndarray, ...]:
         """What ``merge`` needs of a recorder."""
@@ -54,7 +58,8 @@ class ThresholdRecorder(Recorder):
         self.check_shape(inputs[0], again=self._output is not None)
         self._output = output.reshape(*self._shape, self.neurons)
 
-    def _record_thresholds(self, module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+    def record_values(self, module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        """Record a, the second matrix's input: a forward pre-hook."""
         a = neuron_values(self.layer, inputs[0], self._shape, self.neurons)
         output, self._output = self._output, None
         if output is None or self.batch is not None:
@@ -72,6 +77,66 @@ class ThresholdRecorder(Recorder):
         for strongest, value in ((self.strongest, a), (self.negative, -a)):
             shown = torch.where(active & (value > 0), value, 0)[: self._counted]
             strongest.add(shown, shown.amax(dim=1), self._first_window)
+
+
+class RoutedThresholdRecorder(RoutedRecorder):
+    """Records the routed experts of one layer by thresholds, for E * I neurons, as ThresholdRecorder records a dense FFN.
+
+    Where a token is not routed to an expert, none of the expert's neurons is activated, whatever their thresholds.
+    """
+
+    def __init__(self, layer: int, experts: Experts):
+        super().__init__(layer, experts)
+        self.thresholds = np.full(self.neurons, np.inf, np.float32)
+        self.positive = np.zeros(self.neurons, np.int64)
+        self.negative = Strongest(self.neurons)
+
+    def __call__(self, rows: RoutedRows) -> None:
+        """Record the values that the experts' second matrices are given."""
+        windows, length = self._shape
+        order, counts, positions = self.sort(rows)
+        per_window = length * self.experts.chosen
+        step = max(1, CELLS // (per_window * self.experts.neurons))
+        parts = []
+        for first in range(0, windows, step):
+            last = min(first + step, windows)
+            own = order[first * per_window : last * per_window]
+            part = counts[first * self.experts.count : last * self.experts.count]
+            parts.append(self._record_part(rows, own, part, positions[first:last], first))
+        bits, sums, maxima = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+        self.batch = RoutedRecord(
+            counts.view(windows, -1).int(),
+            positions,
+            bits.view(windows, per_window, -1),
+            sums.view(windows, self.neurons),
+            maxima.view(windows, self.neurons),
+        )
+
+    def _record_part(
+        self, rows: RoutedRows, order: torch.Tensor, counts: torch.Tensor, positions: torch.Tensor, first: int
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Bits, sums and maxima of the windows from ``first`` on, whose rows are at ``order`` [r]."""
+        experts, neurons = rows.experts[order], self.experts.neurons
+        a, output = rows.values[order].float(), rows.after[order].float()
+        limits = torch.from_numpy(self.thresholds).to(a.device).view(self.experts.count, neurons)
+        active = a.abs() >= limits[experts]
+        output = torch.where(a.isfinite(), output, a)  # as ThresholdRecorder: the sum says whether all was finite
+        counted = active | a.isnan()
+        sums = _by_expert(torch.where(counted, output, 0).double(), counts, "sum", 0).float()
+        maxima = _by_expert(torch.where(counted, output, -torch.inf), counts, "max", -torch.inf)
+        positive = (active & (a > 0)).double()
+        windows = _by_expert(positive, counts, "sum", 0).view(len(positions), -1)
+        self.positive += windows.sum(dim=0).long().cpu().numpy()
+        for strongest, value in ((self.strongest, a), (self.negative, -a)):
+            shown = torch.where(active & (value > 0), value, 0)
+            largest = _by_expert(shown, counts, "max", 0).view(len(positions), -1)
+            self.keep_strongest(strongest, shown, largest, counts, positions, first)
+        return pack_rows(active), sums, maxima
+
+
+def _by_expert(values: torch.Tensor, counts: torch.Tensor, how: str, empty: float) -> torch.Tensor:
+    """[b * E, I]: the sums or maxima over the rows of each window and expert, ``empty`` where there are none."""
+    return torch.segment_reduce(values, how, lengths=counts, axis=0, initial=empty, unsafe=True)
 
 
 def neuron_values(layer: int, values: torch.Tensor, shape: tuple[int, int], neurons: int) -> torch.Tensor:

@@ -18,6 +18,8 @@ import torch
 
 from ffnscope.core.activations.threshold_recorder import neuron_values
 from ffnscope.core.jit import compiled
+from ffnscope.core.model.experts import Mixture, RoutedRows
+from ffnscope.core.model.ffn import Ffn
 from ffnscope.core.model.layered import LayeredModel
 from ffnscope.store.activation_rule import THRESHOLD_WINDOWS, ActivationRule
 from ffnscope.store.errors import UserError
@@ -67,12 +69,20 @@ class ThresholdWindows:
         fitting = max(1, GROUP_BYTES // self.bytes_needed(neurons))
         return fitting if most is None else min(most, fitting)
 
-    def batches(self, windows: int, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def batches(self, windows: int, batch_size: int, whole: bool = False) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """The windows that run together, and which positions [B, T] bool of them count.
 
         As many together as when all ``windows`` run, some of them twice: kernels differ in the last bit from one batch
-        size to another, and a threshold is the value of a position.
+        size to another, and a threshold is the value of a position. With ``whole``, the batches of the run itself that have
+        one of the windows: how many rows an expert multiplies depends on all of a batch's tokens.
         """
+        if whole:
+            counts = np.zeros((windows, self.counts.shape[1]), np.bool_)
+            counts[self.windows] = self.counts
+            for first in np.unique(self.windows // batch_size * batch_size).tolist():
+                together = np.arange(first, min(first + batch_size, windows))
+                yield together, counts[together]
+            return
         last = windows - windows % batch_size  # where the run's last batch begins, if that is a smaller one
         full = int(np.searchsorted(self.windows, last))
         for first in range(0, full, batch_size):
@@ -92,16 +102,24 @@ class ThresholdWindows:
 
 
 class LargestValues:
-    """The largest ``rank`` values of each neuron, taken as they come."""
+    """The largest ``rank`` values of each neuron, taken as they come.
 
-    def __init__(self, neurons: int, rank: int):
+    The first ``routed`` neurons have a value at every position; those of routed experts, from there on, ``size`` to an
+    expert, are 0 at the positions that are not routed to theirs.
+    """
+
+    def __init__(self, ffn: Ffn | Mixture, rank: int):
+        neurons = ffn.neurons
+        self._experts = ffn.experts if isinstance(ffn, Mixture) else None
+        self._first = ffn.first if isinstance(ffn, Mixture) else neurons
         self._rank = rank
         self._lists = np.empty((neurons, _room(rank)), np.float32)
         self._filled = np.zeros(neurons, np.int64)
         self._least = np.full(neurons, -1, np.float32)  # what a value must exceed to matter
 
     def add(self, values: np.ndarray, hands: Executor, threads: int) -> None:
-        """Take the values [P, F] float32, at least 0; those that are no number are left out."""
+        """Take the values [P, F] float32 (of the first neurons, in a mixture), at least 0; those that are no number are left
+        out."""
         share = -(-values.shape[1] // (threads * COLUMNS)) * COLUMNS
 
         def part(first: int) -> None:
@@ -110,9 +128,24 @@ class LargestValues:
 
         deque(hands.map(part, range(0, values.shape[1], share)), 0)
 
+    def add_routed(self, values: np.ndarray, experts: np.ndarray, hands: Executor) -> None:
+        """Take rows ``values`` [R, I] float32, at least 0, each of an expert's neurons; ``experts`` [R]: of which."""
+        assert self._experts is not None
+        size, order = self._experts.neurons, np.argsort(experts, kind="stable")
+        edges = np.searchsorted(experts[order], np.arange(self._experts.count + 1))
+
+        def part(expert: int) -> None:
+            neurons = slice(self._first + expert * size, self._first + (expert + 1) * size)
+            rows = values[order[edges[expert] : edges[expert + 1]]]
+            lists = self._lists[neurons], self._filled[neurons], self._least[neurons]
+            _take(rows, (0, size), self._rank, *lists)
+
+        deque(hands.map(part, range(self._experts.count)), 0)
+
     def thresholds(self) -> np.ndarray:
-        """[F] float32: the value of rank ``rank``; infinity where there are fewer."""
+        """[F] float32: the value of rank ``rank``; where there are fewer, 0 in routed experts, else infinity."""
         thresholds = np.full(len(self._lists), np.inf, np.float32)
+        thresholds[self._first :] = 0
         for neuron in np.flatnonzero(self._filled >= self._rank).tolist():
             values = self._lists[neuron, : self._filled[neuron]]
             place = len(values) - self._rank
@@ -160,20 +193,34 @@ def find_thresholds(
     ``entering(window)`` gives the hidden states [1, T, d] that enter the first layer, unless these are the embeddings.
     ``advance`` is called with positions times layers done after every batch.
     """
-    largest = {layer: LargestValues(model.ffns[layer].neurons, chosen.rank) for layer in recorded}
+    largest = {layer: LargestValues(model.ffns[layer], chosen.rank) for layer in recorded}
     threads, device, length = torch.get_num_threads(), model.device, tokens.shape[1]
+    whole = any(isinstance(model.ffns[layer], Mixture) for layer in layers)
     model.load_layers(layers.start, layers.stop)
     try:
         with ThreadPoolExecutor(threads) as hands:
-            for windows, counts in chosen.batches(len(tokens), batch_size):
+            for windows, counts in chosen.batches(len(tokens), batch_size, whole):
                 mask = torch.from_numpy(counts).to(device)
 
                 def take(layer: int, mask: torch.Tensor, module: Any, inputs: tuple[torch.Tensor, ...]) -> None:
+                    dense = model.ffns[layer].dense
+                    assert dense is not None
                     shape = (mask.shape[0], mask.shape[1])
-                    values = neuron_values(layer, inputs[0], shape, model.ffns[layer].neurons)
+                    values = neuron_values(layer, inputs[0], shape, dense.neurons)
                     largest[layer].add(values[mask].abs().cpu().numpy(), hands, threads)
 
-                hooks = [model.second(i).register_forward_pre_hook(partial(take, i, mask)) for i in recorded]
+                def take_routed(layer: int, mask: torch.Tensor, rows: RoutedRows) -> None:
+                    chosen_rows = mask.reshape(-1)[rows.tokens]
+                    values = rows.values[chosen_rows].float().abs().cpu().numpy()
+                    largest[layer].add_routed(values, rows.experts[chosen_rows].cpu().numpy(), hands)
+
+                hooks = [
+                    handle
+                    for layer in recorded
+                    for handle in model.listen(
+                        layer, None, partial(take_routed, layer, mask), partial(take, layer, mask)
+                    )
+                ]
                 try:
                     ids = torch.from_numpy(tokens[windows].astype(np.int64)).to(device)
                     hidden, calls = model.frame(ids, layers.stop - 1)

@@ -48,6 +48,11 @@ class Mixture:
     experts: Experts
 
     @property
+    def dense(self) -> Ffn | None:
+        """The FFN that every token passes through, where there is one."""
+        return self.shared
+
+    @property
     def first(self) -> int:
         """The first neuron of a routed expert."""
         return 0 if self.shared is None else self.shared.neurons
@@ -75,12 +80,14 @@ class RoutedRows:
     """What the gates of a layer's experts saw in one forward pass: a row for each pair of a token and an expert that it
     was routed to.
 
-    ``before`` and ``after`` [R, I]: the activation function's input and output. ``tokens`` and ``experts`` [R] int64;
-    ``count`` is E, the number of experts.
+    ``before`` and ``after`` [R, I]: the activation function's input and output; ``values`` [R, I]: a, what the expert's
+    second matrix is given, the router's weight not being part of it. ``tokens`` and ``experts`` [R] int64; ``count`` is E,
+    the number of experts.
     """
 
     before: torch.Tensor
     after: torch.Tensor
+    values: torch.Tensor
     tokens: torch.Tensor
     experts: torch.Tensor
     count: int
@@ -296,6 +303,7 @@ class _Tap:
         self._experts = experts
         self._see = see
         self._pairs: tuple[_SortedPairs, torch.Tensor] | None = None
+        self._gates: tuple[torch.Tensor, torch.Tensor] | None = None  # seen, while the other branch is multiplied
         self._hook: Any = None
         forward: Any = module.forward
         changed: Any = module
@@ -309,21 +317,33 @@ class _Tap:
                     self._pairs = None
 
         changed.forward = run
-        if experts.activation is None:
-            gate, apply = gate_of(module), changed._apply_gate
-            if gate is None:
-                raise RuntimeError("the kind of gate was not known")
+        gate = None
+        if experts.activation is not None:
+            self._hook = module.get_submodule(experts.activation).register_forward_hook(self._activated)
+        elif (gate := gate_of(module)) is None:
+            raise RuntimeError("the kind of gate was not known")
+        if experts.gated:
+            apply = changed._apply_gate
 
             def gated(product: torch.Tensor) -> Any:
-                self._rows(*gate(product))
-                return apply(product)
+                if gate is not None:
+                    self._gates = gate(product)
+                values = apply(product)
+                gates, self._gates = self._gates, None
+                if gates is None:
+                    raise RuntimeError("the experts' activation function was not called")
+                self._rows(*gates, values)
+                return values
 
             changed._apply_gate = gated
-        else:
-            function = module.get_submodule(experts.activation)
-            self._hook = function.register_forward_hook(lambda _, inputs, output: self._rows(inputs[0], output))
 
-    def _rows(self, before: torch.Tensor, after: torch.Tensor) -> None:
+    def _activated(self, function: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        if self._experts.gated:
+            self._gates = inputs[0], output
+        else:
+            self._rows(inputs[0], output, output)
+
+    def _rows(self, before: torch.Tensor, after: torch.Tensor, values: torch.Tensor) -> None:
         if self._pairs is None:
             return
         pairs, index = self._pairs
@@ -331,20 +351,21 @@ class _Tap:
         changed: Any = self._module
         if changed.config._experts_implementation == BATCHED:
             order = torch.arange(index.numel(), device=index.device)
-        if order is None or before.shape != (index.numel(), self._experts.neurons) or index.shape[-1] != chosen:
+        wanted = (index.numel(), self._experts.neurons)
+        if order is None or not before.shape == values.shape == wanted or index.shape[-1] != chosen:
             raise UserError(
                 f"{type(self._module).__name__}: its experts saw {tuple(before.shape)} for {tuple(index.shape)} choices; "
                 "ffnscope does not know this kind of experts"
             )
-        self._see(RoutedRows(before, after, order // chosen, index.reshape(-1)[order], self._experts.count))
+        self._see(RoutedRows(before, after, values, order // chosen, index.reshape(-1)[order], self._experts.count))
 
     def remove(self) -> None:
         """Give the module back as it was."""
         changed: Any = self._module
         del changed.forward
-        if self._hook is None:
+        if self._experts.gated:
             del changed._apply_gate
-        else:
+        if self._hook is not None:
             self._hook.remove()
 
 

@@ -30,6 +30,11 @@ class Ffn:
     neurons: int  # F
     gated: bool
 
+    @property
+    def dense(self) -> Ffn:
+        """The FFN that every token passes through: this one."""
+        return self
+
 
 def is_projection(module: nn.Module) -> bool:
     """Whether the module is a matrix product with weights: a Linear, or GPT-2's Conv1D."""

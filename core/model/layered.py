@@ -27,6 +27,7 @@ from ffnscope.core.model.variants.text_part import text_base
 from ffnscope.store.errors import UserError, is_device_error
 
 Hook = Callable[[nn.Module, tuple[torch.Tensor, ...], torch.Tensor], None]
+PreHook = Callable[[nn.Module, tuple[torch.Tensor, ...]], None]
 
 
 class _Stop(Exception):
@@ -143,14 +144,19 @@ class LayeredModel:
             )
         return ffn
 
-    def listen(self, index: int, hook: Hook, see: Callable[[RoutedRows], None]) -> list[Handle]:
+    def listen(
+        self, index: int, hook: Hook | None, see: Callable[[RoutedRows], None], values: PreHook | None = None
+    ) -> list[Handle]:
         """Register ``hook`` on the activation function that every token passes through in a layer (of its FFN or its
-        shared experts), and ``see`` on its routed experts, until the handles are removed."""
+        shared experts), ``values`` on the second matrix behind it, and ``see`` on its routed experts, until the handles
+        are removed."""
         layer, ffn = self.layer(index), self.ffns[index]
-        dense = ffn if isinstance(ffn, Ffn) else ffn.shared
         handles: list[Handle] = []
-        if dense is not None:
-            handles.append(layer.get_submodule(dense.activation).register_forward_hook(hook))
+        if ffn.dense is not None:
+            if hook is not None:
+                handles.append(layer.get_submodule(ffn.dense.activation).register_forward_hook(hook))
+            if values is not None:
+                handles.append(layer.get_submodule(ffn.dense.second).register_forward_pre_hook(values))
         if isinstance(ffn, Mixture):
             handles.append(listen(layer, ffn.experts, see))
         return handles
@@ -226,7 +232,10 @@ class LayeredModel:
 
     @torch.inference_mode()
     def run_to_second(self, index: int, hidden: torch.Tensor, call: Call) -> None:
-        """Run layer ``index`` only as far as its second matrix, which is not multiplied."""
+        """Run layer ``index`` only as far as its second matrix, which is not multiplied; a layer with experts whole."""
+        if isinstance(self.ffns[index], Mixture):
+            self.run_layer(index, hidden, call)
+            return
         self._run_until(index, hidden, call, self.second(index).register_forward_pre_hook(_stop))
 
     def _run_until(self, index: int, hidden: torch.Tensor, call: Call, stop: RemovableHandle) -> None:
@@ -305,8 +314,7 @@ class LayeredModel:
 
     def _check_second(self, index: int) -> None:
         """Raise UserError where the second FFN matrix, if it is here, is not what a neuron's value is multiplied with."""
-        ffn = self.ffns[index]
-        dense = ffn if isinstance(ffn, Ffn) else ffn.shared
+        dense = self.ffns[index].dense
         if dense is None:
             return
         module: Any = self.layer(index).get_submodule(dense.second)
@@ -355,15 +363,14 @@ class LayeredModel:
         """[F, e]: each neuron's row of the second FFN matrix (of its expert's own, in a mixture), through the output
         projection where there is one."""
         ffn, parts = self.ffns[index], []
-        dense = ffn if isinstance(ffn, Ffn) else ffn.shared
-        if dense is not None:
-            module = self.layer(index).get_submodule(dense.second)
-            parts.append(output_rows(module, self.layer_weight(index, f"{dense.second}.weight")))
+        if ffn.dense is not None:
+            module = self.layer(index).get_submodule(ffn.dense.second)
+            parts.append(output_rows(module, self.layer_weight(index, f"{ffn.dense.second}.weight")))
         if isinstance(ffn, Mixture):
             experts: Any = self.layer(index).get_submodule(ffn.experts.module)
             stacked = self.layer_weight(index, f"{ffn.experts.module}.down_proj")
             parts.append(expert_rows(ffn.experts, stacked, bool(experts.is_transposed)))
-        rows = parts[0] if len(parts) == 1 else torch.cat(parts)
+        rows = parts[0] if len(parts) == 1 else torch.cat([part.to(parts[-1].device) for part in parts])
         onward = self.output_projection()
         return rows if onward is None else rows.float() @ onward.to(rows.device).float()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -13,6 +13,8 @@ from accelerate import init_empty_weights
 from torch import nn
 
 from ffnscope.core.model.checkpoint import Checkpoint
+from ffnscope.core.model.experts import GROUPED, Mixture
+from ffnscope.core.model.host_experts import MATRICES, HostExperts
 from ffnscope.core.model.layered import LayeredModel
 from ffnscope.core.model.source import ModelSource, weights_folder
 from ffnscope.core.model.stored_weights import StoredWeight, stored_weights
@@ -77,8 +79,17 @@ def group_fits(layer_bytes: int, device: torch.device) -> int:
     """The most layers per group: one on a CPU, on a GPU as many as fit in half of its free memory."""
     if device.type != "cuda":
         return 1
+    return max(1, _room(device) // layer_bytes)
+
+
+def layer_fits(layer_bytes: int, device: torch.device) -> bool:
+    """Whether a layer's weights fit in half of a GPU's free memory; on other devices they have to."""
+    return device.type != "cuda" or layer_bytes <= _room(device)
+
+
+def _room(device: torch.device) -> int:
     free, _ = torch.cuda.mem_get_info(device)
-    return max(1, int(free * SHARE_OF_GPU) // layer_bytes)
+    return int(free * SHARE_OF_GPU)
 
 
 class OffloadedModel(LayeredModel):
@@ -99,6 +110,7 @@ class OffloadedModel(LayeredModel):
         self._stored = stored_weights(model, name, checkpoint, self._state)
         self._unembedding: torch.Tensor | None = None
         self._ahead = _Ahead()
+        self._host_experts: dict[int, HostExperts] = {}
         base = _name_of(model, self.base)
         self._layers_prefix = f"{base}{self.layers_path}."
         head = model.get_output_embeddings()
@@ -117,11 +129,18 @@ class OffloadedModel(LayeredModel):
         """Read the weights of layers first .. last - 1 from the checkpoint to the device."""
         for index in range(first, last):
             prefix = f"{self._layers_prefix}{index}."
-            ahead = self._ahead.take(index)
+            ahead, on_host = self._ahead.take(index), self._on_host(index)
             # A tensor at a time: of the layer there is never more than what is already in place.
             for key in self._keys(index):
-                weight = self._read(key) if ahead is None else ahead.pop(key).to(self.device, non_blocking=True)
+                if key in on_host:
+                    weight = self._read_to_host(key) if ahead is None else ahead.pop(key)
+                else:
+                    weight = self._read(key) if ahead is None else ahead.pop(key).to(self.device, non_blocking=True)
                 self._assign(self.layer(index), prefix, {key: weight})
+            ffn = self.ffns[index]
+            if on_host and isinstance(ffn, Mixture):
+                module = self.layer(index).get_submodule(ffn.experts.module)
+                self._host_experts[index] = HostExperts(module, self.device)
 
     def read_ahead(self, first: int, last: int) -> None:
         """Begin to read the weights of layers first .. last - 1 from the checkpoint into the host's memory, for a GPU that is
@@ -131,26 +150,56 @@ class OffloadedModel(LayeredModel):
                 self._ahead.begin(index, partial(self._read_pinned, index))
 
     def _read_pinned(self, index: int) -> dict[str, torch.Tensor]:
-        return {key: self._pinned(key) for key in self._keys(index)}
+        return {key: self._read_to_host(key) for key in self._keys(index)}
 
-    def _pinned(self, key: str) -> torch.Tensor:
-        weight = self._read(key, torch.device("cpu"))
-        return torch.empty(weight.shape, dtype=weight.dtype, pin_memory=True).copy_(weight)
+    def _read_to_host(self, key: str) -> torch.Tensor:
+        """A weight in the host's memory, from where the device copies it."""
+        return self._read(key, torch.device("cpu"), pinned=self.device.type == "cuda")
 
     def release_layers(self, first: int, last: int) -> None:
         """Free the weights of layers first .. last - 1."""
         for index in range(first, last):
+            if index in self._host_experts:
+                self._host_experts.pop(index).remove()
             prefix = f"{self._layers_prefix}{index}."
             self._assign(self.layer(index), prefix, {key: self._state[key] for key in self._keys(index)})
 
     def most_layers(self) -> int | None:
         """Layers per group: one on a CPU, on a GPU as many as fit in half of its free memory."""
-        layer = sum(self._state[key].numel() * self._dtypes[key].itemsize for key in self._keys(0))
-        return group_fits(layer, self.device)
+        return 1 if self.experts_on_host else group_fits(self._largest_layer(), self.device)
+
+    @property
+    def experts_on_host(self) -> bool:
+        """Whether a layer of a mixture does not fit in half of the GPU's free memory, so that the experts' matrices stay in
+        the host's memory and are moved as they are needed."""
+        return self._experts_on_host
+
+    @cached_property
+    def _experts_on_host(self) -> bool:
+        return bool(self.experts) and self._grouped() and not layer_fits(self._largest_layer(), self.device)
+
+    def _grouped(self) -> bool:
+        homes = [(index, ffn.experts.module) for index, ffn in enumerate(self.ffns) if isinstance(ffn, Mixture)]
+        modules: list[Any] = [self.layer(index).get_submodule(path) for index, path in homes]
+        return all(module.config._experts_implementation == GROUPED for module in modules)
+
+    def _largest_layer(self) -> int:
+        """Bytes of the weights of the largest layer."""
+        sizes = {key: tensor.numel() * self._dtypes[key].itemsize for key, tensor in self._state.items()}
+        return max(sum(sizes[key] for key in self._keys(index)) for index in range(self.count))
+
+    def _on_host(self, index: int) -> set[str]:
+        """The weights of a layer that stay in the host's memory."""
+        ffn = self.ffns[index]
+        if not self.experts_on_host or not isinstance(ffn, Mixture):
+            return set()
+        prefix = f"{self._layers_prefix}{index}.{ffn.experts.module}."
+        return {key for key in self._keys(index) if key.removeprefix(prefix) in MATRICES}
 
     def layer_weight(self, index: int, name: str) -> torch.Tensor:
         """A weight of a layer as its module has it, read from the checkpoint again."""
-        return self._read(f"{self._layers_prefix}{index}.{name}")
+        key = f"{self._layers_prefix}{index}.{name}"
+        return self._read(key, torch.device("cpu") if key in self._on_host(index) else self.device)
 
     def unembedding(self) -> torch.Tensor:
         """[V, e]: the unembedding matrix, on the device."""
@@ -192,11 +241,12 @@ class OffloadedModel(LayeredModel):
             if stored is not None:
                 stored.check(self.name, self.checkpoint, tuple(self._state[key].shape))
 
-    def _read(self, key: str, device: torch.device | None = None) -> torch.Tensor:
+    def _read(self, key: str, device: torch.device | None = None, pinned: bool = False) -> torch.Tensor:
         stored = self._where(key)
         if stored is None:
             raise KeyError(key)
-        return stored.read(self.model, self.checkpoint, self._dtypes[key], device or self.device)
+        shape, dtype = tuple(self._state[key].shape), self._dtypes[key]
+        return stored.read(self.model, self.checkpoint, shape, dtype, device or self.device, pinned)
 
     @staticmethod
     def _assign(module: nn.Module, prefix: str, values: Mapping[str, torch.Tensor]) -> None:
@@ -211,6 +261,11 @@ class _TextPart(OffloadedModel):
     def __init__(self, model: Any, name: str, device: torch.device, checkpoint: Checkpoint, dtype: torch.dtype):
         super().__init__(model, name, device, checkpoint, dtype)
         super().load_layers(0, self.count)
+
+    @property
+    def experts_on_host(self) -> bool:
+        """Never."""
+        return False
 
     def load_layers(self, first: int, last: int) -> None:
         """Nothing: they are loaded."""

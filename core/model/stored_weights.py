@@ -34,8 +34,48 @@ class StoredWeight:
     parts: tuple[tuple[str, str], ...]
     converter: WeightConverter | None = None
 
-    def read(self, model: Any, checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-        """The weight on ``device``. Raises UserError where it cannot be read."""
+    def read(
+        self,
+        model: Any,
+        checkpoint: Checkpoint,
+        shape: tuple[int, ...],
+        dtype: torch.dtype,
+        device: torch.device,
+        pinned: bool = False,
+    ) -> torch.Tensor:
+        """The weight, which has this ``shape``, on ``device``, in the host's memory ``pinned`` where that is asked for. Of
+        stacked experts, one matrix at a time is read and put in its place. Raises UserError where it cannot be read."""
+        places = self._places(checkpoint)
+        if places is None:
+            weight = self._joined(model, checkpoint, dtype, device)
+            return torch.empty(shape, dtype=dtype, pin_memory=True).copy_(weight) if pinned else weight
+        stacked = torch.empty(shape, dtype=dtype, device=device, pin_memory=pinned)
+        for name, place in places:
+            stacked[place] = checkpoint.tensor(name, dtype, device)
+        return stacked
+
+    def _places(self, checkpoint: Checkpoint) -> list[tuple[str, tuple[int | slice, ...]]] | None:
+        """Where each part lies in the weight, if parts are stacked along dimension 0, those of several patterns beside
+        each other; None where they are not."""
+        operations = [] if self.converter is None else self.converter.operations
+        if self.converter is None or not operations or not isinstance(operations[0], MergeModulelist):
+            return None
+        beside = operations[1].dim if len(operations) == 2 and isinstance(operations[1], Concatenate) else None
+        if operations[0].dim != 0 or len(operations) > 2 or (beside is None and len(operations) == 2) or beside == 0:
+            return None
+        places: list[tuple[str, tuple[int | slice, ...]]] = []
+        start = 0
+        for pattern in self.converter.source_patterns:
+            names = [name for name, own in self.parts if own == pattern]
+            if not names:
+                continue
+            end = start if beside is None else start + checkpoint.shape(names[0])[beside - 1]
+            within: tuple[slice, ...] = () if beside is None else (*[slice(None)] * (beside - 1), slice(start, end))
+            places += [(name, (index, *within)) for index, name in enumerate(names)]
+            start = end
+        return places
+
+    def _joined(self, model: Any, checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
         if self.converter is None:
             return checkpoint.tensor(self.parts[0][0], dtype, device)
         converter = copy.deepcopy(self.converter)

@@ -23,6 +23,7 @@ from ffnscope.core.activations.mixture import scratch_bytes
 from ffnscope.core.activations.thresholds import ThresholdWindows
 from ffnscope.core.corpus.windows import Corpus
 from ffnscope.core.model.device import choose_device, choose_dtype, device_name
+from ffnscope.core.model.experts import Mixture
 from ffnscope.core.model.offload import group_fits
 from ffnscope.core.model.shape import ModelShape, model_shape
 from ffnscope.core.run.corpus import read_corpus
@@ -118,7 +119,7 @@ def plan_run(request: CollectRequest, report: Report) -> list[PlanLine]:
         PlanLine("groups", str(plan).split(", ")[0], EXACT),
         PlanLine("hidden states", plan.hidden_line(), EXACT),
         *_space(request, plan, shape, corpus, counted, layers=layers, counting=counting, batch=batch, device=device),
-        *_times(plan, shape, corpus, speeds, chosen, layers=layers, threads=threads, overlaps=overlaps),
+        *_times(plan, shape, corpus, speeds, chosen, batch=batch, layers=layers, threads=threads, overlaps=overlaps),
     ]  # fmt: skip
 
 
@@ -169,6 +170,7 @@ def _times(
     speeds: Speeds,
     chosen: ThresholdWindows | None,
     *,
+    batch: int,
     layers: tuple[int, ...],
     threads: int,
     overlaps: bool,
@@ -176,7 +178,10 @@ def _times(
     """How long the parts take, and the whole."""
     total, positions = layers[-1] + 1, corpus.tokens.size
     matrices = 2 * shape.layer_values + 4 * corpus.seq_len * shape.width
-    passed = positions + (0 if chosen is None else chosen.counts.size)  # thresholds take a pass of their own
+    passed = positions
+    if chosen is not None:  # thresholds take a pass of their own
+        batches = chosen.batches(len(corpus.tokens), batch, whole=any(isinstance(ffn, Mixture) for ffn in shape.ffns))
+        passed += sum(windows.size for windows, _ in batches) * corpus.seq_len
     forward = matrices * total * passed / (MODEL_SHARE * speeds.products)
     counting = speeds.counting * positions * shape.neurons * len(layers) / threads
     columns = shape.vocabulary + shape.neurons

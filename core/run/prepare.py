@@ -25,12 +25,11 @@ from ffnscope.core.activations.thresholds import ThresholdWindows
 from ffnscope.core.corpus.window_files import is_windows_file
 from ffnscope.core.corpus.windows import Corpus
 from ffnscope.core.model.device import choose_device, choose_dtype
-from ffnscope.core.model.ffn import is_mixture
 from ffnscope.core.model.files.file_stamps import FileStamps
 from ffnscope.core.model.layered import LayeredModel
 from ffnscope.core.model.load import check_structure, load_model
 from ffnscope.core.model.numerics import use_full_precision
-from ffnscope.core.model.offload import check_in_parts, load_offloaded
+from ffnscope.core.model.offload import OffloadedModel, check_in_parts, load_offloaded
 from ffnscope.core.model.source import ModelSource, model_files, open_model
 from ffnscope.core.model.token_texts import Vocabulary, build_vocabulary
 from ffnscope.core.model.tokenizer import load_tokenizer, no_tokenizer
@@ -47,7 +46,6 @@ from ffnscope.core.statistics.concepts import concept_sets
 from ffnscope.core.statistics.counts import counting_bytes
 from ffnscope.core.statistics.device.device_counts import DeviceCounter
 from ffnscope.core.statistics.tables import CorpusTables, make_tables
-from ffnscope.store.activation_rule import ActivationRule
 from ffnscope.store.concepts.rules import concept_names
 from ffnscope.store.errors import UserError
 from ffnscope.store.records import RunInfo
@@ -234,6 +232,9 @@ def prepare(request: CollectRequest, processes: Processes, report: Report) -> Pr
     if is_wrapper(source.config):
         wrapper = type(model.model).__name__
         report(f"{source.name}: {wrapper}; its language model is run, on text alone, and nothing else of it")
+    if isinstance(model, OffloadedModel) and model.experts_on_host:
+        report(f"{source.name}: a layer's experts do not fit the GPU; their matrices stay in the host's memory, and those that "
+               "a batch is routed to are moved for it")  # fmt: skip
     if device.type == "cpu":
         keep_freed_memory()
     # A run is resumed with as many kept windows as it was begun with, unless told otherwise.
@@ -249,11 +250,6 @@ def open_source(request: CollectRequest) -> tuple[ModelSource, Any]:
     check_structure(source)
     if request.offload:
         check_in_parts(source)
-    if ActivationRule.parse(request.activated).has_thresholds and is_mixture(source.text_config):
-        raise UserError(
-            f"--activated {request.activated}: {source.name} is a mixture of experts, whose neurons have no thresholds; "
-            "use --activated positive"
-        )
     parse_layers(request.layers, int(source.text_config.num_hidden_layers))
     tokenizer = load_tokenizer(source)
     if tokenizer is None and not all(is_windows_file(domain.path) for domain in request.sources):

@@ -103,13 +103,12 @@ def layer_arrays(
     if thresholds is not None:
         arrays |= _threshold_arrays(counts, thresholds, tables.seq_len)
     enter(f"projecting layer {layer}")
-    outputs = model.output_rows(layer)
-    arrays |= project(
-        outputs, model.unembedding(), top_k, neurons=arrays["detected_neuron"], tokens=_last_tokens(arrays)
-    )
+    outputs, unembedding = model.output_rows(layer), model.unembedding()
+    arrays |= project(outputs, unembedding, top_k, neurons=arrays["detected_neuron"], tokens=_last_tokens(arrays))
     _check_projections(layer, arrays)
     enter(f"comparing output rows of layer {layer}")
-    return arrays | similar_within(outputs, [len(outputs)] if routing is None else routing.sizes)
+    sizes = [len(outputs)] if routing is None else routing.sizes
+    return arrays | similar_within(outputs, sizes, unembedding.device)
 
 
 def check_finite(layer: int, sums: np.ndarray, dtype: str) -> None:

@@ -25,20 +25,20 @@ def project(
 
     ``outputs`` [F, d]: row i is neuron i's row of the second FFN matrix (through the output projection where the
     model has one); ``unembedding`` [V, d]. ``neurons`` [M] and ``tokens`` [M]: the detected n-grams' neurons,
-    ascending, and last tokens. Computed in float32. Returns the arrays ``promoted`` ... ``detected_rank`` and
-    ``trigger_projection`` of schema.LAYER_ARRAYS; ties go to the lower token id.
+    ascending, and last tokens. Computed in float32 on the unembedding's device. Returns the arrays ``promoted`` ...
+    ``detected_rank`` and ``trigger_projection`` of schema.LAYER_ARRAYS; ties go to the lower token id.
     """
     count, vocabulary = len(outputs), len(unembedding)
     kept = min(top_k, vocabulary)
     ids = {name: np.empty((count, kept), np.uint32) for name in ("promoted", "suppressed")}
     values = {name: np.empty((count, kept), np.float32) for name in ids}
     projections, ranks = np.zeros(len(tokens), np.float32), np.zeros(len(tokens), np.uint32)
-    unembedding, outputs = unembedding.float(), outputs.float()
+    unembedding = unembedding.float()
     # Blocks of one size, none very small: of 1 to 3 rows, kernels sum the columns in orders that differ, and ties break.
-    cells = GPU_BLOCK_CELLS if outputs.device.type == "cuda" else BLOCK_CELLS
+    cells = GPU_BLOCK_CELLS if unembedding.device.type == "cuda" else BLOCK_CELLS
     blocks = max(1, -(-count // max(1, cells // vocabulary)))
     block = max(1, -(-count // blocks))
-    buffer = torch.empty(max(min(block, count), FEWEST_ROWS), vocabulary, device=outputs.device)
+    buffer = torch.empty(max(min(block, count), FEWEST_ROWS), vocabulary, device=unembedding.device)
     if count < FEWEST_ROWS:
         outputs = torch.nn.functional.pad(outputs, (0, 0, 0, FEWEST_ROWS - count))
     for first in range(0, count, block):
@@ -46,7 +46,7 @@ def project(
         end = max(last, FEWEST_ROWS)
         begin = min(first, end - FEWEST_ROWS)
         part = buffer[: end - begin]
-        torch.mm(outputs[begin:end], unembedding.T, out=part)
+        torch.mm(outputs[begin:end].to(unembedding.device, torch.float32), unembedding.T, out=part)
         part = part[first - begin : last - begin]
         rows = slice(first, last)
         values["promoted"][rows], ids["promoted"][rows], values["suppressed"][rows], ids["suppressed"][rows] = extremes(

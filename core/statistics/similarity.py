@@ -12,14 +12,14 @@ from ffnscope.core.statistics.row_extremes import extremes
 from ffnscope.store.format.schema import ABSENT, SIMILAR
 
 
-def similar_within(outputs: torch.Tensor, sizes: Sequence[int]) -> dict[str, np.ndarray]:
-    """``similar_rows`` within each of several groups of consecutive neurons, which have these ``sizes``: those of one
-    expert. Among all neurons of a mixture it would cost more than running the model."""
+def similar_within(outputs: torch.Tensor, sizes: Sequence[int], device: torch.device) -> dict[str, np.ndarray]:
+    """``similar_rows``, computed on ``device``, within each of several groups of consecutive neurons, which have these
+    ``sizes``: those of one expert. Among all neurons of a mixture it would cost more than running the model."""
     if len(sizes) == 1:
-        return similar_rows(outputs)
+        return similar_rows(outputs.to(device))
     parts, first = [], 0
     for size in sizes:
-        part = similar_rows(outputs[first : first + size])
+        part = similar_rows(outputs[first : first + size].to(device))
         for name in ("similar", "opposed"):
             part[name] = np.where(part[name] == ABSENT, ABSENT, part[name] + first).astype(np.uint32)
         parts.append(part)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +14,9 @@ from exact import activations, compare, load, run, sources_of
 from same_store import differing
 from tiny_experts import CHOSEN, EXPERTS, KINDS, SIZE, tiny_experts
 
+from ffnscope.core.activations import threshold_recorder
 from ffnscope.core.check_projections import check_projections
 from ffnscope.core.prompt import PromptModel
-from ffnscope.store.errors import UserError
 from ffnscope.store.export.write import write
 from ffnscope.store.format.schema import ABSENT
 from ffnscope.store.query.filter import parse_filter
@@ -141,7 +142,41 @@ def test_a_prompt_and_projections_computed_anew(tmp_path: Path) -> None:
         np.testing.assert_allclose(found.values[layer], np.where(before[0] > 0, after[0], 0), rtol=1e-6)
 
 
-def test_thresholds_are_refused(tmp_path: Path) -> None:
-    folder = tiny_experts("olmoe", tmp_path)
-    with pytest.raises(UserError, match="mixture of experts, whose neurons have no thresholds"):
-        run(folder, sources_of(tmp_path / "data", domains_of()), tmp_path / "run", activated="share:0.1")
+@pytest.mark.parametrize(
+    ("kind", "rule", "options"),
+    [
+        ("mixtral", "share:0.1", {}),
+        ("qwen2_moe", "share:0.05", {"offload": True, "group_layers": 1}),
+        ("gpt_oss", "share:0.2", {"dtype": "bfloat16"}),
+        ("deepseek_v3", "share:0.03", {}),
+    ],
+)
+def test_every_number_by_thresholds(
+    kind: str, rule: str, options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kind == "mixtral":
+        monkeypatch.setattr(threshold_recorder, "CELLS", 1)  # compares window by window
+    sizes = {"moe_intermediate_size": 16, "intermediate_size": 16} if "dtype" in options else {}
+    folder, domains = tiny_experts(kind, tmp_path, **sizes), domains_of()
+    lines: list[str] = []
+    store = run(
+        folder,
+        sources_of(tmp_path / "data", domains, ["d2"]),
+        tmp_path / "run.ffn",
+        lambda event: lines.append(event) if isinstance(event, str) else None,
+        bos_id=tm.BOS_ID,
+        batch_size=5,
+        min_occurrences=1,
+        activated=rule,
+        **options,
+    )
+    compare(store, folder, np.concatenate(list(domains.values())))
+    with Store.open(store) as opened:
+        assert list(verify(opened)) == []
+        routed = opened.column(0, "expert") != ABSENT
+        never = opened.column(0, "threshold") == 0
+        # An expert that is chosen more rarely than the share has no threshold above 0.
+        assert never.any() == any("wherever a token is routed to their expert" in line for line in lines)
+        assert not never[~routed].any()
+        chosen = opened.column(0, "expert_positions").sum(axis=1)[opened.column(0, "expert")[never & routed]]
+        assert opened.column(0, "activations")[never].tolist() == chosen.tolist()

@@ -141,7 +141,8 @@ def compare(
                 sizes = [domain.windows for domain in corpus.counted_domains]
                 limits = ref.thresholds(a, tokens, kept_windows(sizes, 256).tolist(), corpus.bos_id, str(share))
                 assert np.array_equal(store.column(layer, "threshold"), limits)
-                active = np.abs(a) >= limits
+                # Where a token is not routed to a neuron's expert, the neuron is not activated, whatever its threshold.
+                active = (np.abs(a) >= limits) & ~np.isneginf(before)
                 positive = (active & (a > 0)).sum(axis=(0, 1))
                 with np.errstate(invalid="ignore"):
                     shares = np.float32(positive / active.sum(axis=(0, 1)))

@@ -91,6 +91,8 @@ def forward_neurons(model: Any, tokens: np.ndarray, layer: int) -> tuple[np.ndar
 
 def forward_values(model: Any, tokens: np.ndarray) -> list[np.ndarray]:
     """Every layer's a, float32 [S, T, F]: the input of the last FFN projection, which is multiplied with w_i."""
+    if model.config.model_type in tiny_experts.KINDS:
+        return tiny_experts.expert_values(model, tokens)
     S, T = tokens.shape
     names = MODULES[model.config.model_type]
     found: list[np.ndarray] = []

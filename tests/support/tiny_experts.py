@@ -102,6 +102,17 @@ def layer_parts(model: Any, layer: int) -> tuple[Any, Any]:
 def expert_activations(model: Any, tokens: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     """(input, output) of every layer's activation functions, float32 [S, T, F] each, by one forward pass: neurons of
     shared experts first, then expert by expert; -inf and 0 where the token was not routed to the expert."""
+    return [(before, after) for before, after, _ in _forward(model, tokens)]
+
+
+def expert_values(model: Any, tokens: np.ndarray) -> list[np.ndarray]:
+    """a, float32 [S, T, F], of every layer: what the second matrices are given, 0 where the token was not routed to the
+    expert."""
+    return [values for _, _, values in _forward(model, tokens)]
+
+
+def _forward(model: Any, tokens: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """(input and output of the activation functions, a) of every layer."""
     S, T = tokens.shape
     seen: dict[int, dict[str, Any]] = {layer: {} for layer in range(len(model.model.layers))}
     handles = []
@@ -117,12 +128,12 @@ def expert_activations(model: Any, tokens: np.ndarray) -> list[tuple[np.ndarray,
         experts, dense = layer_parts(model, layer)
         if dense is not None:
             handles.append(dense.act_fn.register_forward_hook(keep(layer, "dense")))
+            handles.append(dense.down_proj.register_forward_pre_hook(keep(layer, "dense values")))
         if experts is not None:
             handles.append(experts.register_forward_pre_hook(keep(layer, "routed")))
             if hasattr(experts, "act_fn"):
                 handles.append(experts.act_fn.register_forward_hook(keep(layer, "rows")))
-            else:
-                experts._apply_gate = _gpt_oss_gate(experts, keep(layer, "rows"))
+            experts._apply_gate = _watched_gate(experts, keep(layer, "rows"), keep(layer, "row values"))
     with torch.no_grad():
         model(input_ids=torch.from_numpy(np.ascontiguousarray(tokens, dtype=np.int64)), use_cache=False)
     for handle in handles:
@@ -130,11 +141,11 @@ def expert_activations(model: Any, tokens: np.ndarray) -> list[tuple[np.ndarray,
     found = []
     for layer, parts in seen.items():
         experts, _ = layer_parts(model, layer)
-        if experts is not None and not hasattr(experts, "act_fn"):
+        if experts is not None:
             del experts._apply_gate
-        before, after = [], []
+        before, after, values = [], [], []
         if "dense" in parts:
-            for each, array in zip(parts["dense"], (before, after), strict=True):
+            for each, array in zip(parts["dense"] + parts["dense values"], (before, after, values), strict=True):
                 array.append(each.float().reshape(S, T, -1).numpy())
         if "routed" in parts:
             index = parts["routed"][1].reshape(S * T, -1)
@@ -143,21 +154,26 @@ def expert_activations(model: Any, tokens: np.ndarray) -> list[tuple[np.ndarray,
             if model.config._experts_implementation == "batched_mm":
                 order = torch.arange(index.numel())
             token, expert = order // index.shape[1], index.flatten()[order]
-            for each, array, fill in zip(parts["rows"], (before, after), (-np.inf, 0.0), strict=True):
+            rows = parts["rows"] + parts["row values"]
+            for each, array, fill in zip(rows, (before, after, values), (-np.inf, 0.0, 0.0), strict=True):
                 out = torch.full((S * T, experts.num_experts, each.shape[1]), fill)
                 out[token, expert] = each.float()
                 array.append(out.reshape(S, T, -1).numpy())
-        found.append((np.concatenate(before, axis=2), np.concatenate(after, axis=2)))
+        found.append(tuple(np.concatenate(arrays, axis=2) for arrays in (before, after, values)))
     return found
 
 
-def _gpt_oss_gate(experts: Any, keep: Callable) -> Callable:
+def _watched_gate(experts: Any, keep: Callable, keep_values: Callable) -> Callable:
+    """The experts' gate that also shows what it gives, and gpt-oss's activation function, which is no module."""
     apply = experts._apply_gate
 
     def gated(product: torch.Tensor) -> torch.Tensor:
-        gate = product[..., ::2].clamp(max=experts.limit)
-        keep(experts, (gate,), gate * torch.sigmoid(gate * experts.alpha))
-        return apply(product)
+        if not hasattr(experts, "act_fn"):
+            gate = product[..., ::2].clamp(max=experts.limit)
+            keep(experts, (gate,), gate * torch.sigmoid(gate * experts.alpha))
+        values = apply(product)
+        keep_values(experts, (values,))
+        return values
 
     return gated
 

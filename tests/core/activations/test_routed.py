@@ -27,7 +27,7 @@ def routed_rows(rng: np.random.Generator, windows: int, length: int, experts: Ex
     before = torch.from_numpy(rng.standard_normal((index.numel(), experts.neurons)).astype(np.float32))
     before[before.abs() < 0.1] = 0  # not activated, and ties
     after = torch.where(before > 0, (before * 4).round() / 4, before / 10)
-    return RoutedRows(before, after, order // experts.chosen, index.flatten()[order], experts.count)
+    return RoutedRows(before, after, after, order // experts.chosen, index.flatten()[order], experts.count)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -42,7 +42,8 @@ def test_what_is_written_is_what_was_seen(dtype: torch.dtype, size: int, length:
     for first in range(0, windows, batch):
         rows = routed_rows(rng, batch, length, experts)
         recorder.expect(first, batch, length, min(batch, counted - first))
-        recorder(RoutedRows(rows.before.to(dtype), rows.after.to(dtype), rows.tokens, rows.experts, rows.count))
+        before, after = rows.before.to(dtype), rows.after.to(dtype)
+        recorder(RoutedRows(before, after, after, rows.tokens, rows.experts, rows.count))
         assert recorder.batch is not None
         scratch.write(first, recorder.batch)
         token, expert = rows.tokens.numpy(), rows.experts.numpy()

@@ -13,9 +13,11 @@ from exact import run, sources_of
 from safetensors.torch import load_file, save_file
 from same_store import differing
 from sweeping import CPU, ordinary, same, swept
+from tiny_experts import tiny_experts
 from transformers.conversion_mapping import register_checkpoint_conversion_mapping
 from transformers.core_model_loading import Transpose, WeightConverter
 
+from ffnscope.core.model import host_experts, offload
 from ffnscope.core.model.load import load_model
 from ffnscope.core.model.offload import OffloadedModel, load_offloaded
 from ffnscope.core.model.source import open_model
@@ -54,6 +56,38 @@ def test_the_store_is_that_of_an_ordinary_run(family: str, form: dict, windows: 
     for size in (None, 1, 2, 9):
         offloaded = run(folder, sources, tmp_path / f"off-{size}", batch_size=3, offload=True, group_layers=size)
         assert differing(plain, offloaded) == []
+
+
+@pytest.mark.parametrize(("kind", "options"), [("qwen2_moe", {}), ("gpt_oss", {"activated": "share:0.1"})])
+def test_experts_that_stay_in_the_hosts_memory(
+    kind: str, options: dict, windows: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Layers that do not fit the device: of the experts' matrices, those that tokens are routed to are moved, here two
+    at a time."""
+    folder = tiny_experts(kind, tmp_path)
+    sources = sources_of(tmp_path / "data", {"one": windows, "two": windows[:2, ::-1].copy()})
+    plain = run(folder, sources, tmp_path / "plain", batch_size=3, bos_id=tm.BOS_ID, **options)
+    moved: list[tuple[int, int]] = []
+    slices = host_experts._slices
+
+    def counted(edges: list[int], most: int):
+        parts = list(slices(edges, 2))
+        moved.extend(parts)
+        return iter(parts)
+
+    monkeypatch.setattr(offload, "layer_fits", lambda layer_bytes, device: False)
+    monkeypatch.setattr(host_experts, "_slices", counted)
+    lines: list = []
+    off = run(folder, sources, tmp_path / "off", lines.append, batch_size=3, bos_id=tm.BOS_ID, offload=True, **options)
+    assert differing(plain, off) == []
+    assert {last - first for first, last in moved} == {1, 2}
+    assert any("their matrices stay in the host's memory" in line for line in lines if isinstance(line, str))
+
+
+def test_only_experts_that_have_rows_are_moved() -> None:
+    edges = [0, 3, 3, 3, 5, 6, 9, 11, 11]
+    assert list(host_experts._slices(edges, 2)) == [(0, 1), (3, 5), (5, 7)]
+    assert list(host_experts._slices([0, 0], 1)) == []
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
