@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,6 +22,7 @@ from ffnscope.core.model.experts import (
     listen,
 )
 from ffnscope.core.model.ffn import Ffn, find_layers, in_out, is_mixture, is_projection, output_rows
+from ffnscope.core.model.layer_gate import Call, LayerGate
 from ffnscope.core.model.variants.text_part import text_base
 from ffnscope.store.errors import UserError, is_device_error
 
@@ -37,44 +37,6 @@ class _Stop(Exception):
 def _stop(*_: Any) -> None:
     """A hook that ends the forward pass."""
     raise _Stop
-
-
-@dataclass(frozen=True)
-class Call:
-    """What the model passes to one of its decoder layers beside the hidden states: masks, rotary arguments."""
-
-    arguments: tuple[Any, ...]
-    named: Mapping[str, Any]
-
-
-class _Gate(nn.Module):
-    """Replaces a decoder layer: keeps its arguments and returns the hidden states, or ``leaving`` instead of them."""
-
-    def __init__(
-        self,
-        layer: nn.Module,
-        keep: Callable[[torch.Tensor, Call], None],
-        returned: int,
-        leaving: torch.Tensor | None = None,
-    ):
-        super().__init__()
-        object.__setattr__(self, "original", layer)  # not a submodule: its weights stay where they are
-        self._keep = keep
-        self._returned = returned
-        self._leaving = leaving
-
-    def __getattr__(self, name: str) -> Any:
-        # Models ask their layers for attributes such as `attention_type`.
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(self.__dict__["original"], name)
-
-    def forward(self, hidden_states: torch.Tensor, *arguments: Any, **named: Any) -> Any:
-        self._keep(hidden_states, Call(arguments, named))
-        if self._leaving is not None:
-            hidden_states = self._leaving
-        return (hidden_states, *[None] * (self._returned - 1)) if self._returned else hidden_states
 
 
 class LayeredModel:
@@ -350,7 +312,7 @@ class LayeredModel:
         self, keep: Callable[[torch.Tensor, Call], None], returned: int, leaving: torch.Tensor | None = None
     ) -> Iterator[None]:
         for index, layer in enumerate(self._originals):
-            self.layers[index] = _Gate(layer, keep, returned, leaving)
+            self.layers[index] = LayerGate(layer, keep, returned, leaving)
         try:
             yield
         finally:

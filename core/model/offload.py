@@ -14,10 +14,10 @@ from torch import nn
 
 from ffnscope.core.model.checkpoint import Checkpoint
 from ffnscope.core.model.experts import GROUPED, Mixture
+from ffnscope.core.model.files.stored_weights import StoredWeight, stored_weights
 from ffnscope.core.model.host_experts import MATRICES, HostExperts
 from ffnscope.core.model.layered import LayeredModel
 from ffnscope.core.model.source import ModelSource, weights_folder
-from ffnscope.core.model.stored_weights import StoredWeight, stored_weights
 from ffnscope.core.model.variants.text_part import auto_class
 from ffnscope.store.errors import UserError
 
