@@ -93,7 +93,7 @@ class _Run:
                         recorded = sweep.run_group(group, self.progress.forward)
                     processes.on_all(partial(self._check_weights, partial(sweep.hidden.discard, group.last)))
                     release = partial(sweep.hidden.finish, group.first, group.last)
-                    counting.submit(partial(self._finish_group, recorded, release, counting.check_wanted))
+                    counting.submit(partial(self._finish_group, recorded, release, counting, last=group.final))
         except KeyboardInterrupt:
             self.progress.interrupt()
             raise
@@ -179,16 +179,18 @@ class _Run:
             raise
 
     def _finish_group(
-        self, recorded: list[RecordedLayer], release: Callable[[], None], check_wanted: Callable[[], None]
+        self, recorded: list[RecordedLayer], release: Callable[[], None], counting: SerialWorker, *, last: bool
     ) -> None:
-        """Count a group's layers; ``release`` lets go of the hidden states that are no longer needed then."""
+        """Count a group's layers, in ``counting``; ``release`` lets go of the hidden states that are no longer needed then.
+        ``last``: no group runs meanwhile."""
+        free = last or counting.behind or not self.prepared.overlaps
         with self.progress.finishing():
             for layer in recorded:
-                self.processes.on_all(partial(self._finish_layer, layer, check_wanted))
+                self.processes.on_all(partial(self._finish_layer, layer, counting.check_wanted, free))
         if self.processes.is_main_process:
             release()
 
-    def _finish_layer(self, recorded: RecordedLayer, check_wanted: Callable[[], None]) -> None:
+    def _finish_layer(self, recorded: RecordedLayer, check_wanted: Callable[[], None], device_is_free: bool) -> None:
         """Count a layer, and write its statistics into the store."""
         check_wanted()
         started, layer, prepared = time.monotonic(), recorded.layer, self.prepared
@@ -198,7 +200,7 @@ class _Run:
         )
         check_finite(layer, values.sums, self.run.settings["dtype"])
         thresholds = self._threshold_values(recorded)
-        counts = self._count(recorded, check_wanted)
+        counts = self._count(recorded, check_wanted, device_is_free)
         if counts is None or self.writer is None:
             recorded.scratch.close()
             return
@@ -250,7 +252,9 @@ class _Run:
             recorded.layer, recorded.scratch, prepared.kept, threads=prepared.threads, proceed=check_wanted
         )
 
-    def _count(self, recorded: RecordedLayer, check_wanted: Callable[[], None]) -> LayerCounts | None:
+    def _count(
+        self, recorded: RecordedLayer, check_wanted: Callable[[], None], device_is_free: bool
+    ) -> LayerCounts | None:
         """The layer's counts on the main process, where those of all processes' neurons are joined; else None."""
         prepared, processes = self.prepared, self.processes
 
@@ -266,7 +270,7 @@ class _Run:
             threads=prepared.threads,
             advance=advance,
             neurons=processes.share(range(recorded.scratch.neurons)),
-            device=prepared.device_counter,
+            device=prepared.device_counter if device_is_free or prepared.request.count_on == "device" else None,
         )
         parts = processes.gather_on_main(own)
         return LayerCounts.joined(parts) if parts else None

@@ -17,9 +17,12 @@ class SerialWorker:
 
     ``submit`` waits for the piece before, so that at most two exist: the one being done, and the one that the caller
     prepares. Leaving the context waits for the last piece; after an exception, work ends at its next ``check_wanted``.
+
+    ``behind``: whether the caller had to wait for the piece before; True until that is known.
     """
 
     def __init__(self, overlap: bool):
+        self.behind = True
         self._pool = ThreadPoolExecutor(1) if overlap else None
         self._pending: Future[None] | None = None
         self._cancelled = False
@@ -40,6 +43,7 @@ class SerialWorker:
     def _wait(self) -> None:
         if self._pending is not None:
             pending, self._pending = self._pending, None
+            self.behind = not pending.done()
             pending.result()
 
     def __enter__(self) -> Self:

@@ -87,7 +87,9 @@ def collect(
     count_on: Annotated[
         str,
         typer.Option(
-            "--count-on", metavar="|".join(COUNT_ON), help="What counts n-grams; auto: a GPU where the model is on one."
+            "--count-on",
+            metavar="|".join(COUNT_ON),
+            help="What counts n-grams; auto: the host, and a GPU where it would wait.",
         ),
     ] = "auto",
     bos_id: Annotated[

@@ -19,10 +19,10 @@ from tiny_experts import KINDS
 RUNS = Path(__file__).parents[2] / "support" / "emulated_runs.py"
 GPU = "a GPU that is not there"
 WAYS: dict[str, dict[str, Any]] = {
-    "resident": {},
+    "resident": {"count_on": "device"},
     "one group": {"group_layers": 9},
     "resident, hidden states on the disk": {"hidden": "disk"},
-    "offloaded": {"offload": True},
+    "offloaded": {"offload": True, "count_on": "device"},
     "offloaded, counted by the host": {"offload": True, "count_on": "host"},
     "offloaded, activated by share": {"offload": True, "activated": "share:0.1"},
     "offloaded in twos, hidden states on the disk": {"offload": True, "group_layers": 2, "hidden": "disk"},

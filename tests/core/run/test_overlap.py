@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny_models as tm
+import torch
 from exact import run, sources_of
 from same_store import contents
 
@@ -19,6 +20,7 @@ from ffnscope.core.corpus.sources import DomainSource
 from ffnscope.core.run.overlap import SerialWorker
 from ffnscope.core.run.prepare import Prepared
 from ffnscope.core.statistics import arrays
+from ffnscope.core.statistics.device.device_counts import DeviceCounter
 from ffnscope.store.errors import UserError
 from ffnscope.store.reader import Store
 
@@ -132,6 +134,48 @@ def test_an_interruption_ends_what_is_counted_behind(
         run(model, sources, tmp_path / "run.ffn", group_layers=2, **OPTIONS)
     assert time.monotonic() - started < PATIENCE / 2
     assert contents(run(model, sources, tmp_path / "run.ffn", group_layers=2, resume=True, **OPTIONS)) == whole
+
+
+@pytest.mark.parametrize("slower", ["counting", "model"])
+def test_the_device_counts_what_the_host_would_be_late_with(
+    slower: str,
+    model: Path,
+    sources: tuple[DomainSource, ...],
+    whole: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Until it is known who is late, and where no group runs meanwhile, it counts too."""
+    by_device: list[bool] = []
+    count, run_group = collecting.count_layer, Sweep.run_group
+    submitted = [threading.Event() for _ in range(5)]
+
+    class Watched(SerialWorker):
+        def submit(self, work: Any) -> None:
+            next(event for event in submitted if not event.is_set()).set()
+            super().submit(work)
+
+    def counting(layer: int, *arguments: Any, device: DeviceCounter | None, **named: Any) -> Any:
+        by_device.append(device is not None)
+        assert slower == "model" or submitted[min(layer + 1, 4)].wait(PATIENCE)
+        return count(layer, *arguments, device=device, **named)
+
+    def running(self: Sweep, group: Any, advance: Any) -> Any:
+        recorded = run_group(self, group, advance)
+        if slower == "model" and group.first:
+            piece = workers[0]._pending
+            assert piece is not None
+            piece.result(PATIENCE)
+        return recorded
+
+    workers: list[Watched] = []
+    monkeypatch.setattr(collecting, "SerialWorker", lambda overlap: workers.append(Watched(overlap)) or workers[0])
+    monkeypatch.setattr(collecting, "count_layer", counting)
+    monkeypatch.setattr(Sweep, "run_group", running)
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(Prepared, "device_counter", property(lambda prepared: DeviceCounter(prepared.tables, cpu)))
+    assert contents(run(model, sources, tmp_path / "run.ffn", group_layers=1, **OPTIONS)) == whole
+    assert by_device == ([True] * 5 if slower == "counting" else [True, False, False, False, True])
 
 
 def test_work_is_done_in_order_and_one_piece_at_most_waits() -> None:
