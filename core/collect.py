@@ -31,6 +31,8 @@ from ffnscope.store.format.schema import DESCRIBED, EXPLAINED, ROUTED, THRESHOLD
 from ffnscope.store.records import Progress
 from ffnscope.store.writer import StoreWriter
 
+SHARE_STEP = 0.125  # by which the share of counting that a GPU takes over changes from group to group
+
 
 def collect(request: CollectRequest, report: Report = lambda event: None) -> None:
     """Run a model over a corpus and fill a store. ``report`` receives progress and lines for the log.
@@ -60,6 +62,7 @@ class _Run:
         self.writer = writer
         self.report = report
         self.progress = ProgressMeter(prepared.run, writer, report, overlaps=prepared.overlaps)
+        self._device_share = 1.0
         self._beside_model = SideStream(prepared.model.device, urgent=True)
 
     def fill_store(self) -> None:
@@ -183,14 +186,22 @@ class _Run:
     ) -> None:
         """Count a group's layers, in ``counting``; ``release`` lets go of the hidden states that are no longer needed then.
         ``last``: no group runs meanwhile."""
-        free = last or counting.behind or not self.prepared.overlaps
+        share = self._choose_device_share(counting.behind, last)
         with self.progress.finishing():
             for layer in recorded:
-                self.processes.on_all(partial(self._finish_layer, layer, counting.check_wanted, free))
+                self.processes.on_all(partial(self._finish_layer, layer, counting.check_wanted, share))
         if self.processes.is_main_process:
             release()
 
-    def _finish_layer(self, recorded: RecordedLayer, check_wanted: Callable[[], None], device_is_free: bool) -> None:
+    def _choose_device_share(self, behind: bool, last: bool) -> float:
+        """The share of a group's neurons whose n-grams the device counts, where it does at all: more while counting is
+        ``behind`` the model, less while it is not."""
+        if last or not self.prepared.overlaps or self.prepared.request.count_on == "device":
+            return 1.0
+        self._device_share = min(max(self._device_share + (SHARE_STEP if behind else -SHARE_STEP), 0.0), 1.0)
+        return self._device_share
+
+    def _finish_layer(self, recorded: RecordedLayer, check_wanted: Callable[[], None], device_share: float) -> None:
         """Count a layer, and write its statistics into the store."""
         check_wanted()
         started, layer, prepared = time.monotonic(), recorded.layer, self.prepared
@@ -200,7 +211,7 @@ class _Run:
         )
         check_finite(layer, values.sums, self.run.settings["dtype"])
         thresholds = self._threshold_values(recorded)
-        counts = self._count(recorded, check_wanted, device_is_free)
+        counts = self._count(recorded, check_wanted, device_share)
         if counts is None or self.writer is None:
             recorded.scratch.close()
             return
@@ -253,7 +264,7 @@ class _Run:
         )
 
     def _count(
-        self, recorded: RecordedLayer, check_wanted: Callable[[], None], device_is_free: bool
+        self, recorded: RecordedLayer, check_wanted: Callable[[], None], device_share: float
     ) -> LayerCounts | None:
         """The layer's counts on the main process, where those of all processes' neurons are joined; else None."""
         prepared, processes = self.prepared, self.processes
@@ -270,7 +281,8 @@ class _Run:
             threads=prepared.threads,
             advance=advance,
             neurons=processes.share(range(recorded.scratch.neurons)),
-            device=prepared.device_counter if device_is_free or prepared.request.count_on == "device" else None,
+            device=prepared.device_counter if device_share else None,
+            device_share=device_share,
         )
         parts = processes.gather_on_main(own)
         return LayerCounts.joined(parts) if parts else None

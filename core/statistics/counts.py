@@ -116,7 +116,7 @@ class LayerCounts:
         )
 
 
-class _Workspace(threading.local):
+class Workspace(threading.local):
     """Arrays that each thread reuses from block to block."""
 
     def __init__(self, tables: CorpusTables):
@@ -156,17 +156,18 @@ def count_layer(
     advance: Callable[[int], None] = lambda neurons: None,
     neurons: range | None = None,
     device: DeviceCounter | None = None,
+    device_share: float = 1.0,
 ) -> LayerCounts:
     """Count everything about a layer's ``neurons`` (consecutive; default all).
 
     The result does not depend on ``threads``, nor on how the neurons are divided, nor on whether a ``device`` counts the
-    n-grams.
+    n-grams, of a share of the blocks.
     ``advance`` is called with the number of neurons finished, a block at a time.
     """
     neurons = range(bits.neurons) if neurons is None else neurons
     counts = LayerCounts.empty(len(neurons), tables)
     bos, orders, tree = words(tables.bos), tables.orders, tables.tree
-    workspace = _Workspace(tables)
+    workspace = Workspace(tables)
     describer = Describer(*tables.concepts) if tables.concepts else None
     size = max(1, BLOCK_BYTES // max(tables.bos.size, 1))
     blocks = [range(first, min(first + size, neurons.stop)) for first in range(neurons.start, neurons.stop, size)]
@@ -206,16 +207,19 @@ def count_layer(
             describer.describe(block[own], counts.formulas[rows], counts.formula_figures[rows])
         return detections + rows.start, ids, number
 
-    def read(block: range) -> tuple[np.ndarray, NgramCounts | None]:
-        packed = bits.block(block.start, block.stop)
-        return words(packed), None if device is None else device.count(packed[:, : tables.counted_windows])
+    def read(index: int) -> tuple[np.ndarray, NgramCounts | None]:
+        packed = bits.block(blocks[index].start, blocks[index].stop)
+        if device is None or int((index + 1) * device_share) == int(index * device_share):
+            return words(packed), None
+        return words(packed), device.count(packed[:, : tables.counted_windows])
 
     detections = []
     with ThreadPoolExecutor(threads) as pool, ThreadPoolExecutor(1) as reader:
-        ahead = [reader.submit(read, block) for block in blocks[:1]]
+        ahead = [reader.submit(read, 0)] if blocks else []
         for index, block in enumerate(blocks):
             block_bits, ngrams = ahead.pop().result()
-            ahead += [reader.submit(read, after) for after in blocks[index + 1 : index + 2]]
+            if index + 1 < len(blocks):
+                ahead.append(reader.submit(read, index + 1))
             step = -(-len(block) // (threads * PARTS_PER_THREAD))
             parts = [block[start : start + step] for start in range(0, len(block), step)]
             for part, counted in zip(

@@ -1,28 +1,36 @@
 """What OPT models need for 5M tokens on one GPU, by arithmetic: prints the table of core/LARGE_MODELS.md.
 
-    python tests/bench/sizes.py
+    python tests/bench/sizes.py [--tflops 400]
+
+Assumed, not measured: 400 TFLOP/s of a forward pass in half precision, 45 in float32, memory of a GPU at 2.5 TB/s, recording 4%.
 
 hidden states   tokens * d * 2 bytes (float16), once, in the host's memory
 bits a layer    tokens * F / 8 bytes, and 8 bytes a window and neuron for sums and maxima
 scratch         bits of two layers: one is counted while the next one runs
 weights         12 * d * d * 2 bytes a layer, with --offload; each crosses the bus once for all data
-bus             weights once; bits of every layer to the host, and up again to be counted; hidden states between layers both ways
+bus             weights once; bits of every layer to the host, and up again where the GPU counts; hidden states between layers
+                both ways
 disk traffic    bits, written and read once; less where they stay in the page cache
-forward         (2 * 12 * d * d + 4 * T * d) * L * tokens floating-point operations at 400 TFLOP/s
-counting        tokens * L * F neurons * 2.7 ms per million positions and neuron on 14 cores, the n-grams counted by the GPU;
-                3.6 ms without it. Measured by CPU time on 1M positions of invented tokens, 6% active by liking of the token
-projecting      2 * F * (V + F) * d * L operations in float32 at 45 TFLOP/s
-together        the slower of model with recording (4% on top) and projecting, and counting; then the last layer's counting
+forward         (2 * 12 * d * d + 2 * T * d) * L * tokens floating-point operations: attention looks back only
+counting        tokens * L * F neurons * 1.8 ms per million positions and neuron on 14 cores, 1.1 ms where the GPU counts n-grams:
+                measured by tests/bench/counting.py, 6% active by liking of the token
+n-grams         counted by the GPU, 0.04 ms per million positions and neuron: 95 bytes a position, by its memory
+projecting      2 * F * (V + F) * d * L operations in float32
+together        the slower of GPU (the model with recording, projecting, its share of n-grams) and host (counting), with the share
+                for which that takes least; then the last layer's counting
 """
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import dataclass
 
 TOKENS, SEQ_LEN, VOCABULARY = 5_000_000, 2048, 50_272
-FLOPS, FLOAT32_FLOPS, RECORDING = 400e12, 45e12, 1.04
-CORES, COUNT_SECONDS = 14, 2.7e-9
+FLOAT32_FLOPS, RECORDING = 45e12, 1.04
+CORES = 14
+ALL_SECONDS, REST_SECONDS, DEVICE_SECONDS = 1.8e-9, 1.1e-9, 0.04e-9  # per neuron and position; the host's per core
 GB = 1e9
+SHARES = [share / 100 for share in range(101)]
 
 
 @dataclass(frozen=True)
@@ -45,28 +53,40 @@ SHAPES = (
 )
 
 
-def row(shape: Shape) -> str:
+def row(shape: Shape, flops: float) -> str:
+    """The table's line."""
     bits = TOKENS * shape.neurons / 8 + 8 * TOKENS / SEQ_LEN * shape.neurons
     hidden = TOKENS * shape.width * 2
     weights = 12 * shape.width**2 * 2
-    bus = weights * shape.layers + 2 * bits * shape.layers + 2 * hidden * (shape.layers - 1)
-    forward = (24 * shape.width**2 + 4 * SEQ_LEN * shape.width) * shape.layers * TOKENS / FLOPS
-    counting = TOKENS * shape.layers * shape.neurons * COUNT_SECONDS / CORES
+    counted = TOKENS * shape.layers * shape.neurons
+    forward = (24 * shape.width**2 + 2 * SEQ_LEN * shape.width) * shape.layers * TOKENS / flops
     projecting = 2 * shape.neurons * (VOCABULARY + shape.neurons) * shape.width * shape.layers / FLOAT32_FLOPS
-    together = max(forward * RECORDING + projecting, counting) + counting / shape.layers
+
+    def sides(share: float) -> tuple[float, float]:
+        """Seconds of the GPU and of the host, where the GPU counts n-grams of that share of the neurons."""
+        device = forward * RECORDING + projecting + share * counted * DEVICE_SECONDS
+        return device, counted * (ALL_SECONDS - share * (ALL_SECONDS - REST_SECONDS)) / CORES
+
+    share = min(SHARES, key=lambda share: max(sides(share)))
+    together = max(sides(share)) + counted * REST_SECONDS / CORES / shape.layers
+    bus = weights * shape.layers + (1 + share) * bits * shape.layers + 2 * hidden * (shape.layers - 1)
     return (
         f"| {shape.name} | {shape.layers} x {shape.neurons:,} | {hidden / GB:,.0f} GB | {2 * bits / GB:,.0f} GB "
         f"| {weights / GB:,.2f} GB | {bus / GB:,.0f} GB | {2 * bits * shape.layers / GB:,.0f} GB "
-        f"| {forward / 60:,.1f} min | {counting / 60:,.1f} min | {together / 60:,.1f} min |"
+        f"| {forward / 60:,.1f} min | {sides(share)[1] / 60:,.1f} min | {share:.0%} | {together / 60:,.1f} min |"
     )
 
 
 def main() -> None:
-    heads = "model|neurons|hidden states|scratch|weights of a layer|bus|disk traffic|forward|counting|together"
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--tflops", type=float, default=400.0)
+    flops = parser.parse_args().tflops * 1e12
+    heads = "model|neurons|hidden states|scratch|weights of a layer|bus|disk traffic|forward|counting|n-grams by the GPU|together"
     print("| " + heads.replace("|", " | ") + " |")
-    print("|---|---|---|---|---|---|---|---|---|---|")
+    print("|" + "---|" * len(heads.split("|")))
     for shape in SHAPES:
-        print(row(shape))
+        print(row(shape, flops))
 
 
 if __name__ == "__main__":

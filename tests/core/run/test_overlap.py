@@ -146,7 +146,7 @@ def test_the_device_counts_what_the_host_would_be_late_with(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Until it is known who is late, and where no group runs meanwhile, it counts too."""
-    by_device: list[bool] = []
+    by_device: list[float] = []
     count, run_group = collecting.count_layer, Sweep.run_group
     submitted = [threading.Event() for _ in range(5)]
 
@@ -156,7 +156,7 @@ def test_the_device_counts_what_the_host_would_be_late_with(
             super().submit(work)
 
     def counting(layer: int, *arguments: Any, device: DeviceCounter | None, **named: Any) -> Any:
-        by_device.append(device is not None)
+        by_device.append(named["device_share"] if device is not None else 0)
         assert slower == "model" or submitted[min(layer + 1, 4)].wait(PATIENCE)
         return count(layer, *arguments, device=device, **named)
 
@@ -169,13 +169,14 @@ def test_the_device_counts_what_the_host_would_be_late_with(
         return recorded
 
     workers: list[Watched] = []
+    monkeypatch.setattr(collecting, "SHARE_STEP", 0.4)
     monkeypatch.setattr(collecting, "SerialWorker", lambda overlap: workers.append(Watched(overlap)) or workers[0])
     monkeypatch.setattr(collecting, "count_layer", counting)
     monkeypatch.setattr(Sweep, "run_group", running)
     cpu = torch.device("cpu")
     monkeypatch.setattr(Prepared, "device_counter", property(lambda prepared: DeviceCounter(prepared.tables, cpu)))
     assert contents(run(model, sources, tmp_path / "run.ffn", group_layers=1, **OPTIONS)) == whole
-    assert by_device == ([True] * 5 if slower == "counting" else [True, False, False, False, True])
+    assert by_device == pytest.approx([1] * 5 if slower == "counting" else [1, 0.6, 0.2, 0, 1])
 
 
 def test_work_is_done_in_order_and_one_piece_at_most_waits() -> None:

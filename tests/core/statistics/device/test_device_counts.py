@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from same_store import differing
 
+from ffnscope.core.statistics import counts as counting
 from ffnscope.core.statistics.counts import LayerCounts, count_layer
 from ffnscope.core.statistics.device import device_counts
 from ffnscope.core.statistics.device.device_counts import DeviceCounter
@@ -56,10 +57,12 @@ def corpus(seed: int, windows: int, length: int, vocabulary: int, neurons: int, 
     return tables, SimpleNamespace(neurons=neurons, block=lambda first, last: bits[first:last])
 
 
-def check(tables: CorpusTables, bits: Any, min_occurrences: int) -> LayerCounts:
+def check(tables: CorpusTables, bits: Any, min_occurrences: int, share: float = 1.0) -> LayerCounts:
     """Fail unless both ways count the same; what they count."""
     expected = count_layer(3, bits, tables, min_occurrences=min_occurrences)
-    found = count_layer(3, bits, tables, min_occurrences=min_occurrences, device=DeviceCounter(tables, CPU))
+    found = count_layer(
+        3, bits, tables, min_occurrences=min_occurrences, device=DeviceCounter(tables, CPU), device_share=share
+    )
     for field in fields(LayerCounts):
         if field.name != "detected":
             ours, theirs = (np.asarray(getattr(counts, field.name)) for counts in (found, expected))
@@ -74,9 +77,9 @@ def check(tables: CorpusTables, bits: Any, min_occurrences: int) -> LayerCounts:
 @pytest.mark.parametrize("min_occurrences", [1, 2, 5])
 @pytest.mark.parametrize("number", range(len(CORPORA)))
 def test_every_count_is_the_kernels(number: int, min_occurrences: int) -> None:
-    counts = check(*corpus(number, *CORPORA[number]), min_occurrences)
+    counted = check(*corpus(number, *CORPORA[number]), min_occurrences)
     if number < 2:
-        assert len(set(counts.order.tolist())) > 1 and counts.split_order.any()
+        assert len(set(counted.order.tolist())) > 1 and counted.split_order.any()
 
 
 @given(
@@ -94,6 +97,16 @@ def test_long_ngrams_and_many_neurons_are_counted_in_parts(monkeypatch: pytest.M
     monkeypatch.setattr(device_counts, "BAG", 8)
     monkeypatch.setattr(device_counts, "CELLS", 5000)
     check(*corpus(7, 60, 24, 12, 40, 0), 2)
+
+
+def test_a_share_of_the_blocks_is_counted_on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    tables, bits = corpus(0, *CORPORA[0])
+    monkeypatch.setattr(counting, "BLOCK_BYTES", 4 * tables.bos.size)
+    sizes: list[int] = []
+    count = DeviceCounter.count
+    monkeypatch.setattr(DeviceCounter, "count", lambda self, bits: sizes.append(len(bits)) or count(self, bits))
+    check(tables, bits, 2, share=0.4)
+    assert sum(sizes) == 16, "of 40 neurons"
 
 
 def test_a_device_without_room_leaves_it_to_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
