@@ -123,13 +123,13 @@ def position_information(counts: Sequence[int], windows: int) -> float:
         return 0.0
     T = len(counts)
     f = Fraction(sum(counts), windows * T)
-    terms = []
-    for activations in counts:
+    terms: list[float] = []
+    for activations, times in Counter(counts).items():
         f_p = Fraction(activations, windows)
         if f_p > 0:
-            terms.append(float(f_p) * math.log(f_p / f))
+            terms.extend([float(f_p) * math.log(f_p / f)] * times)
         if f_p < 1:
-            terms.append(float(1 - f_p) * math.log((1 - f_p) / (1 - f)))
+            terms.extend([float(1 - f_p) * math.log((1 - f_p) / (1 - f))] * times)
     return math.fsum(terms) / T
 
 
@@ -217,9 +217,7 @@ def neuron_statistics(
     position_counts = np.zeros(T, dtype=np.int64)
     for domain in domains:
         for window in range(domain.first, domain.first + domain.windows):
-            for position in range(T):
-                if not active[window, position]:
-                    continue
+            for position in np.flatnonzero(active[window]).tolist():
                 activations += 1
                 domain_activations[domain.name] += 1
                 activated_values.append(float(values[window, position]))

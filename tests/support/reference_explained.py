@@ -1,4 +1,4 @@
-"""How much the token explains and the token set, by the definitions' second part: loops, Counters and Fractions.
+"""How much the token explains and the token set, by the definitions' second part: loops and Counters.
 
 It shares no code with the product. Windows are numbered in the corpus; only those of counted domains are looked at.
 """
@@ -35,17 +35,19 @@ class Halves:
             [(w, k) for w in full if w % 2 == half for k in range(T) if gram_at(tokens, w, k, 1, bos_id) is not None]
             for half in (0, 1)
         ]
+        # Once for all neurons: they are most of the time that the reference takes.
+        self.grams = {place: self._grams(*place) for places in self.places for place in places}
         self.total = [self.count(places) for places in self.places]
 
-    def grams(self, window: int, position: int) -> dict[int, Gram]:
-        """The n-grams that end at a position, by n."""
-        found = {n: gram_at(self.tokens, window, position, n, self.bos_id) for n in (1, 2, 3)}
-        return {n: gram for n, gram in found.items() if gram is not None}
+    def _grams(self, window: int, position: int) -> list[Gram]:
+        """The n-grams that end at a position, by length."""
+        grams = [gram_at(self.tokens, window, position, n, self.bos_id) for n in (1, 2, 3)]
+        return [gram for gram in grams if gram is not None]
 
     def count(self, places: list[tuple[int, int]]) -> tuple[Counter[Gram], Counter[int]]:
         """How often each n-gram, and each position, is among some places."""
         return (
-            Counter(gram for place in places for gram in self.grams(*place).values()),
+            Counter(gram for place in places for gram in self.grams[place]),
             Counter(position for _, position in places),
         )
 
@@ -74,32 +76,37 @@ def _lengths(
 ) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
     if A in (0, n):
         return None, None
-    p0 = Fraction(A, n)
-    known: dict[Gram, Fraction] = {}
+    # Of every chance p, the other one, 1 - p, is computed by itself: nothing is lost near 1.
+    p0 = (A / n, (n - A) / n)
+    known: dict[Gram, tuple[float, float]] = {}
 
-    def p_of(gram: Gram) -> Fraction:
+    def p_of(gram: Gram) -> tuple[float, float]:
         if gram not in known:
-            shorter = p_of(gram[1:]) if len(gram) > 1 else p0
-            known[gram] = (c[gram] + shorter) / (N[gram] + 1)
+            known[gram] = _mixed(c[gram], N[gram], p_of(gram[1:]) if len(gram) > 1 else p0)
         return known[gram]
 
+    at = {position: _mixed(c_position[position], N_position[position], p0) for position in range(active.shape[1])}
     terms: list[list[float]] = [[] for _ in range(5)]
     for window, position in halves.places[1]:
-        grams = halves.grams(window, position)
-        tokens = [p_of(grams[max(m for m in grams if m <= order)]) for order in (1, 2, 3)]
-        at = (c_position[position] + p0) / (N_position[position] + 1)
-        for row, p in zip(terms, (p0, *tokens, at), strict=True):
-            chance = p if active[window, position] else 1 - p
-            row.append(-_log(chance))
+        fires, grams = active[window, position], halves.grams[window, position]
+        # Where the window has no room for an n-gram, the longest that there is.
+        chances = (p0, *(p_of(grams[min(n, len(grams)) - 1]) for n in (1, 2, 3)), at[position])
+        for row, (p, q) in zip(terms, chances, strict=True):
+            row.append(-_log(p, q) if fires else -_log(q, p))
     lengths = tuple(math.fsum(row) for row in terms)
     if lengths[0] == 0:
         return None, None
     return lengths, tuple(1 - length / lengths[0] for length in lengths[1:])
 
 
-def _log(chance: Fraction) -> float:
-    """ln of a probability, near 1 too."""
-    return math.log1p(-float(1 - chance)) if chance > Fraction(1, 2) else math.log(chance)
+def _mixed(c: int, N: int, shorter: tuple[float, float]) -> tuple[float, float]:
+    """(c + p) / (N + 1) and what it lacks to 1, for p and 1 - p of ``shorter``."""
+    return (c + shorter[0]) / (N + 1), (N - c + shorter[1]) / (N + 1)
+
+
+def _log(chance: float, other: float) -> float:
+    """ln of a probability, near 1 too: ``other`` is what it lacks to 1."""
+    return math.log1p(-other) if chance > 0.5 else math.log(chance)
 
 
 def _set(
