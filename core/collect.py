@@ -16,6 +16,7 @@ from ffnscope.core.activations.scratch_folder import lock_folder
 from ffnscope.core.activations.side_stream import SideStream
 from ffnscope.core.activations.threshold_recorder import ThresholdRecorder
 from ffnscope.core.processes import join_processes
+from ffnscope.core.run.compile_ahead import compile_ahead
 from ffnscope.core.run.keep import check_room, describe_keep
 from ffnscope.core.run.kept_bits import kept_values
 from ffnscope.core.run.overlap import SerialWorker
@@ -41,6 +42,8 @@ def collect(request: CollectRequest, report: Report = lambda event: None) -> Non
     """
     with interruptible(), join_processes(report) as processes:
         report = report if processes.is_main_process else _silent
+        if compile_ahead():
+            report("compiling the counting loops beside the run, once after installation")
         prepared = prepare(request, processes, report)
         with open_store(prepared, report) as (writer, complete):
             if not complete:

@@ -84,7 +84,10 @@ def is_demo(info: ModelInfo, models: Sequence[DemoModel] = CHECKPOINTS) -> bool:
 
 def run_demo(store: Path, report: Report = lambda event: None, model: DemoModel = MODEL) -> None:
     """Collect the demo into ``store``. Raises UserError as ``collect`` does."""
-    # Asking whether a store is the demo's must not load torch.
+    # Asking whether a store is the demo's must not load torch; loading it takes seconds.
+    from ffnscope.core.run.compile_ahead import compile_ahead
+
+    compile_ahead()
     from ffnscope.core.collect import collect
 
     collect(demo_request(store, model), report)

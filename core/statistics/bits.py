@@ -103,7 +103,8 @@ def draw(positions: np.ndarray, seed: int, out: np.ndarray) -> int:
     seed. Returns how many were drawn: all of them where there are no more than ``out`` holds."""
     count, size = len(positions), len(out)
     if count <= size:
-        out[:count] = positions
+        for index in range(count):
+            out[index] = positions[index]
         return count
     state = np.uint64(seed) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(0x632BE59BD9B4E019)
     for taken in range(size):
@@ -117,3 +118,32 @@ def draw(positions: np.ndarray, seed: int, out: np.ndarray) -> int:
                 break
         out[taken] = place
     return size
+
+
+# What numba has ready as searchsorted and concatenate takes it seconds to compile.
+
+
+@compiled
+def lower_bound(ascending: np.ndarray, value: np.int64) -> int:
+    """How many of ``ascending`` are below ``value``."""
+    low, high = 0, len(ascending)
+    while low < high:
+        middle = (low + high) // 2
+        if ascending[middle] < value:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@compiled
+def append(found: np.ndarray, neuron: int, ids: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """``found`` [3, M] int64, neurons, ids and counts, with a detector's n-grams behind them."""
+    size = found.shape[1]
+    longer = np.empty((3, size + len(ids)), np.int64)
+    for index in range(size):
+        for row in range(3):
+            longer[row, index] = found[row, index]
+    for index in range(len(ids)):
+        longer[0, size + index], longer[1, size + index], longer[2, size + index] = neuron, ids[index], counts[index]
+    return longer

@@ -17,6 +17,7 @@ import numpy as np
 from ffnscope.core.jit import compiled
 from ffnscope.core.statistics.bits import set_bits
 
+NO_RANK = np.iinfo(np.int64).max
 ALL, ANY, ANY_AND = 0, 1, 2  # shapes: every literal holds; any of them; any of the first two, and the third
 BEAM = 5  # formulas of one and two concepts that are extended by a third
 LEAST_ACTIVATIONS = 20  # in each half, for a description
@@ -156,7 +157,8 @@ def keep(f1, rank, shape, a, b, c, search, size):
     for later in range(size - 1, slot, -1):
         search.f1[later] = search.f1[later - 1]
         search.rank[later] = search.rank[later - 1]
-        search.formulas[later] = search.formulas[later - 1]
+        for place in range(4):
+            search.formulas[later, place] = search.formulas[later - 1, place]
     search.f1[slot] = f1
     search.rank[slot] = rank
     search.formulas[slot, 0] = shape
@@ -180,13 +182,19 @@ def search_short(number, active, sets, search, without, size):
     single, pair, total = sets.single, sets.pair, sets.total
     concepts = len(single)
     search.f1[:] = 0
-    search.rank[:] = np.iinfo(np.int64).max
+    search.rank[:] = NO_RANK
     search.formulas[:] = 0
+    every, any_of, none = (
+        np.int64(ALL),
+        np.int64(ANY),
+        np.int64(0),
+    )  # not literals: ``keep`` is compiled for each of these
     for x in range(concepts):
         if not in_formula(without, x):
             hits = search.single[x]
-            keep(2.0 * hits / (single[x] + active), 2 * x, ALL, x + 1, 0, 0, search, size)
-            keep(2.0 * (active - hits) / (total - single[x] + active), 2 * x + 1, ALL, -x - 1, 0, 0, search, size)
+            keep(2.0 * hits / (single[x] + active), 2 * x, every, x + 1, none, none, search, size)
+            rest = 2.0 * (active - hits) / (total - single[x] + active)
+            keep(rest, 2 * x + 1, every, -x - 1, none, none, search, size)
     for x in range(concepts):
         if in_formula(without, x):
             continue
@@ -212,13 +220,20 @@ def search_short(number, active, sets, search, without, size):
                 )
             both = search.pair[x, y]
             rank = 2 * concepts + 5 * (x * concepts + y)
-            keep(2.0 * both / (here + active), rank, ALL, x + 1, y + 1, 0, search, size)
-            keep(2.0 * (hits_x - both) / (size_x - here + active), rank + 1, ALL, x + 1, -y - 1, 0, search, size)
-            keep(2.0 * (hits_y - both) / (size_y - here + active), rank + 2, ALL, -x - 1, y + 1, 0, search, size)
-            rest = active - hits_x - hits_y + both
-            keep(2.0 * rest / (rest_size + active), rank + 3, ALL, -x - 1, -y - 1, 0, search, size)
-            some = hits_x + hits_y - both
-            keep(2.0 * some / (some_size + active), rank + 4, ANY, x + 1, y + 1, 0, search, size)
+            neither, some = active - hits_x - hits_y + both, hits_x + hits_y - both
+            for kind in range(5):
+                a, b = x + 1 if kind in (0, 1, 4) else -x - 1, y + 1 if kind in (0, 2, 4) else -y - 1
+                shape = any_of if kind == 4 else every
+                hits, of = both, here
+                if kind == 1:
+                    hits, of = hits_x - both, size_x - here
+                elif kind == 2:
+                    hits, of = hits_y - both, size_y - here
+                elif kind == 3:
+                    hits, of = neither, rest_size
+                elif kind == 4:
+                    hits, of = some, some_size
+                keep(2.0 * hits / (of + active), rank + kind, shape, a, b, none, search, size)
 
 
 @compiled
@@ -228,7 +243,7 @@ def search_long(number, active, sets, search, out):
     best = search.f1[0]
     for row in range(BEAM):
         base = search.formulas[row]
-        shape, a, b = base[0], base[1], base[2]
+        shape, a, b = np.int64(base[0]), np.int64(base[1]), np.int64(base[2])
         if b == 0:
             continue
         hits = np.int64(0)
@@ -241,13 +256,13 @@ def search_long(number, active, sets, search, out):
                 continue
             most = min(hits, search.single[z])
             more, less, some = 0.0, 0.0, 0.0
-            final = ALL if shape == ALL else ANY_AND
+            final = np.int64(ALL if shape == ALL else ANY_AND)
             size_more = long_size(final, a, b, z + 1, sets)
             size_less = long_size(final, a, b, -z - 1, sets)
             more = 2.0 * min(most, size_more) / (size_more + active)
             less = 2.0 * min(hits, size_less) / (size_less + active)
             if shape == ANY:
-                size_some = long_size(ANY, a, b, z + 1, sets)
+                size_some = long_size(np.int64(ANY), a, b, z + 1, sets)
                 some = 2.0 * min(hits + search.single[z], active) / (size_some + active)
             if max(more, less, some) <= best:
                 continue
@@ -309,16 +324,18 @@ def describe_block(bits, even, odd, search, formulas, figures, least_f1):
         for concept in range(len(even.single)):
             search.single[concept] = common(search.words, search.places, number, even.concepts[concept])
         search.pair[:] = -1
-        search_short(number, active, even, search, nothing, BEAM)
-        formula[:] = search.formulas[0]
+        search_short(number, active, even, search, nothing, np.int64(BEAM))
+        for place in range(4):
+            formula[place] = search.formulas[0, place]
         search_long(number, active, even, search, formula)
         in_odd, above = figures_of(formula, bits[neuron], odd, figures[neuron, 0])
         if in_odd < LEAST_ACTIVATIONS or not above or figures[neuron, 0, 2] < least_f1:
             figures[neuron] = np.nan
             continue
-        formulas[neuron, 0] = formula
-        search_short(number, active, even, search, formula, 1)
-        formulas[neuron, 1] = search.formulas[0]
+        search_short(number, active, even, search, formula, np.int64(1))
+        for place in range(4):
+            formulas[neuron, 0, place] = formula[place]
+            formulas[neuron, 1, place] = search.formulas[0, place]
         figures_of(formulas[neuron, 1], bits[neuron], odd, figures[neuron, 1])
 
 

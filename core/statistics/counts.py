@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -15,11 +15,13 @@ from ffnscope.core.statistics import kernels
 from ffnscope.core.statistics.bits import words
 from ffnscope.core.statistics.concepts import Describer, describing_bytes
 from ffnscope.core.statistics.device.complete_kernel import complete_block
-from ffnscope.core.statistics.device.device_counts import DeviceCounter, NgramCounts
 from ffnscope.core.statistics.explained.kernel import Explained, explain_block
 from ffnscope.core.statistics.explained.tree import SUMS, make_space, space_bytes
 from ffnscope.core.statistics.tables import CorpusTables
 from ffnscope.store.format.schema import CONTEXTS, TOP_NGRAMS
+
+if TYPE_CHECKING:
+    from ffnscope.core.statistics.device.device_counts import DeviceCounter, NgramCounts
 
 BLOCK_BYTES = 96 << 20  # of one block of neurons' bits: large enough for long sequential reads of the scratch file
 COUNTED_ON_DEVICE = ("ngram_activations", "ngrams_distinct", "coverage", "top", "top_count", "top_total")
@@ -88,15 +90,13 @@ class LayerCounts:
     @classmethod
     def empty(cls, neurons: int, tables: CorpusTables) -> LayerCounts:
         """Zero counts."""
-        windows = tables.counted_windows
-        curve_type = np.uint8 if windows < 1 << 8 else np.uint16 if windows < 1 << 16 else np.uint32
         domains = len(tables.edges) - 1
         grams = (neurons, 3, TOP_NGRAMS)
         return cls(
             activations=np.zeros(neurons, np.int64),
             bos_activations=np.zeros(neurons, np.int64),
             domain_activations=np.zeros((neurons, domains), np.int64),
-            curves=np.zeros((neurons, tables.counted, tables.seq_len), curve_type),
+            curves=np.zeros((neurons, tables.counted, tables.seq_len), _curve_type(tables)),
             ngram_activations=np.zeros((neurons, 3), np.int64),
             ngrams_distinct=np.zeros((neurons, 3), np.int64),
             coverage=np.zeros((neurons, 3), np.int64),
@@ -138,11 +138,16 @@ def _slots(tables: CorpusTables) -> int:
     return max(len(order.repeated) for order in tables.orders) + 3
 
 
+def _curve_type(tables: CorpusTables) -> type[np.unsignedinteger]:
+    """What counts windows. Not uint8 for few of them: the loops would be compiled once more."""
+    return np.uint16 if tables.counted_windows < 1 << 16 else np.uint32
+
+
 def counting_bytes(tables: CorpusTables, neurons: int, threads: int) -> int:
     """Memory that counting a layer of ``neurons`` takes at most, beside ``tables``: arrays of threads, bits, counts."""
     places = tables.counted_windows * tables.seq_len
     per_thread = 4 * (3 * places + 3 * _slots(tables)) + space_bytes(tables.tree) + describing_bytes(tables.concepts)
-    curve = tables.counted * tables.seq_len * (1 if tables.counted_windows < 1 << 8 else 2)
+    curve = tables.counted * tables.seq_len * np.dtype(_curve_type(tables)).itemsize
     return threads * per_thread + 2 * BLOCK_BYTES + neurons * (curve + 3 * 3 * TOP_NGRAMS * 8)
 
 
@@ -230,6 +235,8 @@ def count_layer(
     counts.detected = _by_neuron(
         *(concatenate([counted[column] for counted in detections], (0,)) for column in range(3))
     )
+    if tables.counted_windows < 1 << 8:
+        counts.curves = counts.curves.astype(np.uint8)
     return counts
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ffnscope.core.jit import compiled
-from ffnscope.core.statistics.bits import draw, scan
+from ffnscope.core.statistics.bits import append, draw, lower_bound, scan
 from ffnscope.store.definitions import (
     COVERED_PERCENT,
     MOST_COVERING,
@@ -171,7 +171,7 @@ def most_frequent(
     tallies: tuple[int, np.int64, np.int64, np.int64],
     ids: np.ndarray,
     counts: np.ndarray,
-) -> int:
+) -> np.int64:
     """The most frequent n-grams of a tally that returned ``tallies`` into ``ids`` and ``counts`` [G] int64, ties by lower
     id. Returns how many."""
     distinct, once, _, largest = tallies
@@ -179,15 +179,16 @@ def most_frequent(
     while least > 1 and above < len(ids):
         least -= 1
         above += space.histogram[least]
-    size = 0
+    size = np.int64(0)
     for index in range(distinct):
         if space.kept[index] >= least:
-            size = _insert(np.int64(ngrams.repeated[space.touched[index]]), space.kept[index], ids, counts, size)
+            ngram, count = np.int64(ngrams.repeated[space.touched[index]]), np.int64(space.kept[index])
+            size = _insert(ngram, count, ids, counts, size)
     if least == 1 and once:
         plain = len(ngrams.repeated)
         for place in positions:
             if ngrams.slots[place] == plain:
-                size = _insert(np.int64(ngrams.ids[place]), 1, ids, counts, size)
+                size = _insert(np.int64(ngrams.ids[place]), np.int64(1), ids, counts, size)
     return size
 
 
@@ -219,7 +220,8 @@ def detect(
         part += once
     if WHOLE_PERCENT * part < COVERED_PERCENT * total:
         return np.empty(0, np.int64), np.empty(0, np.int64)
-    ids, counts = np.empty(number, np.int64), np.ones(number, np.int64)
+    ids, counts = np.empty(number, np.int64), np.empty(number, np.int64)
+    counts[:] = 1
     number = np.int64(0)
     for index in range(distinct):
         ngram, count = ngrams.repeated[space.touched[index]], np.int64(space.kept[index])
@@ -289,7 +291,7 @@ def holds(detected: np.ndarray, odd: np.ndarray, ngrams: Ngrams, min_occurrences
     covered = True
     for ngram in detected:
         # One that occurs once in the corpus does so in the even windows.
-        slot = np.searchsorted(ngrams.repeated, ngram)
+        slot = lower_bound(ngrams.repeated, ngram)
         if slot == plain or ngrams.repeated[slot] != ngram:
             continue
         count = np.int64(counts[slot])
@@ -321,7 +323,10 @@ def scan_neuron(
     number, evens, at_bos = scan(
         bits[neuron], bos, seq_len, edges, counted, space.positions, out.curves[neuron], out.domain_activations[neuron]
     )
-    out.activations[neuron] = out.domain_activations[neuron].sum()
+    total = np.int64(0)
+    for count in out.domain_activations[neuron]:
+        total += count
+    out.activations[neuron] = total
     out.bos_activations[neuron] = at_bos
     draw(space.positions[:number], seed + neuron, out.drawn[neuron])
     return number, evens
@@ -361,7 +366,7 @@ def count_block(
 
     Returns (neuron, id, count) of every n-gram that a detector among them detects.
     """
-    found_neurons, found_ids, found_counts = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64)
+    found = np.empty((3, 0), np.int64)
     possible = np.zeros(3, np.bool_)
     for neuron in range(len(bits)):
         number, evens = scan_neuron(neuron, bits, bos, seed, seq_len, edges, counted, space, out)
@@ -381,16 +386,14 @@ def count_block(
                 ids, counts = detect(positions, ngrams, ngrams.totals, space, tallies, total, min_occurrences)
                 if len(ids):
                     out.order[neuron] = index + 1
-                    found_neurons = np.concatenate((found_neurons, np.full(len(ids), neuron)))
-                    found_ids = np.concatenate((found_ids, ids))
-                    found_counts = np.concatenate((found_counts, counts))
+                    found = append(found, neuron, ids, counts)
             # On the even windows no n-gram counts more than on all, and no fewer positions than this have one: most
             # neurons cannot be detectors there, and need not be counted again.
             most = of_the_largest(space.histogram, tallies[3], FEW[index])
             possible[index] = WHOLE_PERCENT * most >= COVERED_PERCENT * (evens - tallies[2])
             forget(tallies[0], space)
-        if possible.any():
+        if possible[0] or possible[1] or possible[2]:
             out.split_order[neuron], out.split_held[neuron] = split(
                 positions, seq_len, orders, possible, min_occurrences, space
             )
-    return found_neurons, found_ids, found_counts
+    return found[0], found[1], found[2]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from ffnscope.core.jit import compiled
+
+if TYPE_CHECKING:
+    import torch
 
 CHUNK = 64  # columns whose maximum and minimum are taken together
 ROWS_PER_THREAD = 16  # fewer are not worth another thread
@@ -19,19 +22,27 @@ def extremes(values: torch.Tensor, kept: int) -> tuple[np.ndarray, np.ndarray, n
     Returns (largest [R, kept] float32, their columns [R, kept] int64, smallest, their columns), the most extreme first.
     Values are finite, or NaN, which is none: where a row has fewer, the rest is NaN and column -1.
     """
-    rows = len(values)
     if values.device.type != "cpu":
         above, below = (_by_chunks(values, kept, largest) for largest in (True, False))
         return *above, *below
+    import torch
+
+    return extremes_of_rows(values.numpy(), kept, torch.get_num_threads())
+
+
+def extremes_of_rows(
+    values: np.ndarray, kept: int, threads: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """``extremes`` of an array."""
+    rows = len(values)
     out = tuple(np.full((rows, kept), fill, dtype) for fill, dtype in 2 * [(np.nan, np.float32), (-1, np.int64)])
-    whole = values.numpy()
-    share = max(ROWS_PER_THREAD, -(-rows // torch.get_num_threads()))
+    share = max(ROWS_PER_THREAD, -(-rows // threads))
     parts = [slice(first, first + share) for first in range(0, rows, share)]
     if len(parts) == 1:
-        _by_rows(whole, *out)
+        _by_rows(values, *out)
     else:
         with ThreadPoolExecutor(len(parts)) as pool:
-            list(pool.map(lambda part: _by_rows(whole[part], *(array[part] for array in out)), parts))
+            list(pool.map(lambda part: _by_rows(values[part], *(array[part] for array in out)), parts))
     return out[0], out[1], out[2], out[3]
 
 
@@ -90,6 +101,8 @@ def _by_chunks(values: torch.Tensor, kept: int, largest: bool) -> tuple[np.ndarr
     Every one of them lies in one of the ``kept`` chunks of columns with the most extreme values, so that one pass for
     those and a look at the chunks is enough; rows where a tie could be cut are sorted whole.
     """
+    import torch
+
     rows, columns = values.shape
     least = -torch.inf if largest else torch.inf
     number = max(columns, kept)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+
+import pytest
 
 from ffnscope.core.jit import compiled
 
@@ -42,3 +47,79 @@ def test_cached_code_is_renewed_with_whatever_it_uses(tmp_path: Path) -> None:
     inner = (package / "inner.py").read_text()
     (package / "inner.py").write_text(inner.replace("FACTOR * x", "FACTOR + x"))
     assert [run(), run()] == ["16 0", "16 1"]
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Path:
+    """A module with one loop that is slow to compile; it prints whether it was read from the cache."""
+    (tmp_path / "toy.py").write_text(
+        "import time\nfrom ffnscope.core.jit import compiled\n\n"
+        "@compiled\ndef total(values):\n    part = 0\n    for value in values:\n        part += value\n    return part\n\n"
+        "def run():\n    import numpy as np\n    print(total(np.arange(5)), sum(total.stats.cache_hits.values()))\n"
+    )
+    return tmp_path
+
+
+def start(folder: Path, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", "import toy; toy.run()"],
+        cwd=folder,
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def output(process: subprocess.Popen[str]) -> str:
+    return process.communicate(timeout=60)[0].strip()
+
+
+def test_one_of_several_processes_compiles(toy: Path) -> None:
+    processes = [start(toy) for _ in range(4)]
+    assert sorted(output(process) for process in processes) == ["10 0", "10 1", "10 1", "10 1"]
+
+
+def test_a_process_that_was_killed_holds_up_nobody(toy: Path) -> None:
+    assert output(start(toy)) == "10 0"
+    lock = next(toy.rglob("toy.total*.lock"))
+    hold = (
+        f"import fcntl, time\nfile = open({str(lock)!r}, 'r+')\nfcntl.flock(file, fcntl.LOCK_EX)\n"
+        "print(flush=True)\ntime.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        waiting = start(toy)
+        time.sleep(2)
+        assert waiting.poll() is None
+        holder.send_signal(signal.SIGKILL)
+        assert output(waiting) == "10 1"
+    with lock.open("r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@pytest.mark.parametrize("pattern", ["*.nbi", "*.nbc"])
+def test_damaged_files_are_compiled_anew(toy: Path, pattern: str) -> None:
+    assert output(start(toy)) == "10 0"
+    (file,) = toy.rglob(f"toy.total{pattern}")
+    file.write_bytes(file.read_bytes()[: -len(file.read_bytes()) // 2])
+    assert [output(start(toy)) for _ in range(2)] == ["10 0", "10 1"]
+
+
+def test_without_a_folder_that_can_be_written_it_is_compiled_all_the_same(toy: Path) -> None:
+    (toy / "__pycache__").write_text("not a folder")
+    nowhere = str(toy / "toy.py")  # not a folder either
+    for _ in range(2):
+        assert output(start(toy, HOME=nowhere, XDG_CACHE_HOME=nowhere, PYTHONDONTWRITEBYTECODE="1")) == "10 0"
+
+
+def test_a_disk_that_fills_up_is_no_error(toy: Path) -> None:
+    (toy / "full.py").write_text(
+        "import errno, numba.core.caching as caching\n\n"
+        "def refuse(self, name, data):\n    raise OSError(errno.ENOSPC, 'No space left on device')\n\n"
+        "caching.IndexDataCacheFile._save_data = refuse\nimport toy\ntoy.run()\n"
+    )
+    done = subprocess.run([sys.executable, "full.py"], cwd=toy, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("10 0\n", "")
+    assert [output(start(toy)) for _ in range(2)] == ["10 0", "10 1"], "the index names a file that was never written"

@@ -58,6 +58,31 @@ def test_stores_of_different_rules_are_not_compared(stores, capsys):
     assert (code, out) == (2, "") and "count as activated by different rules" in one_line(err)
 
 
+def test_tables_say_the_rule_and_csv_keeps_its_columns(stores, tmp_path, capsys):
+    sentence = "threshold, which 5% of positions reach (share:0.05)"
+    with Store.open(stores[0]) as store:
+        token = store.vocabulary.text(int(store.window(0)[1]))
+        neuron = f"L0N{int(np.argmax(store.column(0, 'activations')))}"
+    for command, format, head in (
+        (["search", f'"{token}"'], None, None),
+        (["ask", "position:0-8", "--top", "3"], "table", "neuron "),
+        (["contexts", neuron, "--limit", "3"], "text", None),
+    ):
+        name, *options = command
+        code, out, err = run(capsys, name, stores[0], *options)
+        assert code in (0, 1) and sentence in err and sentence not in out
+        assert "activated means" not in run(capsys, name, stores[1], *options)[2]
+        if format is None:
+            continue
+        file = tmp_path / f"{name}.txt"
+        assert run(capsys, name, stores[0], *options, "--output", file)[0] == 0
+        first, second = file.read_text("utf-8").splitlines()[:2]
+        assert sentence in first and second.startswith(head or " ")
+        assert file.read_text("utf-8").splitlines()[1:] == out.splitlines()
+        code, out, err = run(capsys, name, stores[0], *options, "--format", "csv")
+        assert code == 0 and sentence in err and out.startswith("layer," if name == "ask" else "window,")
+
+
 async def test_every_screen_says_the_rule(stores):
     app = FfnscopeApp([stores[0], stores[1]], UNICODE)
     async with app.run_test(size=(120, 40)) as pilot:

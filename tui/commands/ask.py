@@ -7,7 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
-from ffnscope.tui.commands.shared import OutputFile, Overwrite, StorePath, check_format, open_store, safe, write_result
+from ffnscope.tui.commands.shared import (
+    OutputFile,
+    Overwrite,
+    StorePath,
+    check_format,
+    open_store,
+    safe,
+    say_rule,
+    write_result,
+)
 
 FORMATS = ("table", "csv", "jsonl")
 TABLE_ROWS = 20
@@ -47,12 +56,14 @@ def ask(
     check_format(format, FORMATS, output, overwrite)
     with open_store(store) as opened:
         answer = rank(opened, query, by, where, TABLE_ROWS if top is None and format == "table" else top, min_hits)
+        rule = say_rule(opened)
     print(safe(describe(answer), sys.stderr), file=sys.stderr)
     if not answer.matches:
         raise typer.Exit(1)
 
     def write(out: Any) -> None:
         if format == "table":
+            out.write(f"{rule}\n" if rule and output else "")
             out.writelines(f"{line}\n" for line in table(answer))
         else:
             write_answer(out, answer, format)

@@ -141,6 +141,9 @@ def collect(
     sources = parse_sources(data, count_only or (), text_field or ())
     try:
         # In the try block: the imports alone take seconds, in which a user may press Ctrl-C.
+        from ffnscope.core.run.compile_ahead import compile_ahead
+
+        compile_ahead()  # before PyTorch is imported, which takes seconds
         from ffnscope.core.collect import collect as run
         from ffnscope.core.run.request import CollectRequest, parse_scratch
         from ffnscope.tui.commands.progress import Reporter, unheard

@@ -11,7 +11,16 @@ from typing import Annotated, Any
 import typer
 
 from ffnscope.store.errors import UserError
-from ffnscope.tui.commands.shared import OutputFile, Overwrite, StorePath, check_format, open_store, safe, write_result
+from ffnscope.tui.commands.shared import (
+    OutputFile,
+    Overwrite,
+    StorePath,
+    check_format,
+    open_store,
+    safe,
+    say_rule,
+    write_result,
+)
 
 FORMATS = ("text", "csv", "jsonl")
 _NEURON = re.compile(r"L(\d{1,9})N(\d{1,9})", re.IGNORECASE | re.ASCII)
@@ -51,7 +60,7 @@ def contexts(
     layer, number = parse_neuron(neuron)
     with open_store(store) as opened:
         rows = (missed if misses else activated)(opened, layer, number, where)
-        kept = opened.kept
+        kept, rule = opened.kept, say_rule(opened)
         what = "misses" if misses else "activations"
         line = f"L{layer}N{number}: {len(rows):,} {what} at {kept.positions:,} kept of {opened.run.corpus.positions:,} positions"
         print(safe(f"{line} that fit {where}" if where else line, sys.stderr), file=sys.stderr)
@@ -60,6 +69,7 @@ def contexts(
         rows = sort_rows(kept, rows, sort, known_strengths(opened, layer, number))[:limit]
 
         def write(out: Any) -> None:
+            out.write(f"{rule}\n" if rule and output and format == "text" else "")
             if beside:
                 out.writelines(f"{line}\n" for line in _beside(opened, rows, format))
             elif format == "text":

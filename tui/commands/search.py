@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ffnscope.tui.commands.shared import StorePath, open_store, prepare_stdout, quote
+from ffnscope.tui.commands.shared import StorePath, open_store, prepare_stdout, quote, say_rule
 
 NEAR = 20  # neurons that come close, where no limit is given
 
@@ -41,6 +41,7 @@ def search(
 
     prepare_stdout()
     with open_store(store) as opened:
+        say_rule(opened)
         hits = TokenIndex(opened).search(text)
         near = [] if detectors_only else _near(opened, text, hits, limit)
         hits = hits[:limit]

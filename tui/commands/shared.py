@@ -45,6 +45,15 @@ def safe(text: str, stream: TextIO | None = None) -> str:
     return visible(text, choose_glyphs(getattr(stream, "encoding", None)), spaces=False)
 
 
+def say_rule(store: Store) -> str:
+    """Print to stderr when a neuron of this store counts as activated, and return it; empty where that is an input above 0,
+    which goes without saying."""
+    rule = store.run.activated
+    if rule.has_thresholds:
+        print(rule.sentence, file=sys.stderr)
+    return rule.sentence if rule.has_thresholds else ""
+
+
 def quote(text: str) -> str:
     """A text as JSON that holds no raw control characters."""
     from ffnscope.store.escaping import json_text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ffnscope.core.jit import compiled
+from ffnscope.core.statistics.bits import append
 from ffnscope.core.statistics.kernels import (
     FEW,
     Counted,
@@ -36,7 +37,7 @@ def complete_block(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """``kernels.count_block`` of neurons whose ngram_activations, ngrams_distinct, coverage and most of the top lists stand
     in ``out`` already; ``lists`` and ``possible`` [N, 3] bool as NgramCounts has them."""
-    found_neurons, found_ids, found_counts = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64)
+    found = np.empty((3, 0), np.int64)
     for neuron in range(len(bits)):
         number, _ = scan_neuron(neuron, bits, bos, seed, seq_len, edges, counted, space, out)
         if not number:
@@ -56,12 +57,10 @@ def complete_block(
                 )
                 if len(ids):
                     out.order[neuron] = index + 1
-                    found_neurons = np.concatenate((found_neurons, np.full(len(ids), neuron)))
-                    found_ids = np.concatenate((found_ids, ids))
-                    found_counts = np.concatenate((found_counts, counts))
+                    found = append(found, neuron, ids, counts)
             forget(tallies[0], space)
-        if possible[neuron].any():
+        if possible[neuron, 0] or possible[neuron, 1] or possible[neuron, 2]:
             out.split_order[neuron], out.split_held[neuron] = split(
                 positions, seq_len, orders, possible[neuron], min_occurrences, space
             )
-    return found_neurons, found_ids, found_counts
+    return found[0], found[1], found[2]

@@ -169,7 +169,7 @@ def choose_tokens(tree, space, bounds, active, listed):
                 part -= count
                 occurrences -= whole
     active_count = odd_count = np.int64(0)
-    kept = 0
+    kept = np.int64(0)
     for index in range(size):
         node = chosen[index]
         active_count += space.counts[node] >> 32

@@ -16,7 +16,7 @@ from ffnscope.store.errors import UserError
 from ffnscope.store.records import Progress
 from ffnscope.tui.commands.collect import check_address_space
 from ffnscope.tui.commands.contexts import parse_neuron
-from ffnscope.tui.commands.shared import StorePath, open_store, prepare_stdout, safe
+from ffnscope.tui.commands.shared import StorePath, open_store, prepare_stdout, safe, say_rule
 
 if TYPE_CHECKING:
     from ffnscope.core.effects import Effect
@@ -110,6 +110,7 @@ def ablate(
         if output is not None:
             file = stack.enter_context(_open_file(output, format, mode, tested.positions, columns, together, overwrite))
         left = [key for key in keys if file is None or key not in file.finished]
+        say_rule(opened)
         _describe(keys, left, tested, together)
         if not left:
             return

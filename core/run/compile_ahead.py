@@ -1,0 +1,110 @@
+"""The counting loops compiled in a process of their own, while the run reads its model and its corpus.
+
+Only the first run after an installation needs it: what is compiled is cached (core/jit.py). Where the process cannot
+start or is killed, the run compiles what it lacks itself.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+
+import numpy as np
+
+from ffnscope.core.activations.recorder_kernel import record
+from ffnscope.core.corpus.windows import Corpus, Domain
+from ffnscope.core.jit import is_cached
+from ffnscope.core.run import kept_bits
+from ffnscope.core.statistics import concept_kernel, kernels, row_extremes
+from ffnscope.core.statistics.bits import words
+from ffnscope.core.statistics.concepts import concept_sets
+from ffnscope.core.statistics.counts import count_layer
+from ffnscope.core.statistics.explained.kernel import explain_block
+from ffnscope.core.statistics.tables import make_tables
+from ffnscope.store.definitions import MIN_OCCURRENCES, TOP_K
+from ffnscope.store.format.schema import CONTEXTS
+
+WINDOWS, LENGTH, NEURONS = 4, 64, 4  # what the loops are tried on
+LOOPS = (
+    concept_kernel.sizes,
+    concept_kernel.describe_block,
+    explain_block,
+    kernels.count_block,
+    kept_bits._transpose,
+    record,
+    row_extremes._by_rows,
+)
+
+_process: subprocess.Popen[bytes] | None = None
+
+
+def compile_ahead() -> bool:
+    """Begin to compile what is not cached. Returns whether something is being compiled."""
+    global _process
+    if _process is not None:
+        return _process.poll() is None
+    if not sys.executable or os.environ.get("LOCAL_RANK", "0") != "0" or all(is_cached(loop) for loop in LOOPS):
+        return False
+    with suppress(OSError):
+        _process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "ffnscope.core.run.compile_ahead"],
+            stdin=subprocess.PIPE,  # closed when this process ends, however it does
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+    return _process is not None
+
+
+def compile_loops() -> None:
+    """Compile all loops by calling them with a run's types, in the order in which a run needs them."""
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(0, 9, (WINDOWS, LENGTH)).astype(np.int32)
+    domain = Domain("text", 0, WINDOWS, 0, 1, False, "")
+    everywhere = np.arange(WINDOWS)
+    concepts = concept_sets(
+        everywhere,
+        tokens,
+        0,
+        text_of=str,
+        whole=lambda token: True,
+        domain_of=np.zeros(WINDOWS, np.int64),
+        domains=["text"],
+    )
+    tables = make_tables(Corpus(tokens, (domain,), 0, 9), concepts)
+    before = rng.standard_normal((WINDOWS, LENGTH, NEURONS)).astype(np.float32)
+    bits = np.empty((WINDOWS, NEURONS, LENGTH // 8), np.uint8)
+    sums, maxima = np.empty((2, WINDOWS, NEURONS), np.float32)
+    strongest, places = np.zeros((NEURONS, CONTEXTS), np.float32), np.full((NEURONS, CONTEXTS), -1, np.int64)
+    record(before, before, WINDOWS, 0, (0, NEURONS), bits, sums, maxima, strongest, places)
+
+    class Recorded:
+        neurons = NEURONS
+
+        def block(self, first: int, last: int) -> np.ndarray:
+            """The recorded bits, neurons first."""
+            return np.ascontiguousarray(bits[:, first:last].swapaxes(0, 1))
+
+        def window(self, window: int, first: int, last: int) -> np.ndarray:
+            """Those of one window."""
+            return bits[window, first:last]
+
+    count_layer(0, Recorded(), tables, min_occurrences=MIN_OCCURRENCES)
+    row_extremes.extremes_of_rows(before.reshape(-1, NEURONS), TOP_K, 1)
+    real = words(np.packbits(tokens != 0, axis=1, bitorder="little"))
+    for _ in kept_bits.kept_values(0, Recorded(), kept_bits.KeptWindows(everywhere, real)):
+        pass
+
+
+def _end_with_parent() -> None:
+    with suppress(OSError):
+        sys.stdin.buffer.read()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with suppress(KeyboardInterrupt):
+        compile_loops()
