@@ -204,8 +204,8 @@ def code_lengths(tree, space, bounds, active, out):
     bigrams = trigrams = 0.0  # what series add to each
     size = 0
     if by_series[ROOT]:
-        out[1] -= series(powers, rows[ROOT] + 1, base, 0.0)[0]
-        bigrams, trigrams = series(powers, rows[ROOT], base, 0.0)
+        out[1] -= series(powers, np.int64(rows[ROOT]) + 1, base, 0.0)[0]
+        bigrams, trigrams = series(powers, np.int64(rows[ROOT]), base, 0.0)
     else:
         for node in range(1, len(tree.tokens)):
             visited[size] = node
@@ -232,7 +232,7 @@ def code_lengths(tree, space, bounds, active, out):
                     wide = rows[node] >= 0
                     by_series[node] = wide and p <= SMALL
                     if wide:
-                        bigram, trigram = series(powers, rows[node], p if by_series[node] else 0.0, reference)
+                        bigram, trigram = series(powers, np.int64(rows[node]), p if by_series[node] else 0.0, reference)
                         bigrams += bigram
                         trigrams += trigram
                     if not by_series[node]:

@@ -91,7 +91,7 @@ def sum_up(tree, space):
     nodes, at, counts, met, marks = tree.nodes, space.at, space.counts, space.met, space.marks
     tokens, inner = len(tree.tokens), len(tree.rows)
     bounds = np.zeros(4, np.int64)
-    bounds[1] = list_marked(marks, inner, len(nodes), met, 0)
+    bounds[1] = list_marked(marks, inner, len(nodes), met, np.int64(0))
     for index in range(bounds[1]):
         node = met[index]
         parent = nodes[node, PARENT]
@@ -104,7 +104,7 @@ def sum_up(tree, space):
         counts[node] += at[node]
         counts[parent] += counts[node]
         mark(marks, parent)
-    bounds[3] = list_marked(marks, 1, tokens, met, bounds[2])
+    bounds[3] = list_marked(marks, np.int64(1), tokens, met, bounds[2])
     for index in range(bounds[2], bounds[3]):
         node = met[index]
         counts[node] += at[node]
