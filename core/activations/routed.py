@@ -110,11 +110,15 @@ class RoutedRecorder:
         experts = self.experts
         bits = torch.empty(windows, length * experts.chosen, -(-experts.neurons // 8), dtype=torch.uint8)
         sums, maxima = torch.empty(2, windows, self.neurons)
-        arrays = [tensor.contiguous().numpy() for tensor in (before, after, order, counts.view(windows, -1), positions)]
+        (before, first_before), (after, first_after) = _whole_rows(before), _whole_rows(after)
+        arrays = [tensor.contiguous().numpy() for tensor in (order, counts.view(windows, -1), positions)]
         out = [tensor.numpy() for tensor in (bits, sums, maxima)]
 
         def part(expert: int) -> None:
             routed_kernel.record(
+                before.numpy(),
+                after.numpy(),
+                (first_before, first_after),
                 *arrays,
                 self._counted,
                 self._first_window,
@@ -168,6 +172,20 @@ class RoutedRecorder:
                 strongest.values,
                 strongest.places,
             )
+
+
+def _whole_rows(tensor: torch.Tensor) -> tuple[torch.Tensor, int]:
+    """(a contiguous matrix, the first of its columns that is the ``tensor``'s [R, I]): the gate's half of a product without
+    a copy."""
+    rows, columns = tensor.shape
+    width = int(tensor.stride(0))
+    first = int(tensor.storage_offset()) % width if width else 0
+    begin = int(tensor.storage_offset()) - first
+    if rows < 2 or tensor.stride(1) != 1 or first + columns > width:
+        return tensor.contiguous(), 0
+    if begin + rows * width > tensor.untyped_storage().nbytes() // tensor.element_size():
+        return tensor.contiguous(), 0
+    return tensor.as_strided((rows, width), (width, 1), begin), first
 
 
 def pack_rows(active: torch.Tensor) -> torch.Tensor:

@@ -5,13 +5,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from ffnscope.core.jit import compiled
+from ffnscope.core.bit_words import WORD, trailing_zeros, turn
+from ffnscope.core.jit import compiled, vectorized
+
+GATHER, SEVEN_BYTES = np.uint64(0x0102040810204080), np.uint64(56)
+COLUMNS = 64  # neurons of a row that are looked through for the strongest together
 
 
 @compiled
 def record(
     before: np.ndarray,
     after: np.ndarray,
+    at: tuple[int, int],
     order: np.ndarray,
     counts: np.ndarray,
     positions: np.ndarray,
@@ -25,18 +30,21 @@ def record(
     values: np.ndarray,
     places: np.ndarray,
 ) -> None:
-    """Record one expert's rows of ``before`` and ``after`` [R, I] float32, the activation function's input and output.
+    """Record one expert's rows of the activation function's input and output, [R, I] float32 each: columns ``at[0]`` .. of
+    ``before``, ``at[1]`` .. of ``after``.
 
     ``order`` [R] int64: the rows sorted by window, expert and position, which ``counts`` [B, E] and ``positions``
     [B, T * k] describe. Fills the expert's part of ``bits``, ``sums`` and ``maxima`` as routed.RoutedRecord has them, and
     puts what the first ``counted`` windows hold among the strongest, ``values`` and ``places`` [E * I, C]. A NaN is passed
     on by the sums.
     """
-    neurons = before.shape[1]
+    neurons = sums.shape[1] // counts.shape[1]
     base = expert * neurons
     total = np.empty(neurons, np.float64)
     largest = np.empty(neurons, np.float32)
     least = np.empty(neurons, np.float32)
+    on = np.zeros(bits.shape[2] * 8, np.uint8)
+    words = on.view(np.uint64)
     per_window = positions.shape[1]
     for window in range(counts.shape[0]):
         first = 0
@@ -48,29 +56,45 @@ def record(
             least[column] = values[base + column, -1] if window < counted else np.inf
         for index in range(first, first + counts[window, expert]):
             row = order[window * per_window + index]
-            x, y = before[row], after[row]
+            x, y = before[row, at[0] : at[0] + neurons], after[row, at[1] : at[1] + neurons]
+            _add(x, y, on, total)
             out = bits[window, index]
-            beyond = 0
             for byte in range(out.shape[0]):
-                packed = np.uint8(0)
-                start = byte * 8
-                for column in range(start, min(start + 8, neurons)):
-                    packed |= np.uint8(x[column] > 0) << np.uint8(column - start)
-                out[byte] = packed
-            for column in range(neurons):
-                value = y[column] if x[column] > 0 or x[column] != x[column] else np.float32(0)
-                total[column] += value
-                largest[column] = max(largest[column], value)
-                beyond += value > least[column]
-            if beyond:
-                place = (first_window + window) * length + positions[window, index]
-                for column in range(neurons):
+                # Eight bytes of 0 or 1: the product gathers their lowest bits in its highest byte.
+                out[byte] = words[byte] * GATHER >> SEVEN_BYTES
+            place = (first_window + window) * length + positions[window, index]
+            for start in range(0, neurons, COLUMNS):
+                end = min(start + COLUMNS, neurons)
+                if not _enlarge(x[start:end], y[start:end], largest[start:end], least[start:end]):
+                    continue
+                for column in range(start, end):
                     if x[column] > 0 and y[column] > least[column]:
                         _keep(y[column], place, values[base + column], places[base + column])
                         least[column] = values[base + column, -1]
         for column in range(neurons):
             sums[window, base + column] = total[column]
             maxima[window, base + column] = largest[column]
+
+
+@vectorized
+def _add(x: np.ndarray, y: np.ndarray, on: np.ndarray, total: np.ndarray) -> None:
+    """Add one row's outputs at open gates to ``total``, and write which gates are open to ``on``."""
+    for column in range(len(x)):
+        on[column] = x[column] > 0
+    for column in range(len(x)):
+        total[column] += np.float32(0) if x[column] <= 0 else y[column]
+
+
+@vectorized
+def _enlarge(x: np.ndarray, y: np.ndarray, largest: np.ndarray, least: np.ndarray) -> bool:
+    """Raise ``largest`` to one row's outputs at open gates. Returns whether one is above what is ``least`` among the
+    strongest."""
+    beyond = 0
+    for column in range(len(x)):
+        value = np.float32(0) if x[column] <= 0 else y[column]
+        largest[column] = value if value > largest[column] else largest[column]
+        beyond += value > least[column]
+    return beyond > 0
 
 
 @compiled
@@ -85,18 +109,23 @@ def _keep(value: np.float32, place: int, values: np.ndarray, places: np.ndarray)
 
 @compiled
 def spread(rows: np.ndarray, positions: np.ndarray, first: int, out: np.ndarray) -> None:
-    """The bits of the neurons ``first`` .. of one expert in one window, [n, B] uint8 with position p in bit p % 8 of byte
-    p // 8, from those of its ``rows`` [m, ceil(I / 8)] uint8 at ``positions`` [m]."""
-    out[:] = 0
+    """Set the bits of the neurons ``first`` .. of one expert in one window, ``out`` [n, W] uint64, zero before, with position
+    p in bit p % 64 of word p // 64, from those of its ``rows`` [m, ceil(I / 64)] uint64 at ``positions`` [m]."""
     last = first + out.shape[0]
-    for row in range(len(rows)):
-        place = positions[row] >> 3
-        bit = np.uint8(1) << np.uint8(positions[row] & 7)
-        for byte in range(first >> 3, (last + 7) >> 3):
-            left = rows[row, byte]
-            neuron = byte * 8
-            while left:
-                if left & 1 and first <= neuron < last:
-                    out[neuron - first, place] |= bit
-                left >>= np.uint8(1)
-                neuron += 1
+    square = np.empty(WORD, np.uint64)
+    for group in range(first // WORD, (last + WORD - 1) // WORD):
+        neuron = group * WORD
+        begin, end = max(first - neuron, 0), min(last - neuron, WORD)
+        for start in range(0, len(rows), WORD):
+            number = min(WORD, len(rows) - start)
+            for row in range(number):
+                square[row] = rows[start + row, group]
+            square[number:] = 0
+            turn(square)
+            for column in range(begin, end):
+                word = square[column]
+                target = out[neuron + column - first]
+                while word:
+                    position = positions[start + np.int64(trailing_zeros(word))]
+                    word &= word - np.uint64(1)
+                    target[position >> 6] |= np.uint64(1) << np.uint64(position & 63)

@@ -24,6 +24,7 @@ class RoutedScratch(ScratchFiles):
         self.experts = experts
         self.neurons = experts.count * experts.neurons
         self.width = byte_width(seq_len)
+        self._words = -(-self.width // 8)  # machine words of a neuron's bits in one window
         self._rows = seq_len * experts.chosen
         self._row_bytes = -(-experts.neurons // 8)
         self._bits = ScratchFile(folder / f"routed-{layer:05d}", windows * self._rows * self._row_bytes, fresh)
@@ -48,13 +49,19 @@ class RoutedScratch(ScratchFiles):
 
     def block(self, first: int, last: int) -> np.ndarray:
         """Bits of neurons first .. last - 1 over all windows: [last - first, S, B] uint8."""
-        out = np.empty((last - first, self.windows, self.width), np.uint8)
+        out = np.zeros((last - first, self.windows, self._words), np.uint64)
         for window in range(self.windows):
-            out[:, window] = self.window(window, first, last)
-        return out
+            self._spread(window, first, last, out[:, window])
+        return out.view(np.uint8)[..., : self.width]
 
     def window(self, window: int, first: int, last: int) -> np.ndarray:
         """Bits of neurons first .. last - 1 in one window: [last - first, B] uint8."""
+        out = np.zeros((last - first, self._words), np.uint64)
+        self._spread(window, first, last, out)
+        return out.view(np.uint8)[..., : self.width]
+
+    def _spread(self, window: int, first: int, last: int, out: np.ndarray) -> None:
+        """Set the bits of neurons first .. last - 1 in one window: ``out`` [last - first, words] uint64, zero before."""
         size, counts = self.experts.neurons, self.counts[window]
         low, high = first // size, -(-last // size)
         start = int(counts[:low].sum())
@@ -62,15 +69,16 @@ class RoutedScratch(ScratchFiles):
         self._bits.read((window * self._rows + start) * self._row_bytes, rows)
         positions = np.empty(len(rows), np.int32)
         self._positions.read((window * self._rows + start) * 4, positions)
-        out = np.empty((last - first, self.width), np.uint8)
+        padded = np.zeros((len(rows), -(-self._row_bytes // 8) * 8), np.uint8)
+        padded[:, : self._row_bytes] = rows
+        machine_words = padded.view("<u8")
         at = 0
         for expert in range(low, high):
             own = slice(at, at + int(counts[expert]))
             begin, end = max(first, expert * size), min(last, (expert + 1) * size)
             part = out[begin - first : end - first]
-            routed_kernel.spread(rows[own], positions[own], begin - expert * size, part)
+            routed_kernel.spread(machine_words[own], positions[own], begin - expert * size, part)
             at = own.stop
-        return out
 
     @staticmethod
     def bytes_needed(windows: int, experts: Experts, seq_len: int) -> int:

@@ -11,8 +11,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ffnscope.core.bit_words import set_bits, trailing_zeros, turn
 from ffnscope.core.jit import compiled
-from ffnscope.core.statistics.bits import set_bits, trailing_zeros, words
+from ffnscope.core.statistics.bits import words
 from ffnscope.store.format import kept_bits as layout
 from ffnscope.store.format.encoding import encode_array
 
@@ -142,7 +143,7 @@ def _transpose(
                 if begins:
                     for neuron in range(64):
                         counts[group * 64 + neuron, odd[window]] += np.int64(set_bits(square[neuron]))
-                _turn(square)
+                turn(square)
                 place = row
                 left = mask
                 while left:
@@ -153,24 +154,8 @@ def _transpose(
             row += np.int64(set_bits(mask))
 
 
-@compiled
-def _turn(square: np.ndarray) -> None:
-    """Transpose 64 x 64 bits in place: bit i of word j becomes bit j of word i."""
-    mask = np.uint64(0x00000000FFFFFFFF)
-    step = 32
-    while step:
-        shift = np.uint64(step)
-        for first in range(0, 64, 2 * step):
-            for low in range(first, first + step):
-                swapped = ((square[low] >> shift) ^ square[low + step]) & mask
-                square[low + step] ^= swapped
-                square[low] ^= swapped << shift
-        step >>= 1
-        mask ^= mask << np.uint64(step)
-
-
 def transposed(bits: np.ndarray) -> Any:
     """[64] uint64 with rows and columns exchanged; for tests."""
     square = bits.copy()
-    _turn(square)
+    turn(square)
     return square

@@ -2,36 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
+from ffnscope.core.bit_words import WORD, set_bits, trailing_zeros
 from ffnscope.core.jit import compiled
-
-WORD = 64  # positions in a word of bits
-
-
-@intrinsic
-def trailing_zeros(typing: Any, word: Any) -> Any:
-    """Zero bits below the lowest bit set of a uint64."""
-
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
-
-    return types.uint64(types.uint64), code
-
-
-@intrinsic
-def set_bits(typing: Any, word: Any) -> Any:
-    """How many bits of a uint64 are set."""
-
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.ctpop(arguments[0])
-
-    return types.uint64(types.uint64), code
 
 
 def words(bits: np.ndarray) -> np.ndarray:

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ffnscope.core.bit_words import set_bits
 from ffnscope.core.jit import compiled
-from ffnscope.core.statistics.bits import set_bits
 
 NO_RANK = np.iinfo(np.int64).max
 ALL, ANY, ANY_AND = 0, 1, 2  # shapes: every literal holds; any of them; any of the first two, and the third
