@@ -26,25 +26,39 @@ SPARSE = 0.05  # a half with more dead neurons holds "a solid proportion"
 AGREES, PARTLY, DIFFERS, TOO_LITTLE, SHOWN = "agrees", "partly", "differs", "too little data", "shown"
 
 
+# The paper's claims, each with its section that each stands in.
+CLAIMS = {
+    "sparse_first_half": "Only the first half is sparse: many dead neurons there, none in the second (3)",
+    "rare_where_dead": "In layers with most dead neurons the alive ones are activated most rarely (3)",
+    "few_tokens": "In the first half many neurons are covered by 1 to 5 tokens; some detect tokens (4.1, 4.2)",
+    "new_tokens": "Layers detect mostly tokens that no layer before them detects (4.3)",
+    "suppressed_triggers": "Over 80% of the token detectors suppress the tokens that they detect (4.4)",
+    "positional": "Some neurons depend on position; small models have oscillatory ones, large ones none (5)",
+    "like_350m": "The 350m model is the odd one out: no dead neurons, no neurons of few n-grams (6)",
+}
+Numbers = dict[str, Value]
+Judgement = tuple[str, str, Numbers]  # verdict, text with the numbers, the numbers
+
+
 def findings(figures: ModelFigures) -> tuple[Finding, ...]:
-    """Every finding, in the paper's order."""
-    made = (
-        sparse_first_half(figures),
-        rare_where_dead(figures),
-        few_tokens(figures),
-        layers_cover_new_tokens(figures),
-        suppressed_triggers(figures),
-        positional_types(figures),
-        like_350m(figures),
+    """What there is to say of each claim."""
+    judges = (
+        _sparse_first_half,
+        _rare_where_dead,
+        _few_tokens,
+        _new_tokens,
+        _suppressed_triggers,
+        _positional,
+        _like_350m,
     )
-    return tuple(_judged(finding, figures) for finding in made)
-
-
-def _judged(finding: Finding, figures: ModelFigures) -> Finding:
-    if figures.windows >= FEW_WINDOWS or finding.verdict == TOO_LITTLE:
-        return finding
-    text = f"{finding.text} Too few windows ({figures.windows}; {FEW_WINDOWS} are wanted) to say more."
-    return Finding(finding.key, finding.claim, TOO_LITTLE, text, finding.numbers)
+    out = []
+    for (key, claim), judge in zip(CLAIMS.items(), judges, strict=True):
+        verdict, text, numbers = judge(figures)
+        if figures.windows < FEW_WINDOWS and verdict != TOO_LITTLE:
+            verdict = TOO_LITTLE
+            text += f" Too few windows ({figures.windows}; {FEW_WINDOWS} are wanted) to say more."
+        out.append(Finding(key, claim, verdict, text, numbers))
+    return tuple(out)
 
 
 def _half(layers: Sequence[LayerFigures]) -> tuple[int, int, float]:
@@ -63,14 +77,13 @@ def _halves_missing(figures: ModelFigures) -> str:
     return ""
 
 
-def sparse_first_half(figures: ModelFigures) -> Finding:
+def _sparse_first_half(figures: ModelFigures) -> Judgement:
     """Section 3, Figure 1a: dead neurons lie in the first half."""
-    key, claim = "sparse_first_half", "Only the first half is sparse: many dead neurons there, none in the second (3)"
     dead, neurons, _ = _half(figures.layers)
     over = f"over {count(figures.positions)} positions"
     if missing := _halves_missing(figures):
         text = f"{count(dead)} of {count(neurons)} neurons are dead {over}. {missing}"
-        return Finding(key, claim, TOO_LITTLE, text, {"dead": dead, "neurons": neurons})
+        return TOO_LITTLE, text, {"dead": dead, "neurons": neurons}
     first, second = _half(figures.first_half), _half(figures.second_half)
     top = max(figures.layers, key=lambda x: (x.dead_share, -x.layer))
     text = (
@@ -87,7 +100,7 @@ def sparse_first_half(figures: ModelFigures) -> Finding:
     else:
         verdict = DIFFERS
     text += f" A neuron activated more rarely than once in {count(_once_in(figures))} positions can be missed."
-    numbers: dict[str, Value] = {
+    numbers: Numbers = {
         "first_half_dead": first[0],
         "first_half_neurons": first[1],
         "second_half_dead": second[0],
@@ -95,41 +108,34 @@ def sparse_first_half(figures: ModelFigures) -> Finding:
         "positions": figures.positions,
         "dead_bound": figures.dead_bound,
     }
-    return Finding(key, claim, verdict, text, numbers)
+    return verdict, text, numbers
 
 
 def _once_in(figures: ModelFigures) -> int:
     return max(figures.positions // 3, 1)
 
 
-def rare_where_dead(figures: ModelFigures) -> Finding:
+def _rare_where_dead(figures: ModelFigures) -> Judgement:
     """Section 3, Figure 1b against 1a."""
-    key, claim = "rare_where_dead", "In layers with most dead neurons the alive ones are activated most rarely (3)"
     alive = [x for x in figures.layers if x.alive]
     means = [x.mean_frequency_alive or 0.0 for x in alive]
     rho = rank_correlation([x.dead_share for x in alive], means)
-    numbers: dict[str, Value] = {"layers": len(alive), "rank_correlation": None if math.isnan(rho) else rho}
+    numbers: Numbers = {"layers": len(alive), "rank_correlation": None if math.isnan(rho) else rho}
     if not any(x.dead for x in alive):
-        return Finding(
-            key, claim, TOO_LITTLE, "No layer with alive neurons has dead ones: nothing to compare.", numbers
-        )
+        return TOO_LITTLE, "No layer with alive neurons has dead ones: nothing to compare.", numbers
     if len(alive) < MIN_LAYERS or math.isnan(rho):
         text = f"Too few layers ({len(alive)}; {MIN_LAYERS} are wanted) to say."
-        return Finding(key, claim, TOO_LITTLE, text, numbers)
+        return TOO_LITTLE, text, numbers
     rarest = alive[means.index(min(means))]
     text = (
         f"Rank correlation of dead share and mean frequency over {len(alive)} layers: {rho:.2f}. The alive are rarest "
         f"in layer {rarest.layer} (mean frequency {freq(min(means)).strip()}, {percent(rarest.dead_share, 1)} dead)."
     )
-    return Finding(key, claim, AGREES if rho <= -0.7 else PARTLY if rho < -0.3 else DIFFERS, text, numbers)
+    return AGREES if rho <= -0.7 else PARTLY if rho < -0.3 else DIFFERS, text, numbers
 
 
-def few_tokens(figures: ModelFigures) -> Finding:
+def _few_tokens(figures: ModelFigures) -> Judgement:
     """Sections 4.1 and 4.2, Figures 2 and 3a: neurons of few tokens, detectors."""
-    key, claim = (
-        "few_tokens",
-        "In the first half many neurons are covered by 1 to 5 tokens; some detect tokens (4.1, 4.2)",
-    )
     layers = figures.first_half
     alive, few = sum(x.alive for x in layers), sum(x.tokens.few for x in layers)
     total = figures.detectors()
@@ -141,21 +147,20 @@ def few_tokens(figures: ModelFigures) -> Finding:
     )
     if not figures.whole:
         text += f" Of {len(figures.layers)} of {figures.model_layers} layers."
-    numbers: dict[str, Value] = {
+    numbers: Numbers = {
         "first_half_alive": alive,
         "first_half_covered_by_few": few,
         **{f"{word}_detectors": figures.detectors(n) for n, word in ((1, "token"), (2, "bigram"), (3, "trigram"))},
     }
-    return Finding(key, claim, SHOWN if alive else TOO_LITTLE, text, numbers)
+    return SHOWN if alive else TOO_LITTLE, text, numbers
 
 
-def layers_cover_new_tokens(figures: ModelFigures) -> Finding:
+def _new_tokens(figures: ModelFigures) -> Judgement:
     """Section 4.3, Figure 4: layers detect tokens that those before do not."""
-    key, claim = "new_tokens", "Layers detect mostly tokens that no layer before them detects (4.3)"
     having = [x for x in figures.layers if x.tokens.detected]
     later = having[1:]
     new, detected = (sum((getattr(x.tokens, name) or 0) for x in later) for name in ("new_overall", "detected"))
-    numbers: dict[str, Value] = {
+    numbers: Numbers = {
         "detected_overall": figures.detected(),
         "later_layers_detected": detected,
         "later_layers_new": new,
@@ -165,7 +170,7 @@ def layers_cover_new_tokens(figures: ModelFigures) -> Finding:
             f"{count(figures.detected())} different tokens are detected, by {count(figures.detectors())} token detectors "
             f"in {len(having)} layers; too few ({count(detected)} behind the first of these layers) to say."
         )
-        return Finding(key, claim, TOO_LITTLE, text, numbers)
+        return TOO_LITTLE, text, numbers
     low, high = interval(new, detected)
     text = (
         f"{count(figures.detected())} different tokens are detected. Behind layer {having[0].layer}, the first with any, "
@@ -173,33 +178,28 @@ def layers_cover_new_tokens(figures: ModelFigures) -> Finding:
     )
     if figures.missing or not figures.whole:
         text += " Only layers in the store count as before."
-    return Finding(key, claim, AGREES if low > 0.5 else DIFFERS if high < 0.5 else PARTLY, text, numbers)
+    return AGREES if low > 0.5 else DIFFERS if high < 0.5 else PARTLY, text, numbers
 
 
-def suppressed_triggers(figures: ModelFigures) -> Finding:
+def _suppressed_triggers(figures: ModelFigures) -> Judgement:
     """Section 4.4: over 80% of token detectors suppress their triggers."""
-    key, claim = "suppressed_triggers", "Over 80% of the token detectors suppress the tokens that they detect (4.4)"
     k, n = figures.suppressing(), figures.detectors()
     low, high = interval(k, n)
-    numbers: dict[str, Value] = {"token_detectors": n, "suppressing": k, "low": low, "high": high}
+    numbers: Numbers = {"token_detectors": n, "suppressing": k, "low": low, "high": high}
     if not n:
-        return Finding(key, claim, TOO_LITTLE, "No token detectors.", numbers)
+        return TOO_LITTLE, "No token detectors.", numbers
     if n < MIN_DETECTORS:
         text = f"{count(k)} of {count(n)} do; too few detectors ({n}) to say."
-        return Finding(key, claim, TOO_LITTLE, text, numbers)
+        return TOO_LITTLE, text, numbers
     verdict = AGREES if low > SUPPRESSING else DIFFERS if high < SUPPRESSING else PARTLY
     text = f"{count(k)} of {count(n)} do: {percent(k / n, 1)} ({interval_text(low, high)})."
     if verdict == PARTLY:
         text += " The interval holds 80%: neither over nor under it."
-    return Finding(key, claim, verdict, text, numbers)
+    return verdict, text, numbers
 
 
-def positional_types(figures: ModelFigures) -> Finding:
+def _positional(figures: ModelFigures) -> Judgement:
     """Section 5, Figure 8: which positional neurons there are."""
-    key, claim = (
-        "positional",
-        "Some neurons depend on position; small models have oscillatory ones, large ones none (5)",
-    )
     by_type: dict[str, dict[str, int]] = {}
     for (kind, strength), number in figures.positional().items():
         by_type.setdefault(kind, {})[strength] = number
@@ -217,28 +217,23 @@ def positional_types(figures: ModelFigures) -> Finding:
         text = f"{count(total)} positional neurons {over}: {', '.join(parts)}; in layers {where}."
         if not totals["oscillatory"]:
             text += " None is oscillatory."
-    numbers: dict[str, Value] = {f"{k}_{s}": n for (k, s), n in figures.positional().items()}
-    return Finding(key, claim, SHOWN, text, {"positional": total, **numbers})
+    numbers: Numbers = {f"{k}_{s}": n for (k, s), n in figures.positional().items()}
+    return SHOWN, text, {"positional": total, **numbers}
 
 
-def like_350m(figures: ModelFigures) -> Finding:
+def _like_350m(figures: ModelFigures) -> Judgement:
     """Section 6: the 350m model has no dead neurons and no sparsity."""
-    key, claim = "like_350m", "The 350m model is the odd one out: no dead neurons, no neurons of few n-grams (6)"
     dead = sum(x.dead for x in figures.layers)
     alive = sum(x.alive for x in figures.layers)
     few = [sum(x.ngrams[i].few for x in figures.layers) for i in range(3)]
     covered = f"{count(few[0])} of {count(alive)} alive ones are covered by 1 to {FEW} tokens"
     text = f"Here {count(dead)} neurons are dead and {covered}"
-    numbers: dict[str, Value] = {"dead": dead, "alive": alive, "covered_by_few_tokens": few[0]}
+    numbers: Numbers = {"dead": dead, "alive": alive, "covered_by_few_tokens": few[0]}
     if not figures.whole:
-        return Finding(
-            key, claim, TOO_LITTLE, f"{text}, in {len(figures.layers)} of {figures.model_layers} layers.", numbers
-        )
+        return TOO_LITTLE, f"{text}, in {len(figures.layers)} of {figures.model_layers} layers.", numbers
     if not dead and not few[0]:
-        return Finding(key, claim, AGREES, f"{text}: the pattern of the 350m model.", numbers)
+        return AGREES, f"{text}: the pattern of the 350m model.", numbers
     share = (dead + few[0]) / max(dead + alive, 1)
     if share < MOSTLY_DEAD:
-        return Finding(
-            key, claim, PARTLY, f"{text} ({percent(share, 1)} together): nearly the pattern of the 350m model.", numbers
-        )
-    return Finding(key, claim, DIFFERS, f"{text}: not the pattern of the 350m model.", numbers)
+        return PARTLY, f"{text} ({percent(share, 1)} together): nearly the pattern of the 350m model.", numbers
+    return DIFFERS, f"{text}: not the pattern of the 350m model.", numbers
