@@ -5,73 +5,35 @@ from __future__ import annotations
 from rich.style import Style
 from textual.theme import Theme
 
-# Every colour is one of xterm's 256 exactly, so nothing shifts where true colour is missing.
-_DARK = {
-    "ground": "#1c1c1c",
-    "text": "#bcbcbc",
-    "bright": "#ffffff",
-    "dim": "#8a8a8a",
-    "faint": "#626262",
-    "rule": "#4e4e4e",
-    "accent": "#87d7ff",
-    "token": "#ffd787",
-    "trigger": "#ffaf5f",
-    "position": "#87d7af",
-    "bar": "#005f87",
-    "mark": "#ff87af",
-    "here": "#1c1c1c",
-    "error": "#ff8787",
-    "mark-weak": "#875f87",
-    "error-weak": "#875f5f",
-    "position-weak": "#5f875f",
-    "token-weak": "#87875f",
-    "cursor": "#3a3a3a",
-    "cursor-off": "#262626",
-    "head": "#303030",
+# What a style looks like in the dark theme, in the light one, and in a terminal's own 16 colours. Every colour is one of
+# xterm's 256 exactly, so nothing shifts where true colour is missing. Bright black is invisible in some 16-colour palettes:
+# what must be read is dimmed instead.
+_STYLES: dict[str, tuple[str, str, Style | None]] = {
+    "ground": ("#1c1c1c", "#eeeeee", None),
+    "text": ("#bcbcbc", "#303030", Style()),
+    "bright": ("#ffffff", "#000000", Style(bold=True)),
+    "dim": ("#8a8a8a", "#626262", Style(dim=True)),
+    "faint": ("#626262", "#8a8a8a", Style(dim=True)),
+    "rule": ("#4e4e4e", "#bcbcbc", Style(dim=True)),
+    "accent": ("#87d7ff", "#005f87", Style(color="cyan", bold=True)),
+    "token": ("#ffd787", "#870000", Style(color="yellow", bold=True)),
+    "trigger": ("#ffaf5f", "#af5f00", Style(color="yellow")),
+    "position": ("#87d7af", "#005f5f", Style(color="green")),
+    "bar": ("#005f87", "#87afd7", Style(color="blue")),
+    "mark": ("#ff87af", "#af005f", Style(color="magenta", bold=True)),
+    "here": ("#1c1c1c", "#ffffff", Style(reverse=True, bold=True)),
+    "error": ("#ff8787", "#d70000", Style(color="red", bold=True)),
+    "mark-weak": ("#875f87", "#d787af", Style(color="magenta")),
+    "error-weak": ("#875f5f", "#d78787", Style(color="red")),
+    "position-weak": ("#5f875f", "#5fafaf", Style(color="green", dim=True)),
+    "token-weak": ("#87875f", "#af8787", Style(color="yellow", dim=True)),
+    "cursor": ("#3a3a3a", "#c6c6c6", None),
+    "cursor-off": ("#262626", "#dadada", None),
+    "head": ("#303030", "#d0d0d0", None),
 }
-_LIGHT = {
-    "ground": "#eeeeee",
-    "text": "#303030",
-    "bright": "#000000",
-    "dim": "#626262",
-    "faint": "#8a8a8a",
-    "rule": "#bcbcbc",
-    "accent": "#005f87",
-    "token": "#870000",
-    "trigger": "#af5f00",
-    "position": "#005f5f",
-    "bar": "#87afd7",
-    "mark": "#af005f",
-    "here": "#ffffff",
-    "error": "#d70000",
-    "mark-weak": "#d787af",
-    "error-weak": "#d78787",
-    "position-weak": "#5fafaf",
-    "token-weak": "#af8787",
-    "cursor": "#c6c6c6",
-    "cursor-off": "#dadada",
-    "head": "#d0d0d0",
-}
-# Bright black is invisible in some 16-colour palettes: what must be read is dimmed instead.
-_ANSI = {
-    "text": Style(),
-    "bright": Style(bold=True),
-    "dim": Style(dim=True),
-    "faint": Style(dim=True),
-    "rule": Style(dim=True),
-    "accent": Style(color="cyan", bold=True),
-    "token": Style(color="yellow", bold=True),
-    "trigger": Style(color="yellow"),
-    "position": Style(color="green"),
-    "bar": Style(color="blue"),
-    "mark": Style(color="magenta", bold=True),
-    "error": Style(color="red", bold=True),
-    "mark-weak": Style(color="magenta"),
-    "error-weak": Style(color="red"),
-    "position-weak": Style(color="green", dim=True),
-    "token-weak": Style(color="yellow", dim=True),
-    "here": Style(reverse=True, bold=True),
-}
+_DARK = {name: dark for name, (dark, _, _) in _STYLES.items()}
+_LIGHT = {name: light for name, (_, light, _) in _STYLES.items()}
+_ANSI = {name: style for name, (_, _, style) in _STYLES.items() if style is not None}
 _BOLD = ("bright", "token", "here")
 GROUNDS = ("", "cursor", "cursor-off", "head")
 
