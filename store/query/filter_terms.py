@@ -67,10 +67,27 @@ def _is_float32(number: float) -> bool:
 
 
 @dataclass(frozen=True)
-class Compare(Term):
-    """A column compared with numbers: one of them must hold (with ``!=`` all). What has no value never holds."""
+class Numeric(Term):
+    """A column of numbers of which some hold."""
 
     column: str
+
+    def holds(self, values: np.ndarray) -> np.ndarray:
+        """[N] bool over any values."""
+        raise NotImplementedError
+
+    def mask(self, scope: Scope) -> np.ndarray:
+        columns.require(scope.store, self.column)
+        return self.holds(columns.values(scope.store, scope.layer, self.column))
+
+    def layers(self, layers: np.ndarray) -> np.ndarray | None:
+        return self.holds(layers) if self.column == "layer" else None
+
+
+@dataclass(frozen=True)
+class Compare(Numeric):
+    """A column compared with numbers: one of them must hold (with ``!=`` all). What has no value never holds."""
+
     sign: str
     numbers: tuple[float | int, ...]
 
@@ -82,31 +99,16 @@ class Compare(Term):
         mask = np.logical_and.reduce(masks) if self.sign == "!=" else np.logical_or.reduce(masks)
         return mask & ~np.isnan(values) if values.dtype.kind == "f" else mask
 
-    def mask(self, scope: Scope) -> np.ndarray:
-        columns.require(scope.store, self.column)
-        return self.holds(columns.values(scope.store, scope.layer, self.column))
-
-    def layers(self, layers: np.ndarray) -> np.ndarray | None:
-        return self.holds(layers) if self.column == "layer" else None
-
 
 @dataclass(frozen=True)
-class Between(Term):
+class Between(Numeric):
     """A column of whole numbers within one of several ranges, both ends included."""
 
-    column: str
     ranges: tuple[tuple[int, int], ...]
 
     def holds(self, values: np.ndarray) -> np.ndarray:
         """[N] bool over any values."""
         return np.logical_or.reduce([(values >= low) & (values <= high) for low, high in self.ranges])
-
-    def mask(self, scope: Scope) -> np.ndarray:
-        columns.require(scope.store, self.column)
-        return self.holds(columns.values(scope.store, scope.layer, self.column))
-
-    def layers(self, layers: np.ndarray) -> np.ndarray | None:
-        return self.holds(layers) if self.column == "layer" else None
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import numpy as np
 from ffnscope.store.errors import UserError
 from ffnscope.store.query import columns
 from ffnscope.store.query.filter import parse_filter
+from ffnscope.store.query.filter_terms import Numeric
 from ffnscope.tui.drawing.bar_charts import round_between
 
 SEPARATE = 20  # whole numbers of at most so many values have a bar each
@@ -139,7 +140,8 @@ def _held(term: str, column: str, values: np.ndarray) -> int:
     known = column if ":" not in column else "frequency"
     mask = np.ones(len(values), np.bool_)
     for typed in parse_filter(term.replace(column, known)).terms:
-        mask &= typed.holds(values)  # type: ignore[attr-defined]
+        assert isinstance(typed, Numeric)
+        mask &= typed.holds(values)
     return int(np.count_nonzero(mask))
 
 
