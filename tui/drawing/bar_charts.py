@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from rich.cells import cell_len
 
 from ffnscope.tui.drawing.glyphs import ASCII, UNICODE
-from ffnscope.tui.drawing.text import bar, fit, visible
+from ffnscope.tui.drawing.text import fit, visible
 
 Segments = list[tuple[str, str]]  # (text, style name) runs of one line; "" is the plain style
 
@@ -25,30 +25,6 @@ def plain(lines: Sequence[Segments]) -> list[str]:
     return ["".join(text for text, _ in line) for line in lines]
 
 
-def bars(
-    labels: Sequence[str],
-    values: ArrayLike,
-    width: int,
-    *,
-    texts: Sequence[str] | None = None,
-    maximum: float | None = None,
-    ascii: bool = False,
-) -> list[str]:
-    """A line a row: label, bar of `values` float [L] against `maximum` (default: the largest), `texts`."""
-    glyphs = ASCII if ascii else UNICODE
-    data = np.asarray(values, dtype=np.float64).ravel()
-    finite = data[np.isfinite(data)]
-    full = positive(maximum if maximum is not None else float(finite.max(initial=0.0)))
-    names = _column([visible(label, glyphs, spaces=False) for label in labels], width // 3, "right", ascii)
-    shown = [visible(text, glyphs, spaces=False) for text in texts or [""] * len(data)]
-    ends = _column(shown, width // 2, "right", ascii)
-    room = width - _width(names) - _width(ends) - 2
-    return [
-        fit(f"{name} {bar(value / full, room, glyphs)} {end}", width, glyphs=glyphs)
-        for name, value, end in zip(names, data.tolist(), ends, strict=True)
-    ]
-
-
 def stacked_bars(
     labels: Sequence[str],
     matrix: ArrayLike,
@@ -56,19 +32,18 @@ def stacked_bars(
     *,
     names: Sequence[str],
     styles: Sequence[str] = (),
-    total: float | None = None,
     ascii: bool = False,
 ) -> list[Segments]:
     """One stacked bar a row of `matrix` (non-negative, [L, C]) under a legend of the C `names`.
 
-    A full bar is `total` (default: the largest row sum). A run begins with its category's letter and
+    A full bar is the largest row sum. A run begins with its category's letter and
     neighbouring categories alternate in shade, so it reads without colour; what is not 0 gets a cell wherever
     there is one to give.
     """
     glyphs = ASCII if ascii else UNICODE
     data = np.nan_to_num(np.asarray(matrix, dtype=np.float64), posinf=0.0).clip(0, 1e300)
     data = data.reshape(len(labels), len(names))
-    full = positive(total if total is not None else float(data.sum(axis=1).max(initial=0.0)))
+    full = positive(float(data.sum(axis=1).max(initial=0.0)))
     head = _column([visible(label, glyphs, spaces=False) for label in labels], width // 3, "right", ascii)
     room = max(width - _width(head) - 1, 0)
     shades = "=-" if ascii else "█▒"

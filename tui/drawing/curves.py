@@ -17,8 +17,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from ffnscope.tui.drawing.bar_charts import (
     Segments,
-    bars,
-    dots,
     exactly,
     legend,
     letter,
@@ -26,16 +24,12 @@ from ffnscope.tui.drawing.bar_charts import (
     plain,
     position_axis,
     positive,
-    ranges,
     round_between,
-    stacked_bars,
     style_of,
 )
 from ffnscope.tui.drawing.glyphs import ASCII, UNICODE
 from ffnscope.tui.drawing.numbers import freq
 from ffnscope.tui.drawing.text import visible
-
-__all__ = ["Segments", "bars", "curve", "dots", "lines_plot", "plain", "pool", "ranges", "stacked_bars"]
 
 _SGR = re.compile(r"\x1b\[([0-9;]*)m")
 _COLOR = "38;5;"
@@ -60,7 +54,6 @@ def curve(
     ascii: bool = False,
     y_max: float = 1.0,
     cursor: int | None = None,
-    x_label: str = "",
 ) -> list[str]:
     """Activation frequency by position: `values` float [T] in 0..y_max as `height` lines of `width` cells.
 
@@ -96,7 +89,7 @@ def curve(
         wall = "|" if ascii else "│"
         canvas = [line[:at] + wall + line[at + 1 :] if line[at] == " " else line for line in canvas]
     lines = [axis + line for axis, line in zip(_y_axis(labels, rows, left, ascii), canvas, strict=True)]
-    return [*lines, " " * left + position_axis(len(data), cols, x_label, ascii)]
+    return [*lines, " " * left + position_axis(len(data), cols, "", ascii)]
 
 
 def lines_plot(

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from rich.cells import cell_len
 
-from ffnscope.tui.drawing.curves import bars, curve, dots, lines_plot, plain, pool, ranges, stacked_bars
+from ffnscope.tui.drawing.bar_charts import dots, plain, ranges, stacked_bars
+from ffnscope.tui.drawing.curves import curve, lines_plot, pool
 
 few = settings(max_examples=40)
 VALUES = hnp.arrays(np.float32, st.integers(1, 2048), elements=st.floats(-1, 2, width=32) | st.just(float("nan")))
@@ -63,10 +64,10 @@ def test_pool_keeps_every_extreme(values, bins):
             assert np.isnan(low[b]) and np.isnan(high[b])
 
 
-@given(VALUES, st.integers(-1, 110), st.integers(-1, 12), st.booleans(), st.none() | st.integers(-5, 3000), LABEL)
+@given(VALUES, st.integers(-1, 110), st.integers(-1, 12), st.booleans(), st.none() | st.integers(-5, 3000))
 @few
-def test_curve_has_its_size_for_any_values(values, width, height, ascii, cursor, label):
-    lines = curve(values, width, height, ascii=ascii, cursor=cursor, x_label=label)
+def test_curve_has_its_size_for_any_values(values, width, height, ascii, cursor):
+    lines = curve(values, width, height, ascii=ascii, cursor=cursor)
     assert len(lines) == max(height, 0)
     all_are(lines, width, ascii)
 
@@ -101,10 +102,10 @@ def test_nan_is_a_gap_and_not_a_zero():
 
 
 def test_curve_axes():
-    lines = curve(np.zeros(2048), 60, 6, x_label="position")
+    lines = curve(np.zeros(2048), 60, 6)
     assert [line[:2] for line in lines] == ["1┤", " │", " │", " │", "0┼", "  "]
     ticks = lines[-1][2:]
-    assert ticks.split() == ["0", "1000", "position", "2047"]
+    assert ticks.split() == ["0", "1000", "2047"]
     assert ticks.endswith("2047")
     middle = ticks.index("1000") + 2
     assert abs(middle - 1000 * 58 // 2048) <= 1
@@ -163,20 +164,6 @@ def test_lines_plot_breaks_at_nan():
     whole = plain(lines_plot([("x", [0, 1, 2, 3], [1, 1, 1, 1])], 42, 5))
     assert broken[1][2:].split() == ["a", "a"]
     assert " " not in whole[1][2:].strip()
-
-
-@given(hnp.arrays(np.float64, st.integers(0, 6), elements=ODD), st.integers(0, 60), st.booleans(), st.data())
-@few
-def test_bars_have_their_width(values, width, ascii, data):
-    labels, texts = (data.draw(st.lists(LABEL, min_size=len(values), max_size=len(values))) for _ in range(2))
-    lines = bars(labels, values, width, texts=texts, ascii=ascii)
-    assert len(lines) == len(values)
-    all_are(lines, width, ascii)
-
-
-def test_bars_align_labels_and_texts():
-    assert bars(["0", "10"], [0.5, 1.0], 16, texts=["50%", "100%"]) == [" 0 ████      50%", "10 ████████ 100%"]
-    assert bars(["0"], [0.5], 10, maximum=1.0, texts=["x"]) == ["0 ███    x"]
 
 
 @given(
@@ -273,8 +260,6 @@ def test_plots_are_not_cut_to_the_terminal():
 def test_plotext_is_imported_by_the_first_plot_only():
     script = (
         "import sys, ffnscope.tui.drawing.curves as p\n"
-        "assert 'plotext' not in sys.modules\n"
-        "p.bars(['a'], [1], 20)\n"
         "assert 'plotext' not in sys.modules\n"
         "p.curve([1.0], 20, 5)\n"
         "assert 'plotext' in sys.modules\n"
