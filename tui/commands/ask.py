@@ -32,20 +32,18 @@ def ask(
             "token:, prev:, domain:, position:, label:, concept:, neuron:L2N10; - before one negates it, | means or.",
         ),
     ],
-    by: Annotated[str, typer.Option("--by", metavar="f1|phi|mi|precision|recall|lift", help="What to rank by.")] = "f1",
+    by: Annotated[str, typer.Option(metavar="f1|phi|mi|precision|recall|lift", help="What to rank by.")] = "f1",
     where: Annotated[
-        str, typer.Option("--where", metavar="FILTER", help="Only neurons that fit, e.g. 'layer:0-2 freq<0.1'.")
+        str, typer.Option(metavar="FILTER", help="Only neurons that fit, e.g. 'layer:0-2 freq<0.1'.")
     ] = "",
     top: Annotated[
         int | None,
-        typer.Option(
-            "--top", metavar="N", min=1, help=f"The first so many; default {TABLE_ROWS} in a table, else all."
-        ),
+        typer.Option(metavar="N", min=1, help=f"The first so many; default {TABLE_ROWS} in a table, else all."),
     ] = None,
     min_hits: Annotated[
-        int, typer.Option("--min-hits", metavar="N", min=0, help="Only neurons activated at so many of the positions.")
+        int, typer.Option(metavar="N", min=0, help="Only neurons activated at so many of the positions.")
     ] = 0,
-    format: Annotated[str, typer.Option("--format", metavar="|".join(FORMATS), help="How to write it.")] = "table",
+    format: Annotated[str, typer.Option(metavar="|".join(FORMATS), help="How to write it.")] = "table",
     output: OutputFile = None,
     overwrite: Overwrite = False,
 ) -> None:

@@ -28,42 +28,36 @@ def collect(
     ],
     data: Annotated[
         list[str],
-        typer.Option(
-            "--data", metavar="NAME=PATH", help="A domain and its file or folder; repeat for more.", show_default=False
-        ),
+        typer.Option(metavar="NAME=PATH", help="A domain and its file or folder; repeat for more.", show_default=False),
     ],
-    store: Annotated[
-        Path, typer.Option("--store", metavar="DIR", help="Folder for the statistics.", show_default=False)
-    ],
+    store: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the statistics.", show_default=False)],
     count_only: Annotated[
         list[str] | None,
-        typer.Option("--count-only", metavar="NAME=PATH", help="A domain for frequencies and dead neurons only."),
+        typer.Option(metavar="NAME=PATH", help="A domain for frequencies and dead neurons only."),
     ] = None,
     text_field: Annotated[
         list[str] | None,
-        typer.Option("--text-field", metavar="FIELD", help="Field or column of rows; NAME=FIELD for one domain."),
+        typer.Option(metavar="FIELD", help="Field or column of rows; NAME=FIELD for one domain."),
     ] = None,
     revision: Annotated[
         str | None,
-        typer.Option("--revision", metavar="REV", help="Branch, tag or commit of a hub model.", show_default=False),
+        typer.Option(metavar="REV", help="Branch, tag or commit of a hub model.", show_default=False),
     ] = None,
     seq_len: Annotated[
-        int | None, typer.Option("--seq-len", metavar="T", min=2, help="Positions per window; default: the model's.")
+        int | None, typer.Option(metavar="T", min=2, help="Positions per window; default: the model's.")
     ] = None,
-    max_tokens: Annotated[
-        int | None, typer.Option("--max-tokens", metavar="N", min=1, help="At most N tokens per domain.")
-    ] = None,
+    max_tokens: Annotated[int | None, typer.Option(metavar="N", min=1, help="At most N tokens per domain.")] = None,
     batch_size: Annotated[
-        int | None, typer.Option("--batch-size", metavar="N", min=1, help="Windows run together; default: chosen.")
+        int | None, typer.Option(metavar="N", min=1, help="Windows run together; default: chosen.")
     ] = None,
-    layers: Annotated[str, typer.Option("--layers", metavar="0-5,8", help="Layers to collect.")] = "all",
-    device: Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda|mps", help="Where to run.")] = "auto",
-    dtype: Annotated[str, typer.Option("--dtype", metavar="|".join(DTYPES), help="Type of the weights.")] = "auto",
+    layers: Annotated[str, typer.Option(metavar="0-5,8", help="Layers to collect.")] = "all",
+    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to run.")] = "auto",
+    dtype: Annotated[str, typer.Option(metavar="|".join(DTYPES), help="Type of the weights.")] = "auto",
     min_occurrences: Annotated[
-        int, typer.Option("--min-occurrences", metavar="N", min=1, help="Least occurrences of a detected n-gram.")
+        int, typer.Option(metavar="N", min=1, help="Least occurrences of a detected n-gram.")
     ] = MIN_OCCURRENCES,
     top_k: Annotated[
-        int, typer.Option("--top-k", metavar="K", min=1, help="Length of the promoted and suppressed lists.")
+        int, typer.Option(metavar="K", min=1, help="Length of the promoted and suppressed lists.")
     ] = TOP_K,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the store.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in the store.")] = False,
@@ -71,45 +65,36 @@ def collect(
     scratch: Annotated[
         str | None,
         typer.Option(
-            "--scratch",
             metavar="DIR|memory|disk",
             help="Folder for temporary files; memory or disk (memory:DIR) say where hidden states are kept.",
             show_default=False,
         ),
     ] = None,
     scratch_gb: Annotated[
-        float | None, typer.Option("--scratch-gb", metavar="N", min=0.0, help="At most N GB of temporary files.")
+        float | None, typer.Option(metavar="N", min=0.0, help="At most N GB of temporary files.")
     ] = None,
     group_layers: Annotated[
         int | None,
-        typer.Option("--group-layers", metavar="N", min=1, help="Layers per group; default: as many as fit."),
+        typer.Option(metavar="N", min=1, help="Layers per group; default: as many as fit."),
     ] = None,
     count_on: Annotated[
         str,
-        typer.Option(
-            "--count-on",
-            metavar="|".join(COUNT_ON),
-            help="What counts n-grams; auto: the host, and a GPU where it would wait.",
-        ),
+        typer.Option(metavar="|".join(COUNT_ON), help="What counts n-grams; auto: the host, and a GPU where it would wait."),
     ] = "auto",
-    bos_id: Annotated[
-        int | None, typer.Option("--bos-id", metavar="ID", min=0, help="The token that begins each window.")
-    ] = None,
+    bos_id: Annotated[int | None, typer.Option(metavar="ID", min=0, help="The token that begins each window.")] = None,
     keep: Annotated[
         str | None,
         typer.Option(
-            "--keep",
             metavar="all|N|0",
             help="Keep the activation bits of all, N or no windows, for ask and contexts; default as many as fit --keep-gb.",
         ),
     ] = None,
     keep_gb: Annotated[
-        float, typer.Option("--keep-gb", metavar="X", help="At most so many GB of activation bits in the store.")
+        float, typer.Option(metavar="X", help="At most so many GB of activation bits in the store.")
     ] = 1.0,
     activated: Annotated[
         str,
         typer.Option(
-            "--activated",
             metavar="positive|share:Q",
             help="When a neuron counts as activated: its input is above 0, or |a| is among its largest share Q (for gated "
             "FFNs, as in share:0.01).",

@@ -30,14 +30,13 @@ def contexts(
     store: StorePath,
     neuron: Annotated[str, typer.Argument(metavar="NEURON", help="Which one, e.g. L2N10.", show_default=False)],
     where: Annotated[
-        str, typer.Option("--where", metavar="QUERY", help="Only positions that fit, e.g. 'domain:wiki prev:the'.")
+        str, typer.Option(metavar="QUERY", help="Only positions that fit, e.g. 'domain:wiki prev:the'.")
     ] = "",
-    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="At most so many.")] = None,
-    width: Annotated[int, typer.Option("--width", metavar="N", min=0, help="Characters on either side.")] = 40,
+    limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="At most so many.")] = None,
+    width: Annotated[int, typer.Option(metavar="N", min=0, help="Characters on either side.")] = 40,
     sort: Annotated[
         str,
         typer.Option(
-            "--sort",
             metavar="place|strength|left|right",
             help="By place in the corpus, by activation (the strongest that the store knows first), or by the text on a side.",
         ),
@@ -48,7 +47,7 @@ def contexts(
     beside: Annotated[
         bool, typer.Option("--beside", help="Instead, how often which tokens stand before and behind.")
     ] = False,
-    format: Annotated[str, typer.Option("--format", metavar="|".join(FORMATS), help="How to write it.")] = "text",
+    format: Annotated[str, typer.Option(metavar="|".join(FORMATS), help="How to write it.")] = "text",
     output: OutputFile = None,
     overwrite: Overwrite = False,
 ) -> None:

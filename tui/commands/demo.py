@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
 
 def demo(
-    store: Annotated[Path, typer.Option("--store", metavar="DIR", help="Where to keep the statistics.")] = Path(
-        "demo.ffn"
-    ),
+    store: Annotated[Path, typer.Option(metavar="DIR", help="Where to keep the statistics.")] = Path("demo.ffn"),
     view: Annotated[
         bool, typer.Option("--view/--no-view", help="Open the browser at once; layers appear as they finish.")
     ] = True,

@@ -15,14 +15,14 @@ from ffnscope.tui.commands.shared import OutputFile, Overwrite, StorePath, open_
 def export(
     store: StorePath,
     where: Annotated[
-        str, typer.Option("--where", metavar="FILTER", help="Only neurons that match, e.g. 'kind:token freq<0.01'.")
+        str, typer.Option(metavar="FILTER", help="Only neurons that match, e.g. 'kind:token freq<0.01'.")
     ] = "",
     sort: Annotated[
-        str | None, typer.Option("--sort", metavar="COL", help="Sort by this column; - before it: descending.")
+        str | None, typer.Option(metavar="COL", help="Sort by this column; - before it: descending.")
     ] = None,
-    columns: Annotated[str | None, typer.Option("--columns", metavar="A,B", help="Only these columns.")] = None,
+    columns: Annotated[str | None, typer.Option(metavar="A,B", help="Only these columns.")] = None,
     output: OutputFile = None,
-    format: Annotated[str, typer.Option("--format", metavar="csv|jsonl", help="How to write it.")] = "csv",
+    format: Annotated[str, typer.Option(metavar="csv|jsonl", help="How to write it.")] = "csv",
     token_ids: Annotated[bool, typer.Option("--token-ids", help="Token ids instead of their texts.")] = False,
     overwrite: Overwrite = False,
 ) -> None:

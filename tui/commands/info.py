@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from itertools import pairwise
 from typing import Annotated, Any
 
 import typer
@@ -44,6 +43,7 @@ def info(
 
 def _lines(store: Any, run: Any, progress: Any, layers: tuple[int, ...]) -> list[tuple[str, str]]:
     from ffnscope.tui.drawing.numbers import count, filesize
+    from ffnscope.tui.reports.formats.values import settings_text
 
     model, corpus = run.model, run.corpus
     gated = ", gated" if model.gated else ""
@@ -74,7 +74,7 @@ def _lines(store: Any, run: Any, progress: Any, layers: tuple[int, ...]) -> list
                 f"{count(domain.dropped_tokens)} tokens dropped{only}",
             )
         )
-    lines.append(("settings", ", ".join(f"{name} {_setting(value)}" for name, value in sorted(run.settings.items()))))
+    lines.append(("settings", settings_text(run.settings)))
     lines.append(("activated", run.activated.sentence.removeprefix("activated means ")))
     kept = _kept(store)
     if kept is None:
@@ -113,13 +113,6 @@ def _kept(store: Any) -> dict[str, int] | None:
     positions = store.kept.positions
     size = positions * sum(position_bytes(store.run.model.neurons_of(layer)) for layer in store.run.layers)
     return {"windows": len(store.kept.windows), "positions": positions, "bytes": size}
-
-
-def _setting(value: Any) -> str:
-    if isinstance(value, list) and value and all(isinstance(item, int) for item in value):
-        whole = len(value) > 2 and all(b == a + 1 for a, b in pairwise(value))
-        return f"{value[0]}-{value[-1]}" if whole else ",".join(map(str, value))
-    return str(value)
 
 
 def describe_progress(progress: Any, layers: int) -> str:

@@ -35,7 +35,6 @@ def report(
     causal: Annotated[
         str | None,
         typer.Option(
-            "--causal",
             metavar="MODEL",
             help="Take the token detectors away, and neurons of each kind, and say what that does; MODEL is the store's, `auto` "
             "where it was collected from.",
@@ -43,18 +42,17 @@ def report(
     ] = None,
     tokens: Annotated[
         int,
-        typer.Option("--tokens", metavar="N", min=1, help="With --causal: test kept windows of about so many tokens."),
+        typer.Option(metavar="N", min=1, help="With --causal: test kept windows of about so many tokens."),
     ] = TESTED_TOKENS,
     causal_rows: Annotated[
         Path | None,
         typer.Option(
-            "--causal-rows",
             metavar="FILE",
             help="With --causal: keep each neuron's effect in FILE, and go on from there.",
         ),
     ] = None,
     device: Annotated[
-        str, typer.Option("--device", metavar="auto|cpu|cuda|mps", help="With --causal: what to compute on.")
+        str, typer.Option(metavar="auto|cpu|cuda|mps", help="With --causal: what to compute on.")
     ] = "auto",
 ) -> None:
     """The paper's figures as tables and plots, and what they say of its claims."""

@@ -23,7 +23,7 @@ def search(
             "expression, '/^ ?the$/i'.",
         ),
     ],
-    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="At most N neurons.")] = None,
+    limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="At most N neurons.")] = None,
     detectors_only: Annotated[
         bool, typer.Option("--detectors-only", help="Without the neurons that only come close.")
     ] = False,

@@ -93,9 +93,8 @@ def write_result(write: Callable[[Any], None], output: Path | None, overwrite: b
     write(sys.stdout)
 
 
-def console(stderr: bool = False) -> Console:
+def console() -> Console:
     """Where tables go: coloured on a terminal, plain elsewhere."""
     from rich.console import Console
 
-    stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, width=None if stream.isatty() else WIDTH)
+    return Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else WIDTH)

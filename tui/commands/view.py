@@ -26,7 +26,7 @@ def view(
         bool | None, typer.Option("--mouse/--no-mouse", help="Use the mouse; over SSH it is off by default.")
     ] = None,
     ascii: Annotated[bool, typer.Option("--ascii", help="Draw with ASCII only.")] = False,
-    theme: Annotated[str | None, typer.Option("--theme", metavar="NAME", help="Colours.")] = None,
+    theme: Annotated[str | None, typer.Option(metavar="NAME", help="Colours.")] = None,
 ) -> None:
     """The terminal browser."""
     check_terminal()

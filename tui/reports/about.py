@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ffnscope.core.demo import is_demo
 from ffnscope.store.definitions import FEW_WINDOWS
 from ffnscope.store.figures.layers import ModelFigures
 from ffnscope.store.reader import Store
 from ffnscope.store.records import ModelInfo
 from ffnscope.tui.drawing.numbers import count
-from ffnscope.tui.reports.formats.values import layers_text
+from ffnscope.tui.reports.formats.values import layers_text, settings_text
 
 FEWEST_PAPER_LAYERS = 12  # of OPT-125m, the paper's smallest model
 PAPER_POSITIONS = 5_000_000
@@ -33,7 +31,7 @@ def about(store: Store) -> tuple[tuple[str, str], ...]:
          f"fingerprint {corpus.fingerprint}"),
         ("domains", "; ".join(domains)),
         ("activated", run.activated.sentence.removeprefix("activated means ")),
-        ("settings", ", ".join(f"{name} {_setting(value)}" for name, value in sorted(run.settings.items()))),
+        ("settings", settings_text(run.settings)),
         ("store fingerprint", run.run_id),
         ("collected", f"{run.created} by ffnscope {run.version}"),
         ("reported by", f"ffnscope {_version()}"),
@@ -82,12 +80,6 @@ def warnings(store: Store, figures: ModelFigures, state: str) -> tuple[str, ...]
             "neurons. With more data fewer neurons are dead."
         )
     return tuple(texts)
-
-
-def _setting(value: Any) -> str:
-    if isinstance(value, list) and value and all(isinstance(layer, int) for layer in value):
-        return layers_text(tuple(value))
-    return str(value)
 
 
 def _version() -> str:

@@ -34,51 +34,41 @@ def ablate(
         str | None,
         typer.Argument(metavar="[MODEL]", help="Where the store's model is; default: where it was collected from."),
     ] = None,
-    neurons: Annotated[
-        str, typer.Option("--neurons", metavar="L2N10,L3N4", help="Which ones, separated by commas.")
-    ] = "",
-    where: Annotated[
-        str, typer.Option("--where", metavar="FILTER", help="All that fit, e.g. 'kind:token layer:0-2'.")
-    ] = "",
+    neurons: Annotated[str, typer.Option(metavar="L2N10,L3N4", help="Which ones, separated by commas.")] = "",
+    where: Annotated[str, typer.Option(metavar="FILTER", help="All that fit, e.g. 'kind:token layer:0-2'.")] = "",
     together: Annotated[
         bool, typer.Option("--together", help="Take all of them away at once, as one set, instead of one at a time.")
     ] = False,
     mode: Annotated[
         str,
-        typer.Option(
-            "--mode", metavar="|".join(ABLATION_MODES), help="Set them to 0, or to their mean over the kept windows."
-        ),
+        typer.Option(metavar="|".join(ABLATION_MODES), help="Set them to 0, or to their mean over the kept windows."),
     ] = "zero",
     tokens: Annotated[
-        int, typer.Option("--tokens", metavar="N", min=1, help="Test kept windows of about so many tokens.")
+        int, typer.Option(metavar="N", min=1, help="Test kept windows of about so many tokens.")
     ] = TESTED_TOKENS,
     data: Annotated[
         Path | None,
-        typer.Option("--data", metavar="PATH", help="Test this text instead: a file or folder, as for collect."),
+        typer.Option(metavar="PATH", help="Test this text instead: a file or folder, as for collect."),
     ] = None,
-    text: Annotated[
-        str | None, typer.Option("--text", metavar="TEXT", help="Test this text instead, as one window.")
-    ] = None,
+    text: Annotated[str | None, typer.Option(metavar="TEXT", help="Test this text instead, as one window.")] = None,
     intervals: Annotated[
         bool, typer.Option("--intervals", help="More columns: the 95% intervals of the other two means.")
     ] = False,
     batch_size: Annotated[
         int | None,
-        typer.Option("--batch-size", metavar="N", help="Windows per batch; changes results by rounding only."),
+        typer.Option(metavar="N", help="Windows per batch; changes results by rounding only."),
     ] = None,
-    device: Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda|mps", help="What to compute on.")] = "auto",
+    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps", help="What to compute on.")] = "auto",
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Run the Python code that comes with the model.")
     ] = False,
     format: Annotated[
         str | None,
-        typer.Option("--format", metavar="|".join(FORMATS), help="How to write it; default table, into a file csv."),
+        typer.Option(metavar="|".join(FORMATS), help="How to write it; default table, into a file csv."),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output", "-o", metavar="FILE", help="Append rows to FILE; neurons that it has already are left out."
-        ),
+        typer.Option("-o", metavar="FILE", help="Append rows to FILE; neurons that it has already are left out."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start FILE anew where it is there already.")] = False,
 ) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from ffnscope.store.escaping import spreadsheet_text
 from ffnscope.tui.drawing.glyphs import UNICODE, Glyphs
@@ -71,3 +73,13 @@ def layers_text(layers: tuple[int, ...]) -> str:
             parts.append(str(start) if start == previous else f"{start}-{previous}")
         start = previous = layer
     return ",".join(parts)
+
+
+def settings_text(settings: Mapping[str, Any]) -> str:
+    """The settings of a run by name; layers as ranges."""
+
+    def text(value: Any) -> str:
+        layers = isinstance(value, list) and value and all(isinstance(layer, int) for layer in value)
+        return layers_text(tuple(value)) if layers else str(value)
+
+    return ", ".join(f"{name} {text(value)}" for name, value in sorted(settings.items()))
