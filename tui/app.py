@@ -17,7 +17,6 @@ from textual.app import SystemCommand
 from textual.binding import Binding
 from textual.css.query import NoMatches
 from textual.dom import DOMNode
-from textual.message import Message
 from textual.screen import Screen
 from textual.theme import BUILTIN_THEMES
 
@@ -56,13 +55,6 @@ class FfnscopeApp(TerminalApp, inherit_bindings=False):
         Binding("ctrl+l", "redraw", "Draw the screen anew", id="redraw", show=False, priority=True),
         Binding("ctrl+z", "suspend_process", "Suspend (fg comes back)", id="suspend", show=False, priority=True),
     ]
-
-    class Looked(Message):
-        """How far the collector of a store is."""
-
-        def __init__(self, session: Session, progress: Progress, layers: tuple[int, ...], failure: str = ""):
-            super().__init__()
-            self.session, self.progress, self.layers, self.failure = session, progress, layers, failure
 
     def __init__(
         self,
@@ -170,23 +162,22 @@ class FfnscopeApp(TerminalApp, inherit_bindings=False):
             if session.progress.state != "complete":
                 try:
                     failure = self._failure() if session is self.sessions[0] else ""
-                    self.post_message(self.Looked(session, *session.look(), failure))
+                    self.call_later(self.show_progress, session, *session.look(), failure)
                 except UserError:
                     continue
 
-    def on_ffnscope_app_looked(self, event: Looked) -> None:
-        """Tell the browser what is new."""
-        session = event.session
-        changed = (event.progress, event.layers) != (session.progress, session.layers)
-        session.progress, session.layers = event.progress, event.layers
+    def show_progress(self, session: Session, progress: Progress, layers: tuple[int, ...], failure: str) -> None:
+        """Tell a store's browser how far its collector is, and why it failed, if it did."""
+        changed = (progress, layers) != (session.progress, session.layers)
+        session.progress, session.layers = progress, layers
         for browser in self._browsers:
             if browser.session is not session or not browser.is_mounted:
                 continue
             # News may come while the panes are being taken down.
             with suppress(NoMatches):
-                if event.failure and event.failure != session.failure:
-                    session.failure = event.failure
-                    browser.say(event.failure, "error")
+                if failure and failure != session.failure:
+                    session.failure = failure
+                    browser.say(failure, "error")
                 if changed:
                     browser.show_progress()
                 else:
@@ -249,21 +240,12 @@ def run(
 ) -> int:
     """Open the browser on one or more stores; returns when the user quits: 0, or 1 where the browser failed.
 
-    `mouse` None: off over SSH, where every motion would be sent. Raises UserError where there is no terminal to draw
-    on, and for a store that cannot be opened.
+    `mouse` None: off over SSH, where every motion would be sent. Raises UserError for a store that cannot be opened.
     """
-    term = os.environ.get("TERM", "")
-    others = "`ffnscope search`, `ffnscope export` and `ffnscope info` work without one"
-    if term in ("", "dumb"):
-        state = f"TERM={term}" if term else "TERM is not set"
-        raise UserError(f"{state}: the browser needs a terminal that can place the cursor; {others}")
-    stderr = sys.__stderr__
-    if not (sys.stdin and sys.stdin.isatty() and stderr and stderr.isatty()):
-        raise UserError(f"the browser needs a terminal on standard input and standard error; {others}")
     config = keymap.user_config(FfnscopeApp)
     if mouse is None:
         mouse = config.mouse if config.mouse is not None else not os.environ.get("SSH_CONNECTION")
-    glyphs = choose_glyphs(stderr.encoding, ascii or config.ascii)
+    glyphs = choose_glyphs(getattr(sys.__stderr__, "encoding", None), ascii or config.ascii)
     places = read_places(state_path())
     app = FfnscopeApp([Path(store) for store in stores], glyphs, choose_theme(theme or config.theme), places, failure)
     write_last_viewed(state_path(), [Path(store) for store in stores])

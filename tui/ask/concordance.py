@@ -5,20 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from textual.binding import Binding
-from textual.message import Message
 
 from ffnscope.store.query import contexts as kept_contexts
 from ffnscope.tui.ask.query_line import query_input
-from ffnscope.tui.drawing.lines import BLANK, Line, Part, Writer, line, wrap
+from ffnscope.tui.drawing.lines import BLANK, Line, Part, Writer, line, wrapped
 from ffnscope.tui.drawing.numbers import count, percent
 from ffnscope.tui.neuron.data import ContextText
 from ffnscope.tui.neuron.sections import context_line
 from ffnscope.tui.screens.contexts import Contexts
 from ffnscope.tui.state.neuron_list import Key
-from ffnscope.tui.state.session import Session
+from ffnscope.tui.state.session import Session, remember
 from ffnscope.tui.state.task import Proceed, Task
 
 ORDERS = {"place": "text", "strength": "strength", "left": "left neighbour", "right": "right neighbour"}
@@ -42,13 +42,6 @@ class Concordance(Contexts, inherit_bindings=True):
         Binding("m", "show('misses')", "Where a detector was not activated", id="misses"),
         Binding("v", "show('strongest')", "The strongest of the whole corpus", id="strongest"),
     ]
-
-    class Searched(Message):
-        """What was looked for, or what was wrong."""
-
-        def __init__(self, found: Found | None, error: str):
-            super().__init__()
-            self.found, self.error = found, error
 
     def __init__(self, session: Session, key: Key):
         super().__init__(session, key)
@@ -88,14 +81,14 @@ class Concordance(Contexts, inherit_bindings=True):
             rows = kept_contexts.sort_rows(kept, rows, order, strengths)
             return Found(rows, (kept_contexts.neighbours(kept, rows, -1), kept_contexts.neighbours(kept, rows, 1)))
 
-        self._pending = self.session.begin(work, lambda answer, error: self.post_message(self.Searched(answer, error)))
+        self._pending = self.session.begin(work, partial(self.call_later, self.show_found))
         if self.is_mounted:
-            self._redraw_all()
+            self.refresh_content()
 
-    def on_concordance_searched(self, event: Searched) -> None:
-        """Show it."""
-        self.found, self.error = event.found, event.error
-        self._redraw_all()
+    def show_found(self, found: Found | None, error: str) -> None:
+        """Show what was looked for, or what was wrong."""
+        self.found, self.error = found, error
+        self.refresh_content()
 
     # Drawing
 
@@ -135,8 +128,7 @@ class Concordance(Contexts, inherit_bindings=True):
         if self.view == "strongest":
             return super().content(width, height)
         if self.error:
-            message = Writer(self.glyphs).add(" ").prose(self.error, "error").parts
-            return [BLANK, *(Line(tuple(parts)) for parts in wrap(message, width - 2))]
+            return [BLANK, *wrapped(self.error, "error", width, self.glyphs)]
         if self.found is None:
             return [BLANK, line(("  searching the kept positions ...", "dim"))]
         if self.view == "neighbours":
@@ -232,7 +224,7 @@ class Concordance(Contexts, inherit_bindings=True):
         if searched or self.view == "misses":
             self._search()
         else:
-            self._redraw_all()
+            self.refresh_content()
 
     def action_query(self) -> None:
         """Ask for a query; an empty one lists all again."""
@@ -241,10 +233,7 @@ class Concordance(Contexts, inherit_bindings=True):
             if text is not None:
                 self.where = text.strip()
                 if self.where:
-                    self.session.queries[:] = [
-                        *(query for query in self.session.queries if query != self.where),
-                        self.where,
-                    ]
+                    remember(self.session.queries, self.where)
                 self._search()
 
         self.app.push_screen(query_input(self.session, "where", self.where, empty=True), apply)

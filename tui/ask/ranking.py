@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from textual.binding import Binding
-from textual.message import Message
 
 from ffnscope.store.query.ask import SCORES, Answer
-from ffnscope.tui.drawing.lines import BLANK, Line, Part, Writer, line, wrap
+from ffnscope.tui.drawing.lines import BLANK, Line, Part, Writer, line, wrapped
 from ffnscope.tui.drawing.numbers import count, freq, signed
-from ffnscope.tui.drawing.pane import Pane
 from ffnscope.tui.drawing.scroll import scroll
 from ffnscope.tui.drawing.text import visible
 from ffnscope.tui.screens.pager import Pager
@@ -43,13 +42,6 @@ class Ranking(Pager, inherit_bindings=True):
         Binding("s", "score", "Rank by the next score: f1, phi, mi ...", id="next-score"),
     ]
 
-    class Answered(Message):
-        """The answer, or what was wrong."""
-
-        def __init__(self, answer: Answer | None, error: str):
-            super().__init__()
-            self.answer, self.error = answer, error
-
     def __init__(
         self,
         session: Session,
@@ -57,9 +49,8 @@ class Ranking(Pager, inherit_bindings=True):
         ask: Callable[[Proceed], Answer],
         go: Callable[[list[FoundNeuron], int], None],
     ):
-        super().__init__()
+        super().__init__(session.glyphs, session.rule)
         self.session, self.question = session, question
-        self.glyphs = session.glyphs
         self._ask, self._go = ask, go
         self._pending: Task[Answer] | None = None
         self.answer: Answer | None = None
@@ -71,26 +62,20 @@ class Ranking(Pager, inherit_bindings=True):
 
     def on_mount(self) -> None:
         """Begin to look."""
-        self._pending = self.session.begin(
-            self._ask, lambda answer, error: self.post_message(self.Answered(answer, error))
-        )
+        self._pending = self.session.begin(self._ask, partial(self.call_later, self.show_answer))
 
     def on_unmount(self) -> None:
         """Whoever leaves wants no answer."""
         if self._pending:
             self._pending.give_up()
 
-    def on_ranking_answered(self, event: Answered) -> None:
-        """Show it."""
-        self.answer, self.error = event.answer, event.error
+    def show_answer(self, answer: Answer | None, error: str) -> None:
+        """Show the answer, or what was wrong."""
+        self.answer, self.error = answer, error
         if self.answer is not None:
             self.by = self.answer.by
             self._sort()
-        self._redraw_all()
-
-    def _redraw_all(self) -> None:
-        for pane in self.query(Pane):
-            pane.redraw()
+        self.refresh_content()
 
     def _sort(self) -> None:
         assert self.answer is not None
@@ -113,8 +98,7 @@ class Ranking(Pager, inherit_bindings=True):
     def content(self, width: int, height: int) -> Sequence[Line]:
         """How large the set is, a header, and the neurons in view."""
         if self.error:
-            message = Writer(self.glyphs).add(" ").prose(self.error, "error").parts
-            return [BLANK, *(Line(tuple(parts)) for parts in wrap(message, width - 2))]
+            return [BLANK, *wrapped(self.error, "error", width, self.glyphs)]
         answer = self.answer
         if answer is None:
             return [BLANK, line(("  searching the kept positions ...", "dim"))]
@@ -185,7 +169,7 @@ class Ranking(Pager, inherit_bindings=True):
         if self.answer is not None:
             self.by = SCORES[(SCORES.index(self.by) + 1) % len(SCORES)]
             self._sort()
-            self._redraw_all()
+            self.refresh_content()
 
     def action_take(self) -> None:
         """Go to the neuron; `n` and `N` walk on from it."""

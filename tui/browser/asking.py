@@ -8,6 +8,7 @@ from ffnscope.store.bits.kept import kept_number
 from ffnscope.tui.ask.ranking import FoundNeuron, Ranking
 from ffnscope.tui.browser.narrowing import Narrowing
 from ffnscope.tui.state.neuron_list import name_of
+from ffnscope.tui.state.session import remember
 from ffnscope.tui.state.task import Proceed
 
 NO_BITS = "this store keeps no activation bits, so it cannot be asked; collect it again with --keep"
@@ -28,7 +29,7 @@ class Asking(Narrowing):
             if not text or not text.strip():
                 return
             query = text.strip()
-            session.queries[:] = [*(previous for previous in session.queries if previous != query), query]
+            remember(session.queries, query)
 
             def rank(proceed: Proceed) -> Answer:
                 return ask(session.store, query, proceed=proceed)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from textual import events, on, work
+from textual import events, work
 from textual.app import ComposeResult
 from textual.containers import Horizontal
-from textual.message import Message
 from textual.screen import Screen
 from textual.timer import Timer
 
@@ -25,31 +24,6 @@ from ffnscope.tui.state.session import Session
 WIDE = 120  # columns from which the three panes stand side by side
 SETTLE = 0.08  # seconds the cursor rests before the neuron's page is read
 SAY = 6.0  # seconds that a message stays
-
-
-@dataclass
-class FiguresRead(Message):
-    """The figures of another layer are there."""
-
-
-@dataclass
-class PlotReady(Message):
-    """The plot library is loaded."""
-
-
-@dataclass
-class NotWritten(Message):
-    """Why a mark or a note could not be written."""
-
-    reason: str
-
-
-@dataclass
-class RelatedRead(Message):
-    """The neurons related to the one of this name."""
-
-    name: str
-    related: Related
 
 
 class BrowserBase(Screen[None]):
@@ -96,7 +70,7 @@ class BrowserBase(Screen[None]):
 
     def on_mount(self) -> None:
         """Draw the first layer at once; the figures of all layers and the plots follow."""
-        self.session.failed = lambda reason: self.post_message(NotWritten(reason))
+        self.session.failed = lambda reason: self.call_later(self.say, reason, "error")
         self.panes.sync_layers()
         self._arrange(self.app.size.width, self.app.size.height, start=True)
         self.show_page()
@@ -241,9 +215,8 @@ class BrowserBase(Screen[None]):
                     self.session.read_figures(layer)
                 except UserError:
                     continue
-                self.post_message(FiguresRead())
+                self.call_later(self.show_figures)
 
-    @on(FiguresRead)
     def show_figures(self) -> None:
         """Another layer has its bar."""
         self.panes.sync_layers()
@@ -262,12 +235,11 @@ class BrowserBase(Screen[None]):
             related = pointing(page, self.session.store.neuron)
             if page.neuron.order == 1:
                 related = replace(related, same=same_tokens(self.session.read_index(), page))
-            self.post_message(RelatedRead(page.name, related))
+            self.call_later(self.show_related, page.name, related)
 
-    @on(RelatedRead)
-    def show_related(self, event: RelatedRead) -> None:
-        """They stand at the end of the page."""
-        self.state.related = (event.name, event.related)
+    def show_related(self, name: str, related: Related) -> None:
+        """Draw the neurons related to the one of this name at the end of its page."""
+        self.state.related = (name, related)
         self.draw("neuron")
 
     @work(thread=True, group="plot")
@@ -276,9 +248,8 @@ class BrowserBase(Screen[None]):
         with keeping():
             import plotext  # noqa: F401
 
-        self.post_message(PlotReady())
+        self.call_later(self.show_plot)
 
-    @on(PlotReady)
     def show_plot(self) -> None:
         """Plots can be drawn now."""
         from ffnscope.tui.drawing.curves import curve
@@ -286,11 +257,6 @@ class BrowserBase(Screen[None]):
         self.state.plot = curve
         self.draw("neuron", "peek")
         self.load_index()
-
-    @on(NotWritten)
-    def say_not_written(self, event: NotWritten) -> None:
-        """A mark or a note is not on the disk."""
-        self.say(event.reason, "error")
 
     def show_progress(self) -> None:
         """The collector has gone on: show what is new, the cursor stays."""

@@ -12,6 +12,7 @@ from ffnscope.tui.screens.saved_filters import SavedFilters
 from ffnscope.tui.screens.search import Search
 from ffnscope.tui.state.neuron_list import Key, name_of
 from ffnscope.tui.state.remembered import filters_path, read_filters, save_filter
+from ffnscope.tui.state.session import remember
 
 
 class Tasks(BrowserBase):
@@ -58,7 +59,7 @@ class Tasks(BrowserBase):
             return
         self.session.neurons.set_filter(text)
         if text:
-            self.session.filters[:] = [*(previous for previous in self.session.filters if previous != text), text]
+            remember(self.session.filters, text)
         if self.state.pane == "layers":
             self.go_to_pane("neurons")
         self.show_from_top()
@@ -160,9 +161,9 @@ class Tasks(BrowserBase):
             path = questions.export_path(name)
             number = self.session.export(path, selection, overwrite=path.is_file())
         except UserError as error:
-            self.app.call_from_thread(self.say, str(error), "error")
+            self.call_later(self.say, str(error), "error")
         else:
-            self.app.call_from_thread(self.say, f"{number:,} neurons written to {path}")
+            self.call_later(self.say, f"{number:,} neurons written to {path}")
 
     def action_copy(self) -> None:
         """The neuron's name to the terminal's clipboard."""

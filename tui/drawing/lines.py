@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from rich.cells import cell_len
 
 from ffnscope.tui.drawing.glyphs import UNICODE, Glyphs
-from ffnscope.tui.drawing.text import fit, spans
+from ffnscope.tui.drawing.text import fit, spans, visible
 
 Part = tuple[str, str]  # (text, style name of palette.py)
 
@@ -64,15 +64,25 @@ class Writer:
             self.add(part, "dim" if standing_in and dim and not whole_stands_in else style)
         return self.add(pad)
 
-    def prose(self, text: str, style: str = "text") -> Writer:
-        """Running text made visible on one line, its spaces kept."""
+    def tokens(self, texts: Iterable[str], style: str, width: int, dim: bool = True) -> Writer:
+        """Tokens with a space behind each; the last of them begins before `width`."""
+        for text in texts:
+            if self.width >= width:
+                break
+            self.token(text, style, dim=dim).add(" ")
+        return self
+
+    def prose(self, text: str, style: str = "text", width: int | None = None) -> Writer:
+        """Running text made visible on one line, its spaces kept; with `width` fitted to exactly so many cells."""
+        if width is not None:
+            return self.add(fit(visible(text, self.glyphs, spaces=False), width, glyphs=self.glyphs), style)
         for part, standing_in in spans(text, self.glyphs, False):
             self.add(part, "dim" if standing_in else style)
         return self
 
-    def to(self, column: int, style: str = "text") -> Writer:
+    def to(self, column: int) -> Writer:
         """Spaces up to a column."""
-        return self.add(" " * (column - self.width), style)
+        return self.add(" " * (column - self.width))
 
     def line(self, ground: str = "") -> Line:
         """What has been written."""
@@ -82,6 +92,11 @@ class Writer:
 def line(*parts: Part | str, ground: str = "") -> Line:
     """A Line from parts; a bare string has the plain style."""
     return Line(tuple((part, "text") if isinstance(part, str) else part for part in parts), ground)
+
+
+def wrapped(text: str, style: str, width: int, glyphs: Glyphs = UNICODE) -> list[Line]:
+    """Running text made visible, behind a space, on as many lines as it takes."""
+    return [Line(((" ", "text"), *row)) for row in wrap(Writer(glyphs).prose(text, style).parts, width - 2)]
 
 
 def clip(parts: Iterable[Part], width: int, glyphs: Glyphs = UNICODE) -> tuple[Part, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from rich.cells import cell_len
 from rich.segment import Segment
@@ -27,29 +28,20 @@ class Pane(Widget):
     ALLOW_SELECT = False
     can_focus = False
 
+    @dataclass
     class Clicked(Message):
-        """A click on line `y` of the pane."""
+        """A click on cell `x` of line `y` of the pane."""
 
-        def __init__(self, pane: Pane, x: int, y: int):
-            super().__init__()
-            self.pane, self.x, self.y = pane, x, y
+        pane: Pane
+        x: int
+        y: int
 
-        @property
-        def control(self) -> Pane:
-            """The pane."""
-            return self.pane
-
+    @dataclass
     class Wheeled(Message):
         """The mouse wheel over the pane: `lines` down (negative: up)."""
 
-        def __init__(self, pane: Pane, lines: int):
-            super().__init__()
-            self.pane, self.lines = pane, lines
-
-        @property
-        def control(self) -> Pane:
-            """The pane."""
-            return self.pane
+        pane: Pane
+        lines: int
 
     def __init__(self, source: Source, *, id: str | None = None, classes: str | None = None):
         super().__init__(id=id, classes=classes)

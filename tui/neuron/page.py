@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from ffnscope.tui.drawing.lines import BLANK, Line, Part, Writer, clip, line, rule, wrap
+from ffnscope.tui.drawing.lines import BLANK, Line, Part, Writer, clip, line, rule, wrap, wrapped
 from ffnscope.tui.drawing.numbers import freq
 from ffnscope.tui.neuron import sections
 from ffnscope.tui.neuron.data import PageData
@@ -82,7 +82,7 @@ def _facts_in_full(page: PageData, width: int, rows: int) -> list[Line]:
     return [rule([("facts", "dim")], width, page.glyphs), *(Line(((" ", "text"), *parts)) for parts in lines)]
 
 
-def position(page: PageData, width: int, rows: int, plot: Plot | None, cursor: int | None = None) -> list[Line]:
+def position(page: PageData, width: int, rows: int, plot: Plot | None) -> list[Line]:
     """The activation frequency by position under a rule that says the type in words."""
     neuron = page.neuron
     title: list[Part] = [("activation by position ", "dim"), (f"MI {freq(neuron.position_mi).strip()}", "text")]
@@ -93,9 +93,7 @@ def position(page: PageData, width: int, rows: int, plot: Plot | None, cursor: i
         out.append(line((" never activated", "dim")))
     elif plot is not None:
         values = page.frequencies
-        plot_lines = plot(
-            values, width, rows, ascii=page.glyphs.ascii, y_max=scale(float(values.max(initial=0.0))), cursor=cursor
-        )
+        plot_lines = plot(values, width, rows, ascii=page.glyphs.ascii, y_max=scale(float(values.max(initial=0.0))))
         out += [line((text, "position" if neuron.position_type else "text")) for text in plot_lines]
     return [*out, *[BLANK] * (rows + 1 - len(out))][: rows + 1]
 
@@ -105,8 +103,7 @@ def _appendix(page: PageData, width: int) -> list[Line]:
     out: list[Line] = []
     if page.note:
         out.append(rule([("note", "dim")], width, page.glyphs))
-        note = Writer(page.glyphs).prose(page.note).parts
-        out += [Line(((" ", "text"), *parts)) for parts in wrap(note, width - 1)]
+        out += wrapped(page.note, "text", width + 1, page.glyphs)
     most = max(len(page.neuron.promoted), len(page.neuron.suppressed))
     out += sections.triggers(page, width, max(len(page.neuron.top_ngrams[page.order - 1]), 1))
     out += sections.projections(page, width, most)

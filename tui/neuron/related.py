@@ -35,7 +35,7 @@ def detectors_of(index: TokenIndex, text: str, limit: int | None = None) -> list
     return index.search(quoted(text), limit, order=1)
 
 
-def same_tokens(index: TokenIndex, page: PageData, limit: int = MOST) -> Shared:
+def same_tokens(index: TokenIndex, page: PageData) -> Shared:
     """(detector, how many of the neuron's detected tokens it detects too) of token detectors, most shared first."""
     hits: dict[tuple[int, int], tuple[Hit, int]] = {}
     own = (page.neuron.layer, page.neuron.neuron)
@@ -46,9 +46,8 @@ def same_tokens(index: TokenIndex, page: PageData, limit: int = MOST) -> Shared:
             key = (hit.layer, hit.neuron)
             if key != own:
                 hits[key] = (hit, hits[key][1] + 1 if key in hits else 1)
-    return sorted(hits.values(), key=lambda entry: (-entry[1], -entry[0].matched, entry[0].layer, entry[0].neuron))[
-        :limit
-    ]
+    ranked = sorted(hits.values(), key=lambda entry: (-entry[1], -entry[0].matched, entry[0].layer, entry[0].neuron))
+    return ranked[:MOST]
 
 
 def pointing(page: PageData, read: Callable[[int, int], Neuron]) -> Related:
@@ -76,19 +75,10 @@ def related_lines(related: Related, page: PageData, width: int) -> list[Line]:
 
 def _shared(hit: Hit, shared: int, page: PageData, width: int) -> Line:
     row = Writer(page.glyphs).add(f" {shared:>3}  L{hit.layer}N{hit.neuron:<6} {percent(hit.covered):>4}  ")
-    for text in hit.detected:
-        if row.width >= width:
-            break
-        row.token(text, "text", dim=False).add(" ")
-    return row.line()
+    return row.tokens(hit.detected, "text", width, dim=False).line()
 
 
 def _pointing(neuron: Neuron, cosine: float, page: PageData, width: int) -> Line:
-    row = (
-        Writer(page.glyphs).add(f" {cosine:+.3f}  L{neuron.layer}N{neuron.neuron:<6} ").add(f"{neuron.kind:<11}", "dim")
-    )
-    for token, _ in neuron.promoted:
-        if row.width >= width:
-            break
-        row.token(page.text(token), "text", dim=False).add(" ")
-    return row.line()
+    row = Writer(page.glyphs).add(f" {cosine:+.3f}  L{neuron.layer}N{neuron.neuron:<6} ")
+    row.add(f"{neuron.kind:<11}", "dim")
+    return row.tokens((page.text(token) for token, _ in neuron.promoted), "text", width, dim=False).line()

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 
 from textual import work
 from textual.binding import Binding
-from textual.message import Message
 from textual.timer import Timer
 
 from ffnscope.core.statistics.position_ranges import NeuronRanges
@@ -41,38 +40,9 @@ class Overview(Pager, inherit_bindings=True):
         Binding("z", "whole", "One figure at full size, or several", id="whole"),
     ]
 
-    class Read(Message):
-        """The figures of all layers of an open store."""
-
-        def __init__(self, session: Session, figures: ModelFigures, layers: tuple[int, ...]):
-            super().__init__()
-            self.session, self.figures, self.layers = session, figures, layers
-
-    class RangesRead(Message):
-        """Figure 9 of one layer."""
-
-        def __init__(self, layer: int, ranges: tuple[NeuronRanges, ...]):
-            super().__init__()
-            self.layer, self.ranges = layer, ranges
-
-    class Drawn(Message):
-        """Curves that are compared."""
-
-        def __init__(self, version: int, bodies: dict[tuple[object, ...], list[Line]]):
-            super().__init__()
-            self.version, self.bodies = version, bodies
-
-    class Failed(Message):
-        """Why something could not be read."""
-
-        def __init__(self, text: str):
-            super().__init__()
-            self.text = text
-
     def __init__(self, session: Session, chosen: Callable[[int], None]):
-        super().__init__()
+        super().__init__(session.glyphs, session.rule)
         self.session = session
-        self.glyphs = session.glyphs
         self.overview = overview_of(session)
         self.drawer = Drawer(self.overview)
         layers = self.overview.layers
@@ -107,31 +77,31 @@ class Overview(Pager, inherit_bindings=True):
         for session in sessions:
             try:
                 with keeping():
-                    self.post_message(self.Read(session, *read_figures(session)))
+                    self.call_later(self._show_figures, session, *read_figures(session))
             except UserError as error:
-                self.post_message(self.Failed(str(error)))
+                self.call_later(self._fail, str(error))
 
     @work(thread=True, exclusive=True, group="ranges")
     def read_ranges(self, layer: int) -> None:
         """Read the curves of one layer's strong oscillatory neurons."""
         try:
-            self.post_message(self.RangesRead(layer, read_ranges(self.session.store, layer)))
+            self.call_later(self._show_ranges, layer, read_ranges(self.session.store, layer))
         except UserError as error:
-            self.post_message(self.Failed(str(error)))
+            self.call_later(self._fail, str(error))
 
-    def on_overview_read(self, event: Read) -> None:
-        """Draw the figures; the cursor stays on its layer."""
+    def _show_figures(self, session: Session, figures: ModelFigures, layers: tuple[int, ...]) -> None:
+        """Draw the figures of an open store; the cursor stays on its layer."""
         layer = self.at
-        overview_of(event.session).take(event.figures, event.layers)
+        overview_of(session).take(figures, layers)
         self.cursor = self.overview.layers.index(layer) if layer in self.overview.layers else 0
         self._reading = False
         self.drawer.forget()
         self._ask_ranges()
         self.refresh_content()
 
-    def on_overview_ranges_read(self, event: RangesRead) -> None:
-        """Draw Figure 9."""
-        self.overview.ranges[event.layer] = event.ranges
+    def _show_ranges(self, layer: int, ranges: tuple[NeuronRanges, ...]) -> None:
+        """Draw Figure 9 of one layer."""
+        self.overview.ranges[layer] = ranges
         self.drawer.forget()
         self.refresh_content()
 
@@ -139,13 +109,13 @@ class Overview(Pager, inherit_bindings=True):
     def draw_curves(self, places: list[Place]) -> None:
         """Draw curves for these places."""
         version = self.drawer.version
-        self.post_message(self.Drawn(version, self.drawer.draw_curves(places)))
+        self.call_later(self._show_curves, version, self.drawer.draw_curves(places))
 
-    def on_overview_drawn(self, event: Drawn) -> None:
-        """Show them, unless the numbers have changed since."""
+    def _show_curves(self, version: int, bodies: dict[tuple[object, ...], list[Line]]) -> None:
+        """Show curves that are compared, unless the numbers have changed since."""
         self._drawing = False
-        if event.version == self.drawer.version:
-            self.drawer.keep(event.bodies)
+        if version == self.drawer.version:
+            self.drawer.keep(bodies)
         self.refresh_content()
 
     def _sessions(self) -> list[Session]:
@@ -165,11 +135,11 @@ class Overview(Pager, inherit_bindings=True):
             self.figure = self.figure if self.figure in COMPARED else COMPARED[0]
         self.drawer.forget()
         self._look()
-        self._redraw_all()
+        self.refresh_content()
 
-    def on_overview_failed(self, event: Failed) -> None:
-        """Say so."""
-        self.failed = event.text
+    def _fail(self, reason: str) -> None:
+        """Say why something could not be read."""
+        self.failed = reason
         self.refresh_content()
 
     def _ask_ranges(self) -> None:
@@ -237,11 +207,7 @@ class Overview(Pager, inherit_bindings=True):
 
     def on_resize(self) -> None:
         """Other figures may fit."""
-        self.call_after_refresh(self._redraw_all)
-
-    def _redraw_all(self) -> None:
-        for pane in self.query(Pane):
-            pane.redraw()
+        self.call_after_refresh(self.refresh_content)
 
     # Keys and the mouse
 
@@ -277,7 +243,7 @@ class Overview(Pager, inherit_bindings=True):
     def action_whole(self) -> None:
         """One figure on the whole screen, or several again."""
         self.whole = not self.whole
-        self._redraw_all()
+        self.refresh_content()
 
     def action_go(self) -> None:
         """To the layer, where it is collected."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING
 
@@ -12,19 +13,18 @@ import numpy as np
 from textual import events, work
 from textual.app import ComposeResult
 from textual.containers import Horizontal
-from textual.message import Message
 
 from ffnscope.store.errors import UserError
-from ffnscope.tui.drawing.lines import BLANK, Line, Part, Writer, clip, framed, line, rule, wrap
+from ffnscope.tui.drawing.lines import BLANK, Line, Part, Writer, clip, framed, line, rule, wrapped
 from ffnscope.tui.drawing.numbers import count
 from ffnscope.tui.drawing.pane import Pane
 from ffnscope.tui.prompt.effects import EffectRows, Effects
-from ffnscope.tui.prompt.firing import Firing, Labels, PromptView, firing_name
+from ffnscope.tui.prompt.firing import Firing, Labels, PromptView
 from ffnscope.tui.prompt.lists import NeuronRows
 from ffnscope.tui.prompt.predictions import prediction_lines, sum_line, target, waiting, without
 from ffnscope.tui.screens.pager import Pager
 from ffnscope.tui.state.background import start
-from ffnscope.tui.state.neuron_list import Key
+from ffnscope.tui.state.neuron_list import Key, name_of
 from ffnscope.tui.state.session import Session
 
 if TYPE_CHECKING:
@@ -43,31 +43,10 @@ class PromptBase(Pager, inherit_bindings=True):
     PromptBase #along { width: 1fr; }
     """
 
-    class Ran(Message):
-        """The text has been through the model, or why not."""
-
-        def __init__(self, result: PromptResult | None, failed: str = ""):
-            super().__init__()
-            self.result, self.failed = result, failed
-
-    class Loaded(Message):
-        """The model is there."""
-
-    class Computed(Message):
-        """There is news of predictions or direct effects."""
-
-    class Labelled(Message):
-        """What the store says of the neurons has been read too."""
-
-        def __init__(self, result: PromptResult):
-            super().__init__()
-            self.result = result
-
     def __init__(self, session: Session, text: str, jump: Jump):
         """`jump(layer, neuron)` goes to a neuron in the browser."""
-        super().__init__()
+        super().__init__(session.glyphs, session.rule)
         self.session = session
-        self.glyphs = session.glyphs
         self.prompt = text
         self.labels = Labels(session.store)
         self.view: PromptView | None = None
@@ -107,12 +86,6 @@ class PromptBase(Pager, inherit_bindings=True):
         for name, shown in (("list", not other), ("along", other)):
             self.query_one(f"#{name}", Pane).display = self._beside or shown
 
-    def refresh_content(self) -> None:
-        """Draw again."""
-        for pane in self.query(Pane):
-            if pane.display:
-                pane.redraw()
-
     def on_mount(self) -> None:
         """Load and run in the background; meanwhile say for how long."""
         # No worker: quitting would wait for it, and a large model takes minutes to load.
@@ -127,57 +100,53 @@ class PromptBase(Pager, inherit_bindings=True):
         """In a thread: load the model where it is not loaded yet, and run the text."""
         try:
             model = self.session.model()
-            self._say(self.Loaded())
+            self._tell(self._show_running)
             result = model.run(self.prompt, self._left.is_set)
             if result is not None:
-                self._say(self.Ran(result))
+                self._tell(self._read_labels, result)
         except UserError as error:
-            self._say(self.Ran(None, str(error)))
+            self._tell(self._fail, str(error))
         except Exception as error:  # of torch or the model's own code: marks and notes must outlive it
-            self._say(self.Ran(None, f"the model failed ({type(error).__name__}: {error})"))
+            self._tell(self._fail, f"the model failed ({type(error).__name__}: {error})")
 
-    def _say(self, message: Message) -> None:
+    def _tell(self, show: Callable[..., object], *arguments: object) -> None:
+        """In any thread: let the interface's show something, unless the screen has been left."""
         if not self._left.is_set():
             # The browser may end between the two lines, and its loop with it.
             with suppress(RuntimeError):
-                self.post_message(message)
+                self.call_later(show, *arguments)
 
-    def on_prompt_base_loaded(self) -> None:
-        """Say so."""
+    def _show_running(self) -> None:
         self.state = "running the text"
         self.refresh_content()
 
-    def on_prompt_base_ran(self, event: Ran) -> None:
-        """Read what the store says of the neurons, or say what failed."""
-        if event.result is not None:
-            self._read_labels(event.result)
-        else:
-            self.failed = event.failed
-            self.call_after_refresh(self.refresh_content)
+    def _fail(self, reason: str) -> None:
+        self.failed = reason
+        self.call_after_refresh(self.refresh_content)
 
     @work(thread=True)
     def _read_labels(self, result: PromptResult) -> None:
         # A worker: the store must not be closed under it.
         try:
             self.labels.read([layer for layer in result.layers if layer in self.session.layers])
-            self._say(self.Labelled(result))
+            self._tell(self._show_result, result)
         except UserError as error:
-            self._say(self.Ran(None, str(error)))
+            self._tell(self._fail, str(error))
 
-    def on_prompt_base_labelled(self, event: Labelled) -> None:
+    def _show_result(self, result: PromptResult) -> None:
         """Show the last token, where the next one would be told from."""
-        self.view = PromptView(event.result, self.session.text, self.glyphs)
-        active = event.result.active
+        self.view = PromptView(result, self.session.text, self.glyphs)
+        active, tokens = result.active, result.tokens
         fires = [active[layer][:, self.labels.detectors(layer)].any(axis=1) for layer in self._layers]
-        self._marked = np.any(fires, axis=0).tolist() if fires else [False] * len(event.result.tokens)
-        self.at = len(event.result.tokens) - 1
-        self.effects = Effects(self.session, event.result.tokens, lambda: self._say(self.Computed()), self._left.is_set)
+        self._marked = np.any(fires, axis=0).tolist() if fires else [False] * len(tokens)
+        self.at = len(tokens) - 1
+        self.effects = Effects(self.session, tokens, partial(self._tell, self._show_computed), self._left.is_set)
         self._read()
         self._arrange(*self.size)
         self.call_after_refresh(self.refresh_content)
 
-    def on_prompt_base_computed(self) -> None:
-        """Show what was computed."""
+    def _show_computed(self) -> None:
+        """Show what there is of predictions and direct effects by now."""
         if self.effects is not None:
             listed = self.effects.direct
             self.effects.take_in()
@@ -233,8 +202,7 @@ class PromptBase(Pager, inherit_bindings=True):
         self.top = 0
         if self.view is None:
             if self.failed:
-                why = Writer(self.glyphs).prose(self.failed, "error").parts
-                return [BLANK, *(Line(((" ", "text"), *row)) for row in wrap(why, width - 2))]
+                return [BLANK, *wrapped(self.failed, "error", width, self.glyphs)]
             seconds = time.monotonic() - self._begun
             return [BLANK, line((f"  {self.state}{self.glyphs.ellipsis} {seconds:.0f} s", "accent"))]
         text = self.view.tokens(self.at, width, max(height - 2, 1), self._marked)
@@ -270,7 +238,7 @@ class PromptBase(Pager, inherit_bindings=True):
         if not self.firings:
             return [rule([("along the text", "accent")], width, self.glyphs)]
         firing = self.firings[self.cursor]
-        title: list[Part] = [(f"{firing_name(firing)} ", "accent"), ("along the text", "text")]
+        title: list[Part] = [(f"{name_of(firing.key)} ", "accent"), ("along the text", "text")]
         body = self.view.along(firing.key, self.at, width - 1, height - 1)
         return framed(title, body, width, self.glyphs, wall=self._beside)
 

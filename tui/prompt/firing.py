@@ -16,7 +16,7 @@ from ffnscope.tui.drawing.glyphs import Glyphs
 from ffnscope.tui.drawing.lines import Line, Part, Writer, clip, line, wrap
 from ffnscope.tui.drawing.numbers import count, percent
 from ffnscope.tui.drawing.text import bar
-from ffnscope.tui.state.neuron_list import Key
+from ffnscope.tui.state.neuron_list import Key, name_of
 
 if TYPE_CHECKING:
     from ffnscope.core.prompt import PromptResult
@@ -155,7 +155,7 @@ class PromptView:
     def firing(self, firing: Firing, width: int, cursor: bool, marked: bool = False, taken: bool = False) -> Line:
         """A row of the list; ``taken``: the neuron is taken away."""
         made = Writer(self.glyphs).add(self.glyphs.cursor if cursor else " ", "accent")
-        made.add(f"{firing_name(firing):<{NAME - 1}}", "error" if taken else "bright" if cursor else "text")
+        made.add(f"{name_of(firing.key):<{NAME - 1}}", "error" if taken else "bright" if cursor else "text")
         made.add(self.glyphs.times if taken else self.glyphs.mark if marked else " ", "error" if taken else "mark")
         on = firing.value != 0
         if firing.effect is not None:
@@ -223,8 +223,3 @@ class PromptView:
 
 def _several(number: int, noun: str) -> str:
     return f"{count(number)} {noun}{'' if number == 1 else 's'}"
-
-
-def firing_name(firing: Firing) -> str:
-    """`L2N412`."""
-    return f"L{firing.layer}N{firing.neuron}"

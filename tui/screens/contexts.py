@@ -8,7 +8,6 @@ from contextlib import suppress
 
 from textual import work
 from textual.binding import Binding
-from textual.message import Message
 
 from ffnscope.store.errors import UserError
 from ffnscope.tui.drawing.lines import BLANK, Line, Part, Writer, clip, line, rule, wrap
@@ -33,17 +32,9 @@ class Contexts(Pager, inherit_bindings=True):
         Binding("h,left", "leave", "Back", id="left", show=False),
     ]
 
-    class OthersRead(Message):
-        """The other detectors of a token."""
-
-        def __init__(self, token: str, names: tuple[str, ...]):
-            super().__init__()
-            self.token, self.names = token, names
-
     def __init__(self, session: Session, key: Key):
-        super().__init__()
+        super().__init__(session.glyphs, session.rule)
         self.session = session
-        self.glyphs = session.glyphs
         self.page: PageData = session.page(key)
         self.cursor = 0
         self.reading = False
@@ -116,11 +107,11 @@ class Contexts(Pager, inherit_bindings=True):
         with suppress(UserError):
             hits = detectors_of(self.session.read_index(), token, OTHERS + 1)
             names = [name for hit in hits if (name := f"L{hit.layer}N{hit.neuron}") != self.page.name]
-            self.post_message(self.OthersRead(token, tuple(names[:OTHERS])))
+            self.call_later(self._show_others, token, tuple(names[:OTHERS]))
 
-    def on_contexts_others_read(self, event: OthersRead) -> None:
-        """Name them."""
-        self._others[event.token] = event.names
+    def _show_others(self, token: str, names: tuple[str, ...]) -> None:
+        """Name the other detectors of a token."""
+        self._others[token] = names
         self.refresh_content()
 
     def positions_in(self, window: int) -> set[int]:
@@ -168,7 +159,7 @@ class Contexts(Pager, inherit_bindings=True):
     def action_read(self) -> None:
         """The chosen context's window on the whole screen."""
         self.reading, self.scrolled = bool(self.page.contexts), 0
-        self._redraw_all()
+        self.refresh_content()
 
     def action_leave(self) -> None:
         """Back to the list, then to where one came from."""
@@ -176,8 +167,4 @@ class Contexts(Pager, inherit_bindings=True):
             self.dismiss(None)
             return
         self.reading, self.scrolled = False, 0
-        self._redraw_all()
-
-    def _redraw_all(self) -> None:
-        for pane in self.query(Pane):
-            pane.redraw()
+        self.refresh_content()

@@ -27,12 +27,12 @@ class Distribution(Pager, inherit_bindings=True):
         Binding("h,left", "column(-1)", "Column before", id="left"),
         Binding("l,right", "column(1)", "Next column", id="right"),
     ]
+    HINTS = "j/k bar  enter filter to it  h/l column  q back"
 
     def __init__(self, session: Session, names: Sequence[str], name: str, choose: Callable[[str], None]):
         """`names` are the columns in the order that h and l go through, `name` the one shown first."""
-        super().__init__()
+        super().__init__(session.glyphs, session.rule)
         self.session = session
-        self.glyphs = session.glyphs
         self.neurons: NeuronList = session.neurons
         self.names, self.column = list(names), name
         self._choose = choose
@@ -53,10 +53,6 @@ class Distribution(Pager, inherit_bindings=True):
         if neurons.filter_text:
             parts += [(dot, "dim"), *Writer(self.glyphs).prose(neurons.filter_text, "accent").parts]
         return parts
-
-    def hints(self) -> str:
-        """The keys."""
-        return "j/k bar  enter filter to it  h/l column  q back"
 
     def content(self, width: int, height: int) -> Sequence[Line]:
         """A line for each bar in view, under what the column means."""

@@ -25,11 +25,11 @@ class ExpertsScreen(Pager, inherit_bindings=True):
         Binding("enter", "take", "The neurons of the expert", id="take"),
         Binding("S", "order", "By share, or by number", id="reverse"),
     ]
+    HINTS = "j/k expert  enter its neurons  S by share or number  q back"
 
     def __init__(self, session: Session, layer: int, expert: int | None, choose: Callable[[str], None]):
         """The cursor is on `expert`, if given."""
-        super().__init__()
-        self.glyphs = session.glyphs
+        super().__init__(session.glyphs, session.rule)
         self._layer_number = layer
         self._domains = [domain.name for domain in session.store.run.corpus.domains]
         self._per_token = session.store.run.model.experts_per_token
@@ -49,10 +49,6 @@ class ExpertsScreen(Pager, inherit_bindings=True):
         dot = f" {self.glyphs.dot} "
         parts: list[Part] = [("experts of ", "dim"), (f"layer {self._layer_number}", "accent")]
         return [*parts, (f"{dot}{count(len(self.experts))}, {self._per_token} chosen per token", "text")]
-
-    def hints(self) -> str:
-        """The keys."""
-        return "j/k expert  enter its neurons  S by share or number  q back"
 
     def content(self, width: int, height: int) -> Sequence[Line]:
         """A page for the expert under the cursor, then a line for each expert."""

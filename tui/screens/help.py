@@ -41,9 +41,8 @@ class Help(Pager, inherit_bindings=True):
 
     def __init__(self, screen: Screen[Any], screens: dict[str, type[DOMNode]]):
         """`screen` is where help was asked for; `screens` are all that have keys, by what the help calls them."""
-        super().__init__()
+        super().__init__(getattr(screen, "glyphs", UNICODE))
         self._screens = screens
-        self.glyphs = getattr(screen, "glyphs", UNICODE)
         acting = bindings.live(screen)
         here = bindings.listed(binding for node, binding in acting if node is screen or node is screen.app)
         self._keymap = user_keymap(screen.app)

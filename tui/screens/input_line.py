@@ -8,7 +8,6 @@ from textual import events, work
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
-from textual.message import Message
 from textual.screen import ModalScreen
 from textual.timer import Timer
 from textual.widgets import Input, Static
@@ -55,13 +54,6 @@ class InputLine(ModalScreen[str | None], inherit_bindings=False):
         Binding("down", "recall(1)", "Later text", id="recall-later", show=False),
         LINE_HELP,
     ]
-
-    class Answered(Message):
-        """The answer to a text."""
-
-        def __init__(self, text: str, lines: Sequence[Line]):
-            super().__init__()
-            self.text, self.lines = text, lines
 
     def __init__(
         self,
@@ -141,12 +133,12 @@ class InputLine(ModalScreen[str | None], inherit_bindings=False):
             # A word that is still being typed is no mistake yet.
             lines = self._offer(text) or [line((visible(str(error), self.glyphs, spaces=False), "error"))]
         if not worker.is_cancelled:
-            self.post_message(self.Answered(text, lines))
+            self.call_later(self.show_answer, text, lines)
 
-    def on_input_line_answered(self, event: Answered) -> None:
-        """Show it, if the text is still the same."""
-        if event.text == self.query_one(Input).value and event.text != self._offered:
-            self.show(event.lines)
+    def show_answer(self, text: str, lines: Sequence[Line]) -> None:
+        """Show the answer to a text, if that is still the same."""
+        if text == self.query_one(Input).value and text != self._offered:
+            self.show(lines)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Leave with the text, or say what is wrong with it."""

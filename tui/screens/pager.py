@@ -8,13 +8,13 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.screen import Screen
 
-from ffnscope.tui.drawing.glyphs import UNICODE, Glyphs
+from ffnscope.tui.drawing.glyphs import Glyphs
 from ffnscope.tui.drawing.lines import Line, Part, line, rule
 from ffnscope.tui.drawing.pane import Pane
 
 
 class Pager(Screen[None], inherit_bindings=False):
-    """Subclasses give `title_parts`, `hints` and `content`; `top` is the first line in view."""
+    """Subclasses give `title_parts` and `content`, and `hints` where the keys vary; `top` is the first line in view."""
 
     BINDINGS = [
         Binding("j,down", "move(1)", "Down", id="down", show=False),
@@ -26,10 +26,13 @@ class Pager(Screen[None], inherit_bindings=False):
         Binding("q,escape", "leave", "Back", id="leave"),
         Binding("question_mark", "app.help", "Help", id="help"),
     ]
-    glyphs: Glyphs = UNICODE
+    HINTS = "j/k scroll  q back"
 
-    def __init__(self) -> None:
+    def __init__(self, glyphs: Glyphs, rule: str = ""):
+        """`rule` says when a neuron counts as activated in the store that is shown, unless that is the usual rule."""
         super().__init__()
+        self.glyphs = glyphs
+        self._rule = [(f" {glyphs.dot} {rule}", "dim")] if rule else []
         self.top = 0
         self._length = 0
 
@@ -47,14 +50,9 @@ class Pager(Screen[None], inherit_bindings=False):
         """The title."""
         return []
 
-    def rule_parts(self) -> list[Part]:
-        """When a neuron counts as activated in the store that is shown, unless that is the usual rule."""
-        activated = getattr(getattr(self, "session", None), "rule", "")
-        return [(f" {self.glyphs.dot} {activated}", "dim")] if activated else []
-
     def hints(self) -> str:
-        """The last line."""
-        return "j/k scroll  q back"
+        """The keys in the last line."""
+        return self.HINTS
 
     def content(self, width: int, height: int) -> Sequence[Line]:
         """All lines."""
@@ -65,23 +63,19 @@ class Pager(Screen[None], inherit_bindings=False):
         self._length = len(lines)
         self.top = max(0, min(self.top, len(lines) - (height - 1)))
         below = len(lines) - self.top - (height - 1)
-        return [
-            rule(
-                [*self.title_parts(), *self.rule_parts()],
-                width,
-                self.glyphs,
-                f"{below} more lines" if below > 0 else "",
-            ),
-            *lines[self.top : self.top + height - 1],
-        ]
+        more = f"{below} more lines" if below > 0 else ""
+        title = rule([*self.title_parts(), *self._rule], width, self.glyphs, more)
+        return [title, *lines[self.top : self.top + height - 1]]
 
     def _hints(self, width: int, height: int) -> list[Line]:
         text = " " + self.hints()
         return [line((text + ("  ? keys" if len(text) + 8 <= width else ""), "dim"))]
 
     def refresh_content(self) -> None:
-        """Draw again."""
-        self.pane.redraw()
+        """Draw again what has changed."""
+        for pane in self.query(Pane):
+            if pane.display:
+                pane.redraw()
 
     def on_pane_wheeled(self, event: Pane.Wheeled) -> None:
         """The mouse wheel moves as j and k do."""

@@ -9,7 +9,6 @@ from textual.binding import Binding
 
 from ffnscope.tui.drawing.lines import BLANK, Line, Part, Writer, line
 from ffnscope.tui.drawing.numbers import count, freq
-from ffnscope.tui.drawing.text import fit, visible
 from ffnscope.tui.neuron.page import scale
 from ffnscope.tui.screens.pager import Pager
 from ffnscope.tui.state.neuron_list import Key
@@ -31,12 +30,11 @@ class Position(Pager, inherit_bindings=True):
         Binding("d", "domain", "Next domain", id="domain"),
         Binding("y", "axis", "Axis to 1 or to the highest value", id="axis"),
     ]
+    HINTS = "h/l position  H/L leap  +/- zoom  d domain  y axis  q back"
 
     def __init__(self, session: Session, key: Key):
-        super().__init__()
+        super().__init__(session.glyphs, session.rule)
         self.page = session.page(key, contexts=False)
-        self.session = session
-        self.glyphs = session.glyphs
         self.windows = [domain.windows for domain in session.store.run.corpus.counted_domains]
         self.length = self.page.neuron.curve.shape[1]
         self.first, self.shown = 0, self.length
@@ -60,10 +58,6 @@ class Position(Pager, inherit_bindings=True):
             (f"MI {neuron.position_mi:.4f} bias {neuron.position_bias:.4f} ", "text"),
             (kind, "position" if neuron.position_type else "dim"),
         ]
-
-    def hints(self) -> str:
-        """The keys."""
-        return "h/l position  H/L leap  +/- zoom  d domain  y axis  q back"
 
     def content(self, width: int, height: int) -> Sequence[Line]:
         """The value under the cursor, the plot, the domains' values."""
@@ -99,8 +93,8 @@ class Position(Pager, inherit_bindings=True):
             value = float(self.page.neuron.curve[index][self.at]) / max(self.windows[index], 1)
             here = index == self.domain
             row = Writer(self.glyphs).add(" " + (self.glyphs.cursor if here else " ") + " ", "accent")
-            name = fit(visible(domain, self.glyphs, spaces=False), NAME - 1 - row.width, glyphs=self.glyphs)
-            row.add(name, "accent" if here else "dim").to(NAME).add(freq(value), "bright" if here else "text")
+            row.prose(domain, "accent" if here else "dim", NAME - 1 - row.width).to(NAME)
+            row.add(freq(value), "bright" if here else "text")
             out.append(row.line())
         return out
 

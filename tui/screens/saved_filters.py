@@ -14,7 +14,7 @@ from ffnscope.tui.drawing.glyphs import Glyphs
 from ffnscope.tui.drawing.lines import Line, Writer, line, rule
 from ffnscope.tui.drawing.pane import Pane
 from ffnscope.tui.drawing.scroll import scroll
-from ffnscope.tui.drawing.text import fit, visible
+from ffnscope.tui.drawing.text import visible
 from ffnscope.tui.state.remembered import read_filters, save_filter
 
 NAME = 24
@@ -55,11 +55,8 @@ class SavedFilters(ModalScreen[str | None], inherit_bindings=False):
         for index, (name, text) in list(enumerate(self.filters))[self._top : self._top + rows]:
             here = index == self.chosen
             row = Writer(self.glyphs).add(self.glyphs.cursor if here else " ", "accent").add(" ")
-            label = visible(name, self.glyphs, spaces=False)
-            row.add(fit(label, NAME, glyphs=self.glyphs), "bright" if here else "text").add("  ")
-            row.add(
-                fit(visible(text, self.glyphs, spaces=False), max(width - row.width, 1), glyphs=self.glyphs), "text"
-            )
+            row.prose(name, "bright" if here else "text", NAME).add("  ")
+            row.prose(text, "text", max(width - row.width, 1))
             out.append(row.line("cursor" if here else ""))
         return out
 

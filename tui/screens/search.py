@@ -9,7 +9,6 @@ from threading import Lock
 
 from textual import work
 from textual.binding import Binding
-from textual.message import Message
 from textual.widgets import Input
 
 from ffnscope.store.definitions import ORDERS
@@ -42,11 +41,7 @@ def hit_line(hit: Hit, width: int, glyphs: Glyphs, chosen: bool) -> Line:
         f" {f'L{hit.layer}N{hit.neuron}':<9} {ORDERS[hit.order]:<8}{percent(hit.matched, 1):>6} {hit.activations:>9,}  ",
         plain,
     )
-    for text in hit.detected:
-        if out.width >= width:
-            break
-        out.token(text, "token").add(" ")
-    return out.line(ground)
+    return out.tokens(hit.detected, "token", width).line(ground)
 
 
 def trigger_line(hit: TriggerHit, width: int, glyphs: Glyphs, chosen: bool) -> Line:
@@ -58,12 +53,7 @@ def trigger_line(hit: TriggerHit, width: int, glyphs: Glyphs, chosen: bool) -> L
     out.add(f" {f'L{hit.layer}N{hit.neuron}':<9} {hit.kind[:7]:<8}{share:>6} {hit.activations:>9,}  ", plain)
     out.add("mostly at ", "dim").token(hit.text, "token")
     out.add(f" {freq(hit.probability)}" if hit.probability is not None else " in its set", plain).add("  ", plain)
-    for text in hit.texts:
-        if out.width >= width:
-            break
-        if text != hit.text:
-            out.token(text, "dim").add(" ")
-    return out.line(ground)
+    return out.tokens((text for text in hit.texts if text != hit.text), "dim", width).line(ground)
 
 
 def projection_line(hit: PushedHit, width: int, glyphs: Glyphs, chosen: bool) -> Line:
@@ -95,13 +85,6 @@ class Search(InputLine, inherit_bindings=False):
         Binding("pagedown", "choose(10)", "Ten hits down", id="choice-page-down", show=False),
         LINE_HELP,
     ]
-
-    class Read(Message):
-        """More layers of an index have been read, or reading failed."""
-
-        def __init__(self, done: int, total: int, wrong: str = ""):
-            super().__init__()
-            self.done, self.total, self.wrong = done, total, wrong
 
     def __init__(
         self,
@@ -144,16 +127,14 @@ class Search(InputLine, inherit_bindings=False):
                 for done, total in index.refresh():
                     if done == total or time.monotonic() - reported > EVERY:
                         reported = time.monotonic()
-                        self.post_message(self.Read(done, total))
+                        self.call_later(self.show_read, done, total)
         except UserError as error:
-            self.post_message(self.Read(0, 0, str(error)))
+            self.call_later(self.show, [line((visible(str(error), self.glyphs, spaces=False), "error"))])
 
-    def on_search_read(self, event: Read) -> None:
-        """Search again, in the layers read by now."""
-        self._reading = f"{event.done} of {event.total} layers read, " if event.done < event.total else ""
-        if event.wrong:
-            self.show([line((visible(event.wrong, self.glyphs, spaces=False), "error"))])
-        elif text := self.query_one(Input).value:
+    def show_read(self, done: int, total: int) -> None:
+        """Search again, in the layers of an index that are read by now."""
+        self._reading = f"{done} of {total} layers read, " if done < total else ""
+        if text := self.query_one(Input).value:
             self._ask(text)
 
     def action_turn(self) -> None:
@@ -217,10 +198,9 @@ class Search(InputLine, inherit_bindings=False):
                 self._newest, self._found = number, (text, way, hits)
         return []
 
-    def on_input_line_answered(self, event: InputLine.Answered) -> None:
+    def show_answer(self, text: str, lines: Sequence[Line]) -> None:
         """Show the hits of the text that stands there."""
-        event.prevent_default()
-        if (event.text, self.way) == (self.query_one(Input).value, self._found[1]) and event.text == self._found[0]:
+        if (text, self.way) == (self.query_one(Input).value, self._found[1]) and text == self._found[0]:
             # A text may be answered twice: what was chosen in between stays chosen.
             if self._listed != self._found[:2]:
                 self.chosen = self._top = 0

@@ -36,11 +36,11 @@ class SideBySide(Pager, inherit_bindings=True):
         Binding("h,left", "order(-1)", "Shorter n-grams", id="left"),
         Binding("l,right", "order(1)", "Longer n-grams", id="right"),
     ]
+    HINTS = "j/k scroll  h/l n-grams  [ ] neuron  q back"
 
     def __init__(self, one: Session, other: Session, key: Key):
-        super().__init__()
+        super().__init__(one.glyphs)
         self.sessions = (one, other)
-        self.glyphs = one.glyphs
         self.key = key
         self.order = 1
         self.pages: list[PageData | str] = []
@@ -58,10 +58,6 @@ class SideBySide(Pager, inherit_bindings=True):
     def title_parts(self) -> list[Part]:
         """The neuron."""
         return [(f"L{self.key[0]}N{self.key[1]} ", "accent"), ("in two stores", "dim")]
-
-    def hints(self) -> str:
-        """The keys."""
-        return "j/k scroll  h/l n-grams  [ ] neuron  q back"
 
     def content(self, width: int, height: int) -> Sequence[Line]:
         """The two pages, a thin line between them."""

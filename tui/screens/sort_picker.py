@@ -11,7 +11,6 @@ from textual.screen import ModalScreen
 from ffnscope.tui.drawing.glyphs import Glyphs
 from ffnscope.tui.drawing.lines import Line, Writer, clip, rule
 from ffnscope.tui.drawing.pane import Pane
-from ffnscope.tui.drawing.text import fit, visible
 
 ROWS = 10
 CELLS = 26  # the least that a column takes: key, name and a space
@@ -67,13 +66,9 @@ class SortPicker(ModalScreen[str | None], inherit_bindings=False):
         chosen = index == self.chosen
         end = out.width + cells
         out.add(self.glyphs.cursor if chosen else " ", "accent").add(f" {key:1} ", "accent")
-        out.prose(
-            fit(visible(name, self.glyphs, spaces=False), min(20, cells - 4), glyphs=self.glyphs),
-            "bright" if chosen else "text",
-        ).add(" ")
+        out.prose(name, "bright" if chosen else "text", min(20, cells - 4)).add(" ")
         if cells >= 60:
-            meaning = visible(meaning, self.glyphs, spaces=False)
-            out.add(fit(meaning, end - out.width - 1, glyphs=self.glyphs), "dim")
+            out.prose(meaning, "dim", end - out.width - 1)
         out.to(end)
 
     def on_key(self, event: events.Key) -> None:

@@ -33,6 +33,11 @@ if TYPE_CHECKING:
 AROUND = 40  # tokens read to each side of a context's own
 
 
+def remember(texts: list[str], text: str) -> None:
+    """Make a text the last of those used before."""
+    texts[:] = [*(earlier for earlier in texts if earlier != text), text]
+
+
 class Session:
     """A store, its notes, its token index, its model, and the list of neurons that is shown.
 
@@ -178,12 +183,12 @@ class Session:
             concepts=self.store.concepts,
         )
 
-    def context(self, context: Context, drawn: bool, around: int = AROUND) -> ContextText:
+    def context(self, context: Context, drawn: bool) -> ContextText:
         """The tokens around one activated position, as texts."""
         window = self.store.window(context.window)
         at = context.position
-        left = window[max(at - around, 0) : at].tolist()
-        right = window[at + 1 : at + 1 + around].tolist()
+        left = window[max(at - AROUND, 0) : at].tolist()
+        right = window[at + 1 : at + 1 + AROUND].tolist()
         texts = self.store.vocabulary.texts
         return ContextText(
             tuple(texts(left)),
