@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import reference as ref
 import tiny_models as tm
+from reference_figures import coverage_bin, model_summary
 
 
 def one_neuron(windows, active, bos_id=None, min_occurrences=5, domains=None, values=None) -> ref.Neuron:
@@ -239,7 +240,7 @@ def test_summary_by_hand() -> None:
     layers = [[neuron([0, 1], 0), neuron([], 0)], [neuron([1], 0), neuron([2], 0)], [neuron([0], 0), neuron([], 4)]]
     rows = [np.full((2, 10), -1.0), np.full((2, 10), 1.0), np.zeros((2, 10))]
     rows[1][1] = -1.0
-    first, second, third = ref.model_summary(layers, rows)
+    first, second, third = model_summary(layers, rows)
     assert (first.dead_share, first.mean_frequency_alive) == (0.5, 0.25)
     assert first.coverage[1] == [0, 1, 0, 0, 0, 0, 0, 0, 0, 0]
     assert [s.token_detectors for s in (first, second, third)] == [1, 2, 1]
@@ -248,7 +249,7 @@ def test_summary_by_hand() -> None:
     assert [s.new_overall for s in (first, second, third)] == [2, 1, 0]
     assert [s.new_against_previous for s in (first, second, third)] == [2, 1, 1]
     assert [s.suppressing_share for s in (first, second, third)] == [1.0, 0.5, 0.0]
-    assert [ref.coverage_bin(m) for m in (0, 1, 3, 5, 6, 20, 21, 51, 1000, 2000, 2001)] == [
+    assert [coverage_bin(m) for m in (0, 1, 3, 5, 6, 20, 21, 51, 1000, 2000, 2001)] == [
         None, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9,
     ]  # fmt: skip
 

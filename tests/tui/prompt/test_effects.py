@@ -8,7 +8,7 @@ from threading import Event
 import numpy as np
 import pytest
 import tiny_models as tm
-from prompt_store import collect
+from prompt_store import collect, collect_hostile
 from textual.widgets import Input
 
 from ffnscope.core.effects import next_tokens
@@ -35,11 +35,7 @@ def store(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("hostile")
-    size = len(dict.fromkeys(["<s>", "</s>", "<unk>", *tm.HOSTILE, *tm.words(20), *tm.INVALID_BYTES]))
-    model = tm.tiny("opt", folder, vocab_size=size, max_position_embeddings=96)
-    tm.tiny_tokenizer(model, hostile=True)
-    return collect(model, folder, 32, "".join(tm.HOSTILE).replace("\0", "") * 40)
+    return collect_hostile(tmp_path_factory.mktemp("hostile"))
 
 
 def shown(app):
