@@ -9,7 +9,7 @@ from textual.dom import DOMNode
 from textual.screen import Screen
 
 from ffnscope.tui.drawing.glyphs import UNICODE
-from ffnscope.tui.drawing.lines import BLANK, Line, Part, Writer, clip, rule, wrap
+from ffnscope.tui.drawing.lines import BLANK, Line, Part, Writer, clip, line, rule, wrap
 from ffnscope.tui.screens import bindings
 from ffnscope.tui.screens.pager import Pager
 from ffnscope.tui.terminal.textual_private import user_keymap
@@ -62,32 +62,31 @@ class Help(Pager, inherit_bindings=True):
 
     def content(self, width: int, height: int) -> Sequence[Line]:
         """Keys of the screen it was asked from, filters, signs, keys of all other screens."""
-        out = self._table(self._here, width)
-        if self._typing:
-            out += [BLANK, rule([("editing the line", "dim")], width, self.glyphs), *self._table(self._typing, width)]
-        out += [BLANK, rule([("filters: terms that must all hold", "dim")], width, self.glyphs)]
-        out += self._terms(_FILTERS, width)
-        out += [
-            BLANK,
-            rule([("queries (A, and f in kept contexts): terms that must all hold", "dim")], width, self.glyphs),
+        glyphs = self.glyphs
+        signs = {
+            glyphs.space: "a space of a token (a token often begins with one)",
+            glyphs.newline: "a newline of a token",
+            glyphs.trigger: "a promoted or suppressed token that is among the neuron's own triggers",
+            glyphs.mark: "a marked neuron",
+        }
+        sections = [
+            ("filters: terms that must all hold", self._terms(_FILTERS, width)),
+            ("queries (A, and f in kept contexts): terms that must all hold", self._terms(_QUERIES, width)),
+            ("signs", [line((f"  {sign:<4} ", "accent"), meaning) for sign, meaning in signs.items()]),
         ]
-        out += self._terms(_QUERIES, width)
-        out += [BLANK, rule([("signs", "dim")], width, self.glyphs)]
-        out.append(self._sign(self.glyphs.space, "a space of a token (a token often begins with one)"))
-        out.append(self._sign(self.glyphs.newline, "a newline of a token"))
-        out.append(
-            self._sign(self.glyphs.trigger, "a promoted or suppressed token that is among the neuron's own triggers")
-        )
-        out.append(self._sign(self.glyphs.mark, "a marked neuron"))
+        if self._typing:
+            sections.insert(0, ("editing the line", self._table(self._typing, width)))
         shared = bindings.listed(bindings.bindings_of(Pager, self._keymap))
         for name, screen in self._screens.items():
             if screen not in (self._asked_from, Help):
                 rows = bindings.listed(bindings.bindings_of(screen, self._keymap))
                 own = [row for row in rows if row not in shared] if issubclass(screen, Pager) else rows
-                out += [BLANK, rule([(f"keys: {name}", "dim")], width, self.glyphs), *self._table(own, width)]
+                sections.append((f"keys: {name}", self._table(own, width)))
         if not issubclass(self._asked_from, Pager):
-            title = "keys: every screen that is opened from the browser"
-            out += [BLANK, rule([(title, "dim")], width, self.glyphs), *self._table(shared, width)]
+            sections.append(("keys: every screen that is opened from the browser", self._table(shared, width)))
+        out = self._table(self._here, width)
+        for title, lines in sections:
+            out += [BLANK, rule([(title, "dim")], width, glyphs), *lines]
         return out
 
     def _terms(self, terms: Sequence[tuple[str, str]], width: int) -> list[Line]:
@@ -104,12 +103,9 @@ class Help(Pager, inherit_bindings=True):
         down = -(-len(rows) // across)
         out = []
         for first in range(down):
-            line = Writer(self.glyphs)
+            made = Writer(self.glyphs)
             for column, row in enumerate(rows[first::down]):
-                line.to(column * cells).add(f"  {' '.join(row.keys):>12}  ", "accent").add(row.description)
-                line.to((column + 1) * cells - IDS).add(row.id, "dim")
-            out.append(Line(clip(line.parts, width, self.glyphs)))
+                made.to(column * cells).add(f"  {' '.join(row.keys):>12}  ", "accent").add(row.description)
+                made.to((column + 1) * cells - IDS).add(row.id, "dim")
+            out.append(Line(clip(made.parts, width, self.glyphs)))
         return out
-
-    def _sign(self, sign: str, meaning: str) -> Line:
-        return Writer(self.glyphs).add(f"  {sign:<4} ", "accent").add(meaning).line()
