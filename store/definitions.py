@@ -14,7 +14,7 @@ POSITION_STRENGTHS = ("", "weak", "strong")
 
 # "Covers 95%" (paper 4.1, 4.2) is decided in integers: 100 * part >= 95 * whole.
 WHOLE_PERCENT, COVERED_PERCENT = 100, 95
-# A detector of order n is covered by at most so many n-grams (paper 4.2 and A.2: 5 and 50; ours: 20).
+# A detector of order n is covered by at most this many n-grams (paper 4.2 and A.2: 5 and 50; ours: 20).
 MOST_COVERING = (5, 20, 50)
 # An n-gram is detected only where the data hold it so often (ours; the paper's own rule is 1). Each run keeps its choice.
 MIN_OCCURRENCES = 5
@@ -24,7 +24,7 @@ TOP_K = 50
 POSITIONAL_NATS = 0.05
 # With fewer windows that information is mostly chance (ours).
 FEW_WINDOWS = 100
-# Effects are measured on kept windows of about so many tokens.
+# Effects are measured on kept windows of about this many tokens.
 TESTED_TOKENS = 65_536
 # What a neuron that is taken away is set to: 0, or its mean over the kept positions.
 ABLATION_MODES = ("zero", "mean")

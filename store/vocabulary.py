@@ -38,7 +38,7 @@ class Vocabulary:
         self.size = size
 
     def text(self, token: int) -> str:
-        """What the token is written as: its text, or the tokenizer's own piece where it is no text by itself.
+        """What the token is written as: its text, or the tokenizer's own piece where it is not text by itself.
 
         A token outside the vocabulary is written as ``<id>``.
         """

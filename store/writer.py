@@ -112,7 +112,7 @@ class StoreWriter:
         For a run that keeps bits: ``raw``, the bytes of the tokens that are not ``whole``, b"" for the others, and
         ``labels``, the kept positions [P] bool inside the corpus's labelled spans, by label; ``concepts``, the names of
         those that descriptions are made of. ``meta`` gets its entries in one transaction, the last: without them the
-        folder is no store yet, and a run that ended before it is begun anew."""
+        folder is not a store yet, and a run that ended before it starts again."""
         self._commit(_vocabulary_items(texts, whole))
         if raw is not None:
             self._open(BITS)

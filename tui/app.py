@@ -52,7 +52,7 @@ class FfnscopeApp(TerminalApp, inherit_bindings=False):
         Binding("ctrl+c", "quit", "Quit", id="quit-now", show=False, priority=True),
         Binding("ctrl+p", "command_palette", "Every action by name", id="palette", show=False, priority=True),
         # With priority: modal screens hide the app's other bindings.
-        Binding("ctrl+l", "redraw", "Draw the screen anew", id="redraw", show=False, priority=True),
+        Binding("ctrl+l", "redraw", "Redraw the screen", id="redraw", show=False, priority=True),
         Binding("ctrl+z", "suspend_process", "Suspend (fg comes back)", id="suspend", show=False, priority=True),
     ]
 
@@ -219,9 +219,9 @@ def choose_theme(name: str | None, environ: dict[str, str] | os._Environ[str] = 
     """The theme for a terminal: 16 colours of its own where it has no more. Raises UserError for an unknown name."""
     if name:
         name = palette.ALIASES.get(name, name)
-        known = [*(theme.name for theme in palette.THEMES), *BUILTIN_THEMES]
-        if name not in known:
-            raise UserError(f"unknown theme {name!r}; available are dark, light, ansi, {', '.join(known)}")
+        names = [*(theme.name for theme in palette.THEMES), *BUILTIN_THEMES]
+        if name not in names:
+            raise UserError(f"unknown theme {name!r}; available are dark, light, ansi, {', '.join(names)}")
         return name
     term = environ.get("TERM", "")
     many = environ.get("COLORTERM") or any(

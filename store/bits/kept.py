@@ -79,7 +79,7 @@ class KeptBits:
         return (self.windows % 2 == 0)[self.window_of]
 
     def of_windows(self, places: np.ndarray) -> np.ndarray:
-        """[P] bool of places [K, T] bool; what is no kept position is left out."""
+        """[P] bool of places [K, T] bool; positions that are not kept are left out."""
         return places[self.kept]
 
     def to_windows(self, members: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ class SlowRegexError(Exception):
 
 
 class WindowTexts:
-    """Texts of windows of token ids [K, T]: the tokens' bytes joined and decoded as UTF-8; what is no UTF-8 becomes U+FFFD.
+    """Texts of windows of token ids [K, T]: the tokens' bytes joined and decoded as UTF-8; what is not UTF-8 becomes U+FFFD.
 
     ``texts``: one a window. ``first`` and ``end`` [K, T] int32: a token holds the characters first .. end - 1 of its
     window's text, those of which it has at least one byte; none, where the two are equal.

@@ -36,7 +36,7 @@ def interval(successes: int, trials: int) -> tuple[float, float]:
 
 
 def rule_of_three(trials: int) -> float:
-    """3 / trials, at most 1: what was never seen in so many trials has a frequency below it with 95% confidence."""
+    """3 / trials, at most 1: what was never seen in that many trials has a frequency below it with 95% confidence."""
     return min(3 / trials, 1.0) if trials > 0 else 1.0
 
 

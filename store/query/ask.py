@@ -78,7 +78,7 @@ def ask(
     """Rank the neurons of all layers in the store by how well they tell the positions of ``query``.
 
     Exact over the kept positions. Ties by layer and neuron. ``where`` keeps only the neurons that a filter holds for,
-    ``top`` the first so many, ``min_hits`` those with so many hits. ``chance=False``
+    ``top`` the first ones, ``min_hits`` those with at least that many hits. ``chance=False``
     leaves out the chance level and half of the work. ``proceed`` is called now and then; what it raises ends the work.
 
     Raises UserError for an unknown score, a query that can't be read or answered, and a store without bits.

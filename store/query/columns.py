@@ -167,7 +167,7 @@ def require(store: Store, name: str) -> None:
         if name == "expert":
             raise UserError(f"{store.path}: has no experts, its model is dense; leave {name} out")
         raise UserError(
-            f"{store.path}: has no {name}, it was collected before that was counted; collect it anew to filter by it"
+            f"{store.path}: has no {name}, it was collected before that was counted; collect it again to filter by it"
         )
 
 

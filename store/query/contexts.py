@@ -30,7 +30,7 @@ class Occurrence:
     window: int  # its number in the corpus
     position: int
     token: str  # as it is written everywhere
-    left: str  # of the window's text, at most so many characters
+    left: str  # of the window's text, at most `width` characters
     right: str
 
 

@@ -44,7 +44,7 @@ class _Layer:
 
 
 class PushedIndex:
-    """The TOP tokens of every neuron, in memory (about 140 bytes a neuron). ``name`` is promoted or suppressed."""
+    """The TOP tokens of every neuron, in memory (about 140 bytes per neuron). ``name`` is promoted or suppressed."""
 
     def __init__(self, store: Store, name: str):
         self.name = name

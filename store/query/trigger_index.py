@@ -50,7 +50,7 @@ class _Layer:
 
 
 class TriggerIndex:
-    """The triggers of every neuron, in memory (about 200 bytes a neuron).
+    """The triggers of every neuron, in memory (about 200 bytes per neuron).
 
     One thread may search while another refreshes.
     """

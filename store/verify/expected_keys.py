@@ -1,4 +1,4 @@
-"""Which keys a store must hold, and which of them are missing or too many."""
+"""Which keys a store must hold, and which of them are missing or unexpected."""
 
 from __future__ import annotations
 

@@ -15,7 +15,6 @@ from ffnscope.tui.ask.query_line import query_input
 from ffnscope.tui.drawing.lines import BLANK, Line, Part, Writer, line, wrapped
 from ffnscope.tui.drawing.numbers import count, percent
 from ffnscope.tui.neuron.data import ContextText
-from ffnscope.tui.neuron.sections import context_line
 from ffnscope.tui.screens.contexts import Contexts
 from ffnscope.tui.state.neuron_list import Key
 from ffnscope.tui.state.session import Session, remember
@@ -93,10 +92,11 @@ class Concordance(Contexts, inherit_bindings=True):
     # Drawing
 
     @property
-    def _listed(self) -> int:
-        return (
-            len(self.page.contexts) if self.view == "strongest" else 0 if self.found is None else len(self.found.rows)
-        )
+    def total(self) -> int:
+        """How many contexts, or kept positions, are listed."""
+        if self.view == "strongest":
+            return super().total
+        return 0 if self.found is None else len(self.found.rows)
 
     def title_parts(self) -> list[Part]:
         """The neuron, and what is listed of it."""
@@ -135,30 +135,19 @@ class Concordance(Contexts, inherit_bindings=True):
             return self._neighbours(self.found, width)
         if not len(self.found.rows):
             return [BLANK, line(("  none among the kept positions", "dim"))]
-        self.top = 0
-        total = len(self.found.rows)
-        listed = min(total + 1, max(height // 2, 4)) if not self.reading else 0
-        first = max(0, min(self.cursor - listed // 2, total + 1 - listed))
-        self._seen = range(first, min(first + listed, total))
-        self._read_texts(self.found, [*self._seen, self.cursor])
-        out: list[Line] = []
-        for index in self._seen:
-            ground = "cursor" if index == self.cursor else ""
-            made = context_line(self._texts[index], width - 2, self.glyphs, ground)
-            out.append(Line((((self.glyphs.cursor if ground else " ") + " ", "accent"), *made.parts), ground))
-        out = [*out, *[BLANK] * (listed - len(out))]
-        return out + self._reader(self._texts[self.cursor], width, height - listed)
+        return self._list_and_reader(width, height)
 
-    def _read_texts(self, found: Found, indexes: Sequence[int]) -> None:
+    def contexts_at(self, rows: Sequence[int]) -> list[ContextText]:
+        """The contexts in rows of the list, read now or before."""
+        if self.view == "strongest" or self.found is None:
+            return super().contexts_at(rows)
         if len(self._texts) > 4096:
             self._texts = {}
-        missing = [index for index in dict.fromkeys(indexes) if index not in self._texts]
-        kept = self.session.store.kept
-        for index, occurrence in zip(
-            missing, kept_contexts.concordance(kept, found.rows[missing], width=160), strict=True
-        ):
+        missing = [row for row in dict.fromkeys(rows) if row not in self._texts]
+        occurrences = kept_contexts.concordance(self.session.store.kept, self.found.rows[missing], width=160)
+        for row, occurrence in zip(missing, occurrences, strict=True):
             strength = self.strengths.get((occurrence.window, occurrence.position), math.nan)
-            self._texts[index] = ContextText(
+            self._texts[row] = ContextText(
                 (occurrence.left,),
                 occurrence.token,
                 (occurrence.right,),
@@ -168,6 +157,7 @@ class Concordance(Contexts, inherit_bindings=True):
                 self.session.domain_of(occurrence.window),
                 False,
             )
+        return [self._texts[row] for row in rows]
 
     def positions_in(self, window: int) -> set[int]:
         """All positions of a window that are listed."""
@@ -183,12 +173,12 @@ class Concordance(Contexts, inherit_bindings=True):
         out = [Writer(self.glyphs).add(f"  {'before':<{half - 2}}", "dim").add("after", "dim").line()]
         (before, before_counts), (after, after_counts) = found.neighbours
         for row in range(max(len(before), len(after))):
-            made = Writer(self.glyphs)
+            writer = Writer(self.glyphs)
             for start, tokens, counts in ((0, before, before_counts), (half, after, after_counts)):
                 if row < len(tokens):
-                    made.to(start + 2).add(f"{count(counts[row]):>9} {percent(counts[row] / total):>4}  ", "text")
-                    made.token(self.session.text(int(tokens[row])), "token", min(30, half - 20))
-            out.append(made.line())
+                    writer.to(start + 2).add(f"{count(counts[row]):>9} {percent(counts[row] / total):>4}  ", "text")
+                    writer.token(self.session.text(int(tokens[row])), "token", min(30, half - 20))
+            out.append(writer.line())
         return out
 
     # Keys
@@ -197,16 +187,13 @@ class Concordance(Contexts, inherit_bindings=True):
         """Another context, or scroll."""
         if self.view == "neighbours":
             self.top += by
-        elif self.reading:
-            self.scrolled += by
+            self.refresh_content()
         else:
-            self.cursor = max(0, min(self.cursor + by, self._listed - 1))
-            self.scrolled = 0
-        self.refresh_content()
+            super().action_move(by)
 
     def action_read(self) -> None:
         """The chosen context's window on the whole screen."""
-        if self.view != "neighbours" and self._listed:
+        if self.view != "neighbours" and self.total:
             super().action_read()
 
     def action_order(self) -> None:

@@ -119,37 +119,37 @@ class Ranking(Pager, inherit_bindings=True):
         return out
 
     def _about(self, answer: Answer, width: int) -> Line:
-        made = Writer(self.glyphs).add(" ")
-        made.add(f"{count(answer.matches)} of {count(answer.positions)} kept positions", "text")
-        made.add(f" (the corpus has {count(answer.corpus_positions)})", "dim")
+        writer = Writer(self.glyphs).add(" ")
+        writer.add(f"{count(answer.matches)} of {count(answer.positions)} kept positions", "text")
+        writer.add(f" (the corpus has {count(answer.corpus_positions)})", "dim")
         if not math.isnan(answer.chance):
-            made.add(f" {self.glyphs.dot} chance reaches f1 {freq(answer.chance).strip()}", "text")
-        return made.line()
+            writer.add(f" {self.glyphs.dot} chance reaches f1 {freq(answer.chance).strip()}", "text")
+        return writer.line()
 
     def _row(self, answer: Answer, index: int, columns: Sequence[str], width: int) -> Line:
         row, here = int(self.rows[index]), index == self.cursor
         layer, neuron = int(answer["layer"][row]), int(answer["neuron"][row])
         plain = "bright" if here else "text"
-        made = Writer(self.glyphs).add(self.glyphs.cursor if here else " ", "accent")
+        writer = Writer(self.glyphs).add(self.glyphs.cursor if here else " ", "accent")
         marked = (layer, neuron) in self.session.neurons.marks
-        made.add(self.glyphs.mark if marked else " ", "mark")
-        made.add(f"{f'L{layer}N{neuron}':<11} ", plain)
-        made.add(f"{count(answer['hits'][row]):>9} ", plain)
+        writer.add(self.glyphs.mark if marked else " ", "mark")
+        writer.add(f"{f'L{layer}N{neuron}':<11} ", plain)
+        writer.add(f"{count(answer['hits'][row]):>9} ", plain)
         if width >= WIDE:
-            made.add(f"{count(answer['activations'][row]):>9} ", plain)
+            writer.add(f"{count(answer['activations'][row]):>9} ", plain)
         for name in columns:
             value = float(answer[name][row])
             text = signed(value) if name == "phi" else f"{value:.3g}" if name == "lift" else freq(value)
-            made.add(f"{'-' if math.isnan(value) else text:>5} ", plain)
+            writer.add(f"{'-' if math.isnan(value) else text:>5} ", plain)
         kind, tokens = self._neuron_facts(layer, neuron)
-        made.add(f" {kind} ", "dim")
+        writer.add(f" {kind} ", "dim")
         for text in tokens:
-            if made.width >= width:
+            if writer.width >= width:
                 break
-            made.add(visible(text, self.glyphs), "token" if kind in ("token", "bigram", "trigram") else "faint").add(
+            writer.add(visible(text, self.glyphs), "token" if kind in ("token", "bigram", "trigram") else "faint").add(
                 " "
             )
-        return made.line("cursor" if here else "")
+        return writer.line("cursor" if here else "")
 
     def _neuron_facts(self, layer: int, neuron: int) -> tuple[str, list[str]]:
         """The neuron's kind, and the n-grams it detects or the tokens it is mostly at."""

@@ -100,7 +100,7 @@ class BrowserBase(Screen[None]):
         self._place()
 
     def _place(self) -> None:
-        # Side by side nothing looks different for it, and classes are slow: every widget is styled anew.
+        # Side by side nothing looks different for it, and classes are slow: every widget is styled again.
         if not self.state.wide:
             for name in PANES:
                 self.set_class(self.state.pane == name, f"-at-{name}")
@@ -259,7 +259,7 @@ class BrowserBase(Screen[None]):
         self.load_index()
 
     def show_progress(self) -> None:
-        """The collector has gone on: show what is new, the cursor stays."""
+        """The collector has made progress: show what is new; the cursor stays."""
         if self.session.neurons.layer < 0 and self.session.layers:
             try:
                 self.session.start()

@@ -18,7 +18,7 @@ from ffnscope.tui.state.neuron_list import NeuronList
 
 
 def _whole(cells: int) -> Callable[[float], str]:
-    """A whole number in so many cells, rounded where its digits do not fit: a number that is cut reads as another."""
+    """A whole number in at most `cells` cells, rounded where its digits do not fit: a number that is cut reads as another."""
 
     def cell(value: float) -> str:
         n = int(value)
@@ -35,7 +35,7 @@ def _short(n: int, digits: int) -> str:
 
 
 def _real(cells: int) -> Callable[[float], str]:
-    """A number in so many cells with 3 digits, or as many as fit; all digits of a large one where they fit."""
+    """A number in at most `cells` cells with 3 digits, or as many as fit; all digits of a large one where they fit."""
 
     def cell(value: float) -> str:
         if not math.isfinite(value):
@@ -130,7 +130,7 @@ class NeuronTable:
         self._cached_for: tuple[object, ...] = ()
 
     def forget(self) -> None:
-        """Draw every row anew: a mark or note has changed."""
+        """Draw every row again: a mark or note has changed."""
         self._cache.clear()
 
     def shift(self, by: int) -> bool:

@@ -29,12 +29,12 @@ def filter_input(session: Session) -> InputLine:
     def answer(text: str) -> list[Line]:
         if not text.strip():
             return [line((FILTER_HINT, "dim"))]
-        here = model.matches(text)
+        matches = model.matches(text)
         if model.layer < 0:
             return [line(("no layer is finished yet", "dim"))]
-        lines = [line((f"{here:,}", "bright"), (f" of {model.total:,} neurons in layer {model.layer}", "text"))]
-        everywhere = session.matches_everywhere(text)
-        rest = (f", {everywhere:,} in {len(session.layers)} layers", "text")
+        lines = [line((f"{matches:,}", "bright"), (f" of {model.total:,} neurons in layer {model.layer}", "text"))]
+        total = session.matches_everywhere(text)
+        rest = (f", {total:,} in {len(session.layers)} layers", "text")
         return [Line((*lines[0].parts, rest))]
 
     def accept(text: str) -> str | None:

@@ -38,10 +38,10 @@ def ask(
     ] = "",
     top: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, help=f"The first so many; default {TABLE_ROWS} in a table, else all."),
+        typer.Option(metavar="N", min=1, help=f"The first N; default {TABLE_ROWS} in a table, else all."),
     ] = None,
     min_hits: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Only neurons activated at so many of the positions.")
+        int, typer.Option(metavar="N", min=0, help="Only neurons activated at N or more of the positions.")
     ] = 0,
     format: Annotated[str, typer.Option(metavar="|".join(FORMATS), help="How to write it.")] = "table",
     output: OutputFile = None,

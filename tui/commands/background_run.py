@@ -86,7 +86,7 @@ class BackgroundRun:
 
 
 def collect_and_browse(arguments: Sequence[str], store: Path, finish: Callable[[], None], again: str) -> None:
-    """Run a command that fills ``store`` in the background, browse the store meanwhile, and ask what is to become of the run
+    """Run a command that fills ``store`` in the background, browse the store meanwhile, and ask what to do with the run
     when the browser is left first. ``finish`` says what there is to say when browser and run are done, ``again`` is what
     continues the run where it was stopped.
 

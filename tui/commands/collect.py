@@ -89,9 +89,7 @@ def collect(
             help="Keep the activation bits of all, N or no windows, for ask and contexts; default as many as fit --keep-gb.",
         ),
     ] = None,
-    keep_gb: Annotated[
-        float, typer.Option(metavar="X", help="At most so many GB of activation bits in the store.")
-    ] = 1.0,
+    keep_gb: Annotated[float, typer.Option(metavar="X", help="At most X GB of activation bits in the store.")] = 1.0,
     activated: Annotated[
         str,
         typer.Option(

@@ -34,21 +34,21 @@ def compare(
             f"{len(stores)} store(s) given; compare takes 2 to {MOST}, and `ffnscope report STORE` shows one"
         )
     places = [path.resolve() for path in stores]
-    twice = next((path for path, place in zip(stores, places, strict=True) if places.count(place) > 1), None)
-    if twice is not None:
-        raise UserError(f"{twice}: given twice; compare takes different stores")
+    repeated = next((path for path, place in zip(stores, places, strict=True) if places.count(place) > 1), None)
+    if repeated is not None:
+        raise UserError(f"{repeated}: given twice; compare takes different stores")
     with ExitStack() as opened:
-        whole = csv is not None or as_json
-        entered = [opened.enter_context(open_store(path)) for path in stores]
-        rules = [str(store.run.activated) for store in entered]
+        every_range = csv is not None or as_json
+        open_stores = [opened.enter_context(open_store(path)) for path in stores]
+        rules = [str(store.run.activated) for store in open_stores]
         if len(set(rules)) > 1:
             listed = ", ".join(f"{path} {rule}" for path, rule in zip(stores, rules, strict=True))
             raise UserError(
                 f"{stores[0]}: neurons of these stores count as activated by different rules ({listed}), so their figures "
                 "are not comparable; collect them with the same --activated"
             )
-        read = [
-            gather(store, label, every_range=whole)
-            for store, label in zip(entered, "abcdefghijklmnopqrstuvwxyz", strict=False)
+        gathered = [
+            gather(store, label, every_range=every_range)
+            for store, label in zip(open_stores, "abcdefghijklmnopqrstuvwxyz", strict=False)
         ]
-        deliver(comparison_document(read), csv, html, as_json, overwrite)
+        deliver(comparison_document(gathered), csv, html, as_json, overwrite)

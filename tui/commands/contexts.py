@@ -32,7 +32,7 @@ def contexts(
     where: Annotated[
         str, typer.Option(metavar="QUERY", help="Only positions that fit, e.g. 'domain:wiki prev:the'.")
     ] = "",
-    limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="At most so many.")] = None,
+    limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="At most N.")] = None,
     width: Annotated[int, typer.Option(metavar="N", min=0, help="Characters on either side.")] = 40,
     sort: Annotated[
         str,

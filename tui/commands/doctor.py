@@ -152,7 +152,7 @@ def browser() -> Iterator[Finding]:
 
 
 def print_keys() -> None:
-    """Every action of the browser: its id, its keys unless config.toml changes them, what it does, a section a screen."""
+    """Every action of the browser: its id, its keys unless config.toml changes them, what it does, in a section per screen."""
     from ffnscope.tui.app import FfnscopeApp
     from ffnscope.tui.keymap import every_action
 

@@ -42,13 +42,13 @@ def report(
     ] = None,
     tokens: Annotated[
         int,
-        typer.Option(metavar="N", min=1, help="With --causal: test kept windows of about so many tokens."),
+        typer.Option(metavar="N", min=1, help="With --causal: test kept windows of about N tokens."),
     ] = TESTED_TOKENS,
     causal_rows: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="With --causal: keep each neuron's effect in FILE, and go on from there.",
+            help="With --causal: keep each neuron's effect in FILE, and continue from there.",
         ),
     ] = None,
     device: Annotated[
@@ -60,8 +60,8 @@ def report(
     from ffnscope.tui.reports.sections import report_document
 
     with open_store(store) as opened:
-        read = gather(opened, every_range=csv is not None or as_json)
-        document = report_document(read)
+        gathered = gather(opened, every_range=csv is not None or as_json)
+        document = report_document(gathered)
         if causal is not None:
             from ffnscope.tui.commands.effects.causal import take_away
             from ffnscope.tui.reports.catalogue.causal import CAUSAL, causal_finding, with_causal
@@ -69,13 +69,13 @@ def report(
             # A long run must not end at a file that is there already.
             _check_targets(document, csv, html, overwrite)
             effects = take_away(opened, causal, tokens, device, causal_rows)
-            sections = report_document(with_causal(read, effects), CAUSAL).sections
+            sections = report_document(with_causal(gathered, effects), CAUSAL).sections
             findings = (*document.findings, causal_finding(effects))
             document = replace(document, findings=findings, sections=(*document.sections, *sections))
         if split:
             from ffnscope.tui.reports.held_out import split_section
 
-            document = replace(document, sections=(*document.sections, split_section(opened, read.layers)))
+            document = replace(document, sections=(*document.sections, split_section(opened, gathered.layers)))
         deliver(document, csv, html, as_json, overwrite)
 
 

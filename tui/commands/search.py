@@ -57,11 +57,11 @@ def search(
                 f"{name:<10} {ORDERS[hit.order]:<8} {percent(hit.matched, 1):>6} {percent(hit.covered, 1):>6} "
                 f"{hit.activations:>12,}  {shown}"
             )
-        for close in [] if as_json else near:
-            name, shown = f"L{close.layer}N{close.neuron}", _token(vocabulary.text(close.token))
+        for neighbour in [] if as_json else near:
+            name, shown = f"L{neighbour.layer}N{neighbour.neuron}", _token(vocabulary.text(neighbour.token))
             print(
-                f"{name:<10} {close.kind:<10}{_percent(close.share):>5} {_percent(close.probability):>6} "
-                f"{close.activations:>12,}  mostly at {shown}"
+                f"{name:<10} {neighbour.kind:<10}{_percent(neighbour.share):>5} {_percent(neighbour.probability):>6} "
+                f"{neighbour.activations:>12,}  mostly at {shown}"
             )
     if not hits:
         from ffnscope.tui.commands.shared import safe

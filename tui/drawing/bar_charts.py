@@ -34,7 +34,7 @@ def stacked_bars(
     styles: Sequence[str] = (),
     ascii: bool = False,
 ) -> list[Segments]:
-    """One stacked bar a row of `matrix` (non-negative, [L, C]) under a legend of the C `names`.
+    """One stacked bar per row of `matrix` (non-negative, [L, C]) under a legend of the C `names`.
 
     A full bar is the largest row sum. A run begins with its category's letter and
     neighbouring categories alternate in shade, so it reads without colour; what is not 0 gets a cell wherever
@@ -91,7 +91,7 @@ def ranges(
     ascii: bool = False,
     x_label: str = "",
 ) -> list[str]:
-    """The paper's Figure 9: a line for each (label, ranges) with a bar a range, then the position labels.
+    """The paper's Figure 9: a line for each (label, ranges) with a bar per range, then the position labels.
 
     Ranges are half-open (start, stop) within 0..T; the shortest still shows.
     """

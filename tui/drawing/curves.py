@@ -57,7 +57,7 @@ def curve(
 ) -> list[str]:
     """Activation frequency by position: `values` float [T] in 0..y_max as `height` lines of `width` cells.
 
-    Two dot columns a cell, each a vertical stroke from the minimum to the maximum of its positions. The last
+    Two dot columns per cell, each a vertical stroke from the minimum to the maximum of its positions. The last
     line holds the position labels. `cursor` is a position marked by a vertical line behind the dots.
     """
     data = np.asarray(values, dtype=np.float64).ravel()

@@ -50,7 +50,7 @@ class Writer:
         return self
 
     def token(self, text: str, style: str = "text", width: int | None = None, dim: bool = True) -> Writer:
-        """A token's text made visible, its stand-ins dim; with `width` fitted to exactly so many cells.
+        """A token's text made visible, its stand-ins dim; with `width` fitted to exactly that many cells.
 
         Every change of style is sent over the wire: `dim=False` for long lists.
         """
@@ -65,7 +65,7 @@ class Writer:
         return self.add(pad)
 
     def tokens(self, texts: Iterable[str], style: str, width: int, dim: bool = True) -> Writer:
-        """Tokens with a space behind each; the last of them begins before `width`."""
+        """Tokens, each followed by a space; the last of them begins before `width`."""
         for text in texts:
             if self.width >= width:
                 break
@@ -73,7 +73,7 @@ class Writer:
         return self
 
     def prose(self, text: str, style: str = "text", width: int | None = None) -> Writer:
-        """Running text made visible on one line, its spaces kept; with `width` fitted to exactly so many cells."""
+        """Running text made visible on one line, its spaces kept; with `width` fitted to exactly that many cells."""
         if width is not None:
             return self.add(fit(visible(text, self.glyphs, spaces=False), width, glyphs=self.glyphs), style)
         for part, standing_in in spans(text, self.glyphs, False):
@@ -92,6 +92,11 @@ class Writer:
 def line(*parts: Part | str, ground: str = "") -> Line:
     """A Line from parts; a bare string has the plain style."""
     return Line(tuple((part, "text") if isinstance(part, str) else part for part in parts), ground)
+
+
+def filled(lines: Sequence[Line], height: int) -> list[Line]:
+    """The lines cut to, or followed by blank ones up to, a height."""
+    return [*lines, *[BLANK] * (height - len(lines))][: max(height, 0)]
 
 
 def wrapped(text: str, style: str, width: int, glyphs: Glyphs = UNICODE) -> list[Line]:

@@ -16,7 +16,7 @@ from textual.widget import Widget
 
 from ffnscope.store.errors import UserError
 from ffnscope.tui.drawing.glyphs import UNICODE
-from ffnscope.tui.drawing.lines import BLANK, Line, Writer, wrap
+from ffnscope.tui.drawing.lines import Line, filled, wrapped
 from ffnscope.tui.drawing.palette import styles
 
 Source = Callable[[int, int], Sequence[Line]]
@@ -60,11 +60,10 @@ class Pane(Widget):
         if not (width and height):
             return
         try:
-            lines = list(self.source(width, height))[:height]
+            lines = self.source(width, height)
         except UserError as error:  # what it draws is damaged in the store
-            message = Writer(getattr(self.app, "glyphs", UNICODE)).prose(str(error), "error")
-            lines = [Line(tuple(row)) for row in wrap(message.parts, width)][:height]
-        lines += [BLANK] * (height - len(lines))
+            lines = wrapped(str(error), "error", width, getattr(self.app, "glyphs", UNICODE))
+        lines = filled(lines, height)
         table = styles(self.app.current_theme)
         regions = []
         whole = len(self._strips) != height or self._strips[0].cell_length != width

@@ -6,8 +6,8 @@ from __future__ import annotations
 def scroll(top: int, cursor: int, rows: int, height: int, step: int = 0) -> int:
     """The first row in view so that the cursor is; scrolls ``step`` rows at least, 0 for a quarter page.
 
-    Beside other panes every row is sent anew, so that over SSH a quarter page at once is a quarter of the bytes; on
-    its own a list is moved by the terminal, and row by row is least at once.
+    Beside other panes every row is sent again, so that over SSH scrolling by a quarter page takes a quarter of the bytes; a list
+    on its own is moved by the terminal, and row by row sends least at once.
     """
     height = max(height, 1)
     step = step or max(height // 4, 1)

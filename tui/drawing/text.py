@@ -38,7 +38,7 @@ _INVISIBLE = frozenset(
     for code in range(first, last + 1)
 )
 _DOTTED_CIRCLE = "◌"
-# tmux keeps about 20 bytes a cell and drops what does not fit.
+# tmux keeps about 20 bytes per cell and drops what does not fit.
 _MAX_MARKS = 3
 
 
@@ -55,7 +55,7 @@ def _keeps(char: str) -> int:
 
 
 def spans(text: str, glyphs: Glyphs = UNICODE, spaces: bool = True) -> list[tuple[str, bool]]:
-    """`visible` in pieces: (drawn text, True where it stands for something else and is to be drawn dim)."""
+    """`visible` in pieces: (drawn text, True where it stands for something else and is drawn dim)."""
     out: list[tuple[str, bool]] = []
     plain: list[str] = []
     marks, based = 0, False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from ffnscope.tui.drawing.lines import BLANK, Line, Part, Writer, clip, line, rule, wrap, wrapped
+from ffnscope.tui.drawing.lines import Line, Part, Writer, clip, filled, line, rule, wrap, wrapped
 from ffnscope.tui.drawing.numbers import freq
 from ffnscope.tui.neuron import sections
 from ffnscope.tui.neuron.data import PageData
@@ -36,8 +36,7 @@ def page_lines(page: PageData, width: int, height: int, plot: Plot | None) -> li
         out += position(page, inner, sizes[3], plot)
     if sizes[4]:
         out += sections.contexts(page, inner, sizes[4])
-    out = [*out, *[BLANK] * (height - len(out))][:height]
-    return out + _facts_in_full(page, inner, sizes[0]) + _appendix(page, inner)
+    return filled(out, height) + _facts_in_full(page, inner, sizes[0]) + _appendix(page, inner)
 
 
 def _sizes(width: int, height: int) -> tuple[int, int, int, int, int]:
@@ -71,7 +70,7 @@ def _facts(page: PageData, width: int, rows: int) -> list[Line]:
         if len(shown) < len(lines):
             shown[-1] = tuple(part for facts in lines[len(shown) - 1 :] for part in facts)
         out += [Line(clip(((" ", "text"), *facts), width, page.glyphs)) for facts in shown]
-    return [*out, *[BLANK] * (rows - len(out))][:rows]
+    return filled(out, rows)
 
 
 def _facts_in_full(page: PageData, width: int, rows: int) -> list[Line]:
@@ -95,7 +94,7 @@ def position(page: PageData, width: int, rows: int, plot: Plot | None) -> list[L
         values = page.frequencies
         plot_lines = plot(values, width, rows, ascii=page.glyphs.ascii, y_max=scale(float(values.max(initial=0.0))))
         out += [line((text, "position" if neuron.position_type else "text")) for text in plot_lines]
-    return [*out, *[BLANK] * (rows + 1 - len(out))][: rows + 1]
+    return filled(out, rows + 1)
 
 
 def _appendix(page: PageData, width: int) -> list[Line]:
@@ -143,4 +142,4 @@ def peek_lines(page: PageData, width: int, height: int, plot: Plot | None) -> li
         top = scale(float(values.max(initial=0.0)))
         plot_lines = plot(values, width - 1, rest, ascii=page.glyphs.ascii, y_max=top)
         out += [line((" " + text, "position" if page.neuron.position_type else "text")) for text in plot_lines]
-    return [*out, *[BLANK] * (height - len(out))][:height]
+    return filled(out, height)

@@ -9,7 +9,7 @@ from rich.cells import cell_len
 
 from ffnscope.store.definitions import ORDERS
 from ffnscope.tui.drawing.glyphs import Glyphs
-from ffnscope.tui.drawing.lines import BLANK, Line, Part, Writer, clip, line, rule
+from ffnscope.tui.drawing.lines import Line, Part, Writer, clip, filled, line, rule
 from ffnscope.tui.drawing.numbers import count, freq, signed
 from ffnscope.tui.drawing.text import bar, spans
 from ffnscope.tui.neuron.data import ContextText, PageData
@@ -48,7 +48,7 @@ def triggers(page: PageData, width: int, rows: int) -> list[Line]:
             freq(ngram.probability) + " ", "bright" if own else "text"
         )
         out.append(row.add(bar(ngram.probability, bars, page.glyphs), "bar").line())
-    return _filled(out, rows + 1)
+    return filled(out, rows + 1)
 
 
 def projections(page: PageData, width: int, rows: int) -> list[Line]:
@@ -73,7 +73,7 @@ def projections(page: PageData, width: int, rows: int) -> list[Line]:
             if not side:
                 drawn_row.to(half)
         out.append(drawn_row.line())
-    return _filled(out, rows + 1)
+    return filled(out, rows + 1)
 
 
 def _projection(out: Writer, page: PageData, token: int, value: float, share: float, width: int, own: bool) -> None:
@@ -96,11 +96,11 @@ def contexts(page: PageData, width: int, rows: int) -> list[Line]:
         strongest = [*above[:room], *below[: rows - min(len(above), room)]]
     out = [rule([("contexts", "dim")], width, page.glyphs, order)]
     if not page.contexts:
-        return _filled([*out, line((" none", "dim"))], rows + 1)
+        return filled([*out, line((" none", "dim"))], rows + 1)
     shown = [*strongest, *(context for context in page.contexts if context.drawn)]
     for context in shown[:rows]:
         out.append(context_line(context, width, page.glyphs))
-    return _filled(out, rows + 1)
+    return filled(out, rows + 1)
 
 
 def context_line(context: ContextText, width: int, glyphs: Glyphs, ground: str = "") -> Line:
@@ -138,10 +138,6 @@ def _tail(tokens: Sequence[str], width: int, glyphs: Glyphs, plain: str) -> list
         out.append((kept, style))
         break
     return [(" " * room, plain), *reversed(out)]
-
-
-def _filled(lines: list[Line], height: int) -> list[Line]:
-    return [*lines, *[BLANK] * (height - len(lines))][:height]
 
 
 def _name(order: int) -> str:

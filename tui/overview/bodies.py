@@ -53,11 +53,11 @@ def _labels(height: int, top: str) -> dict[int, str]:
 def curves_body(figure: Figure, overview: Overview, axis: Axis, height: int) -> list[Line]:
     """Bars, and letters at the height of their values, up to the highest value; shares up to the next tenth, or with a
     ``threshold`` (dotted) up to 1."""
-    series, known, glyphs = figure.curves, overview.known(), overview.glyphs
+    series, layers, glyphs = figure.curves, overview.known(), overview.glyphs
     if series is None:
         return []
-    categories = series.of(known)
-    values = {x.layer: series.values(x) for x in known}
+    categories = series.of(layers)
+    values = {x.layer: series.values(x) for x in layers}
     highest = max((v for row in values.values() for v in row if v is not None), default=0.0)
     share = figure.unit == "share"
     top = 1.0 if figure.threshold else max(math.ceil(highest * 10 - 1e-9) / 10, 0.1) if share else highest
@@ -100,11 +100,11 @@ def _with_letters(
 def stacks_body(figure: Figure, overview: Overview, axis: Axis, height: int) -> list[Line]:
     """A stack per layer, up to the highest or to all neurons of a layer. Dots: a letter per neuron, as in the paper;
     where they do not fit, letters in proportion and a scale."""
-    series, known = figure.stack, overview.known()
+    series, layers = figure.stack, overview.known()
     if series is None:
         return []
-    categories = series.of(known)
-    values = {x.layer: [value or 0 for value in series.values(x)] for x in known}
+    categories = series.of(layers)
+    values = {x.layer: [value or 0 for value in series.values(x)] for x in layers}
     top = overview.neurons if figure.of_neurons else max(map(sum, values.values()), default=0)
     single = figure.dots and top <= height * axis.bar
     cells: list[Cells | None] = []

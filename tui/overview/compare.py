@@ -33,9 +33,9 @@ def curves(figure: Figure, stores: Stores, width: int, height: int, glyphs: Glyp
     assert figure.value is not None
     series = []
     for name, overview in stores:
-        known = overview.known()
-        values = [None if figure.absent(known) else figure.value(x) for x in known]
-        series.append((name, [x.depth for x in known], [math.nan if value is None else value for value in values]))
+        layers = overview.known()
+        values = [None if figure.absent(layers) else figure.value(x) for x in layers]
+        series.append((name, [x.depth for x in layers], [math.nan if value is None else value for value in values]))
     drawn = lines_plot(
         series,
         width,
@@ -53,9 +53,9 @@ def says(figure: Figure, stores: Stores, depth: float) -> Line:
     """Every store's number in the layer nearest to a relative depth."""
     out: list[Part] = [(f" at depth {depth:.2f} ", "accent")]
     for number, (_, overview) in enumerate(stores):
-        known = overview.known()
-        nearest: LayerFigures | None = min(known, key=lambda x: abs(x.depth - depth), default=None)
-        value = figure.value(nearest) if nearest and figure.value and not figure.absent(known) else None
+        layers = overview.known()
+        nearest: LayerFigures | None = min(layers, key=lambda x: abs(x.depth - depth), default=None)
+        value = figure.value(nearest) if nearest and figure.value and not figure.absent(layers) else None
         out.append((f" {letter(number)} ", STYLES[number % len(STYLES)]))
         out += [(figure.value_text(value), "bright"), (f" (layer {nearest.layer})" if nearest else "", "dim")]
     return line(*out)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ffnscope.tui.drawing.lines import BLANK, Line, Part, clip, line, rule, wrap
+from ffnscope.tui.drawing.lines import BLANK, Line, Part, clip, filled, line, rule, wrap
 from ffnscope.tui.overview.bodies import body, layer_panel, legend_lines
 from ffnscope.tui.overview.compare import curves, says
 from ffnscope.tui.overview.data import Overview
@@ -38,35 +38,35 @@ class Grid:
 
 
 def make_grid(width: int, height: int, layers: int, chosen: int, slots: Sequence[int] = ()) -> Grid:
-    """As many figures side by side as leave every layer a cell; the row of the chosen one is in view.
+    """As many figures side by side as leave at least one cell per layer; the row of the chosen one is in view.
 
     ``slots``: only these, in this order.
     """
     fitting = [
         n for n in (5, 4, 3) if (width + GAP) // n - GAP >= NARROWEST and (width + GAP) // n - GAP - LEFT >= layers
     ]
-    beside = fitting[0] if fitting else 2
+    across = fitting[0] if fitting else 2
     order = tuple(slots) or tuple(range(PANEL + 1))
-    if beside == 3 and not slots:
+    if across == 3 and not slots:
         # The three figures that share the panel's legend stand in one row.
         others = (*range(COVERING[0]), PANEL)
-        whole_rows = len(others) // beside * beside
+        whole_rows = len(others) // across * across
         order = (*others[:whole_rows], *COVERING, *others[whole_rows:])
-    rows = -(-len(order) // beside)
+    rows = -(-len(order) // across)
     shown = min(rows, max(height // LOWEST, 1))
-    row = order.index(chosen) // beside
+    row = order.index(chosen) // across
     top = max(0, min(row - shown // 2, rows - shown))
     places = []
     y = 0
     for number in range(shown):
         lines = height // shown + (number < height % shown)
-        for column in range(beside):
-            at = (top + number) * beside + column
+        for column in range(across):
+            at = (top + number) * across + column
             if at < len(order):
-                x = column * (width + GAP) // beside
-                places.append(Place(order[at], x, y, (column + 1) * (width + GAP) // beside - x - GAP, lines))
+                x = column * (width + GAP) // across
+                places.append(Place(order[at], x, y, (column + 1) * (width + GAP) // across - x - GAP, lines))
         y += lines
-    return Grid(order, beside, tuple(places))
+    return Grid(order, across, tuple(places))
 
 
 class Drawer:
@@ -92,26 +92,26 @@ class Drawer:
         room = height - 1
         if self.stores:
             drawn = self._bodies.get((slot, width, room))
-            return _filled([*out, *(drawn or [BLANK, line((f"  drawing{glyphs.ellipsis}", "dim"))])], height)
+            return filled([*out, *(drawn or [BLANK, line((f"  drawing{glyphs.ellipsis}", "dim"))])], height)
         if slot == PANEL:
-            return _filled([*out, *layer_panel(overview, layer, width, room)], height)
+            return filled([*out, *layer_panel(overview, layer, width, room)], height)
         figure = FIGURES[slot]
         if overview.read is None:
-            return _filled([*out, BLANK, line((f"  reading the layers{glyphs.ellipsis}", "dim"))], height)
-        known = overview.known()
-        if empty := figure.empty(known):
+            return filled([*out, BLANK, line((f"  reading the layers{glyphs.ellipsis}", "dim"))], height)
+        layers = overview.known()
+        if empty := figure.empty(layers):
             reason = [line(("  ", "text"), *row) for row in wrap([(empty, "dim")], max(width - 4, 1))]
-            return _filled([*out, BLANK, *reason], height)
+            return filled([*out, BLANK, *reason], height)
         if legend:
-            lines = legend_lines(figure.key(known), width, glyphs)
+            lines = legend_lines(figure.key(layers), width, glyphs)
             if len(lines) <= room // 3:
                 out += lines
                 room -= len(lines)
         axis = make_axis(overview.layers, width, cursor)
         if slot == RANGES:
-            return _filled([*out, *self._body(slot, axis, cursor, room)], height)
+            return filled([*out, *self._body(slot, axis, cursor, room)], height)
         chart = self._body(slot, axis, cursor, room - 1)
-        return _filled([*out, *chart, axis_line(axis, cursor, glyphs)], height)
+        return filled([*out, *chart, axis_line(axis, cursor, glyphs)], height)
 
     def title(self, slot: int, layer: int, chosen: bool) -> list[Part]:
         """The paper's number, the name, and the number of the cursor's layer."""
@@ -185,7 +185,3 @@ class Drawer:
                 self._bodies.clear()
             self._bodies[key] = body(FIGURES[slot], self.overview, axis, cursor, height)
         return self._bodies[key]
-
-
-def _filled(lines: list[Line], height: int) -> list[Line]:
-    return (lines + [BLANK] * (height - len(lines)))[: max(height, 0)]

@@ -132,7 +132,7 @@ def columns(
     out = []
     for row in range(rows - 1, -1, -1):
         label = labels.get(row, "")
-        made = Writer(glyphs).add(fit(label, LEFT - 1, "right", glyphs), "dim").add(tick if label else wall, "rule")
+        writer = Writer(glyphs).add(fit(label, LEFT - 1, "right", glyphs), "dim").add(tick if label else wall, "rule")
         empty = glyphs.dot if row == rule else " "
         for number in axis.view:
             column = cells[number]
@@ -142,9 +142,9 @@ def columns(
             elif row < len(column):
                 drawn = column[row]
             for text, style in drawn:
-                made.add(text, style)
-            made.add(empty * (axis.cell - sum(len(text) for text, _ in drawn)), "faint")
-        out.append(made.line())
+                writer.add(text, style)
+            writer.add(empty * (axis.cell - sum(len(text) for text, _ in drawn)), "faint")
+        out.append(writer.line())
     return out
 
 

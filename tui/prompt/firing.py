@@ -111,9 +111,9 @@ class Labels:
         for layer in layers:
             labelled = self.labelled(layer)
             firing = labelled[result.active[layer][at, labelled]].tolist()
-            made = [self.firing(layer, neuron, result, at) for neuron in firing]
+            entries = [self.firing(layer, neuron, result, at) for neuron in firing]
             out += sorted(
-                made, key=lambda entry: (not entry.expected, not entry.order, -abs(entry.value), entry.neuron)
+                entries, key=lambda entry: (not entry.expected, not entry.order, -abs(entry.value), entry.neuron)
             )
             largest = self._columns(layer)["max_activation"]
             rest = np.abs(result.values[layer][at]) / np.where(largest > 0, largest, np.inf)
@@ -154,31 +154,31 @@ class PromptView:
 
     def firing(self, firing: Firing, width: int, cursor: bool, marked: bool = False, taken: bool = False) -> Line:
         """A row of the list; ``taken``: the neuron is taken away."""
-        made = Writer(self.glyphs).add(self.glyphs.cursor if cursor else " ", "accent")
-        made.add(f"{name_of(firing.key):<{NAME - 1}}", "error" if taken else "bright" if cursor else "text")
-        made.add(self.glyphs.times if taken else self.glyphs.mark if marked else " ", "error" if taken else "mark")
+        writer = Writer(self.glyphs).add(self.glyphs.cursor if cursor else " ", "accent")
+        writer.add(f"{name_of(firing.key):<{NAME - 1}}", "error" if taken else "bright" if cursor else "text")
+        writer.add(self.glyphs.times if taken else self.glyphs.mark if marked else " ", "error" if taken else "mark")
         on = firing.value != 0
         if firing.effect is not None:
-            made.add(f"{firing.effect:>+{VALUE}.3g} ", "position" if firing.effect > 0 else "trigger")
+            writer.add(f"{firing.effect:>+{VALUE}.3g} ", "position" if firing.effect > 0 else "trigger")
         else:
-            made.add(f"{firing.value:>{VALUE}.3g} " if on else f"{'-':>{VALUE}} ", "text" if on else "faint")
-        made.add(f"{ORDERS[firing.order]:<8}" if firing.order else "", "dim")
+            writer.add(f"{firing.value:>{VALUE}.3g} " if on else f"{'-':>{VALUE}} ", "text" if on else "faint")
+        writer.add(f"{ORDERS[firing.order]:<8}" if firing.order else "", "dim")
         if firing.expected:
-            made.add(self.glyphs.trigger + " ", "trigger")
+            writer.add(self.glyphs.trigger + " ", "trigger")
         for ngram in firing.ngrams:
-            if made.width >= width:
+            if writer.width >= width:
                 break
             for token in ngram:
-                made.token(self.text(token), "token" if firing.expected else "text")
-            made.add(" ")
-        made.add(firing.position + " ", "position")
+                writer.token(self.text(token), "token" if firing.expected else "text")
+            writer.add(" ")
+        writer.add(firing.position + " ", "position")
         if math.isinf(firing.share):
-            made.add("dead in the store", "faint")
+            writer.add("dead in the store", "faint")
         elif not firing.order and not firing.position:
-            made.add(f"{percent(firing.share):>5} of its maximum, mostly at ", "faint")
+            writer.add(f"{percent(firing.share):>5} of its maximum, mostly at ", "faint")
             for token in firing.mostly:
-                made.token(self.text(token), "dim").add(" ")
-        return Line(clip(made.parts, width, self.glyphs), "cursor" if cursor else "")
+                writer.token(self.text(token), "dim").add(" ")
+        return Line(clip(writer.parts, width, self.glyphs), "cursor" if cursor else "")
 
     def along(self, key: Key, at: int, width: int, height: int) -> list[Line]:
         """One neuron's activation at every token, a bar each, token ``at`` in view."""

@@ -41,14 +41,14 @@ def prediction_lines(
         zip(prediction.top[at].tolist(), prediction.top_probability[at].tolist(), strict=True)
     ):
         follows = token == following
-        made = Writer(glyphs).add(f" {place + 1:>2} ", "dim")
-        made.token(text(token), "trigger" if follows else "token", cells).add(f" {freq(share)}", "text")
+        writer = Writer(glyphs).add(f" {place + 1:>2} ", "dim")
+        writer.token(text(token), "trigger" if follows else "token", cells).add(f" {freq(share)}", "text")
         after = None if change is None else float(change.top_after[at, place])
         if after is not None:
-            made.add(f" {arrow(glyphs)} {freq(after)} ", "bright")
-        room = max(width - made.width - 2, 0)
-        made.add(" ").add(bar((share if after is None else after) / most, room, glyphs), "bar")
-        lines.append(Line(clip(made.parts, width, glyphs)))
+            writer.add(f" {arrow(glyphs)} {freq(after)} ", "bright")
+        room = max(width - writer.width - 2, 0)
+        writer.add(" ").add(bar((share if after is None else after) / most, room, glyphs), "bar")
+        lines.append(Line(clip(writer.parts, width, glyphs)))
     lines.append(_following(prediction, change, following, at, width, text, glyphs))
     if change is not None:
         parts = ((f" KL {freq(change.kl[at]).strip()} nats", "accent"), _mean_kl(change))
@@ -74,64 +74,64 @@ def _following(
     text: Text,
     glyphs: Glyphs,
 ) -> Line:
-    made = Writer(glyphs)
+    writer = Writer(glyphs)
     if following is None:
-        return made.add(" nothing follows", "faint").line()
-    made.add(" next is ", "dim").token(text(following), "trigger").add(
+        return writer.add(" nothing follows", "faint").line()
+    writer.add(" next is ", "dim").token(text(following), "trigger").add(
         f" {freq(prediction.next_probability[at]).strip()}"
     )
-    made.add(f" rank {count(int(prediction.next_rank[at]))}", "dim")
+    writer.add(f" rank {count(int(prediction.next_rank[at]))}", "dim")
     if change is not None:
         after = change.after
-        made.add(f" {arrow(glyphs)} {freq(after.next_probability[at]).strip()}", "bright")
-        made.add(f" rank {count(int(after.next_rank[at]))}", "dim")
-    return Line(clip(made.parts, width, glyphs))
+        writer.add(f" {arrow(glyphs)} {freq(after.next_probability[at]).strip()}", "bright")
+        writer.add(f" rank {count(int(after.next_rank[at]))}", "dim")
+    return Line(clip(writer.parts, width, glyphs))
 
 
 def _moved(name: str, tokens: np.ndarray, by: np.ndarray, sign: str, width: int, text: Text, glyphs: Glyphs) -> Line:
-    made = Writer(glyphs).add(f" {name} ", "dim")
+    writer = Writer(glyphs).add(f" {name} ", "dim")
     pairs = [(token, share) for token, share in zip(tokens.tolist(), by.tolist(), strict=True) if share > 0]
     for token, share in pairs[:MOVED]:
-        made.token(text(token), "token").add(f" {sign}{freq(share).strip()}  ", "text")
+        writer.token(text(token), "token").add(f" {sign}{freq(share).strip()}  ", "text")
     if not pairs:
-        made.add("nothing", "faint")
-    return Line(clip(made.parts, width, glyphs))
+        writer.add("nothing", "faint")
+    return Line(clip(writer.parts, width, glyphs))
 
 
 def without(taken: Sequence[Key], change: Change | None, at: int, busy: bool, glyphs: Glyphs) -> Line:
     """What is taken away, and how much that changes at token ``at``."""
-    alone = len(taken) == 1
-    name = "L{}N{}".format(*taken[0]) if alone else f"{len(taken):,} neurons"
-    made = Writer(glyphs).add(f" without {name}", "error")
+    single = len(taken) == 1
+    name = "L{}N{}".format(*taken[0]) if single else f"{len(taken):,} neurons"
+    writer = Writer(glyphs).add(f" without {name}", "error")
     if change is not None:
-        made.add(f": KL {freq(change.kl[at]).strip()} here", "text").add(f"{_mean_kl(change)[0]}", "dim")
+        writer.add(f": KL {freq(change.kl[at]).strip()} here", "text").add(f"{_mean_kl(change)[0]}", "dim")
     elif busy:
-        made.add(f" {glyphs.ellipsis}", "dim")
-    return made.add(f"; X gives {'it' if alone else 'them'} back", "dim").line()
+        writer.add(f" {glyphs.ellipsis}", "dim")
+    return writer.add(f"; X gives {'it' if single else 'them'} back", "dim").line()
 
 
 def target(towards: Sequence[int], text: Text, glyphs: Glyphs) -> list[Part]:
     """The token, or the two, that direct effects are on."""
-    made = Writer(glyphs)
+    writer = Writer(glyphs)
     for place, token in enumerate(towards):
-        made.add(" minus " if place else "", "dim").token(text(token), "token")
-    return made.parts
+        writer.add(" minus " if place else "", "dim").token(text(token), "token")
+    return writer.parts
 
 
 def sum_line(direct: DirectEffects, at: int, width: int, glyphs: Glyphs) -> Line:
     """What adds up to the logit at token ``at``."""
     neurons = sum(float(values[at].sum()) for values in direct.neurons.values())
-    made = Writer(glyphs).add(f" logit {direct.logits[at]:+.3g}", "bright")
+    writer = Writer(glyphs).add(f" logit {direct.logits[at]:+.3g}", "bright")
     if direct.softcap is not None:
-        made.add(" before the softcap", "dim")
+        writer.add(" before the softcap", "dim")
     parts = {
         "neurons": neurons,
         "attention": float(direct.attention[:, at].sum()),
         "embeddings": float(direct.embeddings[at]),
         "biases": float(direct.biases[at]),
     }
-    made.add(" = " + " ".join(f"{name} {value:+.3g}" for name, value in parts.items()), "dim")
-    return Line(clip(made.parts, width, glyphs))
+    writer.add(" = " + " ".join(f"{name} {value:+.3g}" for name, value in parts.items()), "dim")
+    return Line(clip(writer.parts, width, glyphs))
 
 
 def arrow(glyphs: Glyphs) -> str:

@@ -92,8 +92,8 @@ class PromptScreen(PromptBase, inherit_bindings=True):
             return
         key, marks = self.firings[self.cursor].key, self.session.neurons.marks
         model = self.session.store.run.model  # marks outlive a store that is collected again
-        known = sorted(mark for mark in marks if mark[0] < model.layers and mark[1] < model.neurons)
-        self.effects.take(known if key in marks else [key])
+        neurons = sorted(mark for mark in marks if mark[0] < model.layers and mark[1] < model.neurons)
+        self.effects.take(neurons if key in marks else [key])
         self._show_predictions(True)
 
     def action_give_back(self) -> None:

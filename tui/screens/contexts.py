@@ -10,7 +10,7 @@ from textual import work
 from textual.binding import Binding
 
 from ffnscope.store.errors import UserError
-from ffnscope.tui.drawing.lines import BLANK, Line, Part, Writer, clip, line, rule, wrap
+from ffnscope.tui.drawing.lines import BLANK, Line, Part, Writer, clip, filled, line, rule, wrap
 from ffnscope.tui.drawing.numbers import count
 from ffnscope.tui.drawing.pane import Pane
 from ffnscope.tui.neuron.data import ContextText, PageData
@@ -58,35 +58,45 @@ class Contexts(Pager, inherit_bindings=True):
 
     def content(self, width: int, height: int) -> Sequence[Line]:
         """The list above, the chosen context's window below."""
-        contexts = self.page.contexts
-        self.top = 0
-        if not contexts:
+        if not self.total:
             reason = "This neuron is dead: it was never activated."
             if self.page.neuron.activations:
                 reason = "Activated in count-only domains only, of which no contexts are kept."
             return [BLANK, line((f"  {reason}", "dim"))]
-        rows = min(len(contexts) + 1, max(height // 2, 4)) if not self.reading else 0
-        first = max(0, min(self.cursor - rows // 2, len(contexts) + 1 - rows))
-        self._seen = range(first, min(first + rows, len(contexts)))
+        return self._list_and_reader(width, height)
+
+    @property
+    def total(self) -> int:
+        """How many contexts are listed."""
+        return len(self.page.contexts)
+
+    def contexts_at(self, rows: Sequence[int]) -> list[ContextText]:
+        """The contexts in rows of the list."""
+        return [self.page.contexts[row] for row in rows]
+
+    def _list_and_reader(self, width: int, height: int) -> list[Line]:
+        self.top = 0
+        listed = min(self.total + 1, max(height // 2, 4)) if not self.reading else 0
+        first = max(0, min(self.cursor - listed // 2, self.total + 1 - listed))
+        self._seen = range(first, min(first + listed, self.total))
+        *contexts, chosen = self.contexts_at([*self._seen, self.cursor])
         out: list[Line] = []
-        for index in self._seen:
-            context = contexts[index]
-            ground = "cursor" if index == self.cursor else ""
-            row = context_line(context, width - 2, self.glyphs, ground)
-            out.append(Line((((self.glyphs.cursor if ground else " ") + " ", "accent"), *row.parts), ground))
-        out = [*out, *[BLANK] * (rows - len(out))]
-        return out + self._reader(contexts[self.cursor], width, height - rows)
+        for row, context in zip(self._seen, contexts, strict=True):
+            ground = "cursor" if row == self.cursor else ""
+            text_line = context_line(context, width - 2, self.glyphs, ground)
+            out.append(Line((((self.glyphs.cursor if ground else " ") + " ", "accent"), *text_line.parts), ground))
+        return filled(out, listed) + self._reader(chosen, width, height - listed)
 
     def _reader(self, context: ContextText, width: int, height: int) -> list[Line]:
         where = (
             f"window {count(context.window)}, position {count(context.position)} of {self.page.neuron.curve.shape[1]:,}"
         )
-        known = not math.isnan(context.activation)
+        has_activation = not math.isnan(context.activation)
         sign = "" if self.page.neuron.threshold is None else "below 0 " if context.activation < 0 else "above 0 "
-        kind = "drawn at random " if context.drawn else f"strongest {sign}" if known else ""
+        kind = "drawn at random " if context.drawn else f"strongest {sign}" if has_activation else ""
         parts: list[Part] = [(kind, "dim")]
         parts += Writer(self.glyphs).token(context.domain, "text").parts
-        if known and not context.drawn:
+        if has_activation and not context.drawn:
             parts.append((f"  activation {context.activation:.4g}", "text"))
         body, at = self._text(context, width - 4)
         rows = max(height - 1, 1)
@@ -152,7 +162,7 @@ class Contexts(Pager, inherit_bindings=True):
         if self.reading:
             self.scrolled += by
         else:
-            self.cursor = max(0, min(self.cursor + by, len(self.page.contexts) - 1))
+            self.cursor = max(0, min(self.cursor + by, self.total - 1))
             self.scrolled = 0
         self.refresh_content()
 

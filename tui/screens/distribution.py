@@ -70,14 +70,14 @@ class Distribution(Pager, inherit_bindings=True):
         room = max(width - cells - digits - 12, 1)
         for index in range(self._first, min(self._first + rows, len(self.bars))):
             bar_at, here = self.bars[index], index == self.cursor
-            made = Writer(self.glyphs).add(self.glyphs.cursor if here else " ", "accent").add(" ")
-            made.add(fit(labels[index], cells, "right", self.glyphs), "bright" if here else "text").add(" ")
-            made.add(bar(bar_at.count / most, room, self.glyphs), "accent")
-            made.add(
+            writer = Writer(self.glyphs).add(self.glyphs.cursor if here else " ", "accent").add(" ")
+            writer.add(fit(labels[index], cells, "right", self.glyphs), "bright" if here else "text").add(" ")
+            writer.add(bar(bar_at.count / most, room, self.glyphs), "accent")
+            writer.add(
                 f" {count(bar_at.count):>{digits}} {percent(bar_at.count / total):>5}",
                 "text" if bar_at.count else "faint",
             )
-            out.append(made.line("cursor" if here else ""))
+            out.append(writer.line("cursor" if here else ""))
         return out
 
     def action_move(self, by: int) -> None:

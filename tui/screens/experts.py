@@ -63,13 +63,13 @@ class ExpertsScreen(Pager, inherit_bindings=True):
         out.append(line((f"  expert  share {'':{BAR}}    dead detect{heads}", "dim")))
         for index in range(self._first, min(self._first + rows, len(self.experts))):
             expert, here = self.experts[index], index == self.cursor
-            made = Writer(self.glyphs).add(self.glyphs.cursor if here else " ", "accent")
-            made.add(f" {expert.expert:>6} {percent(expert.share, 1):>6} ", "bright" if here else "text")
-            made.add(bar(expert.share / most, BAR, self.glyphs), "accent")
-            made.add(f" {count(expert.dead):>7} {count(expert.detectors):>6}", "text")
+            writer = Writer(self.glyphs).add(self.glyphs.cursor if here else " ", "accent")
+            writer.add(f" {expert.expert:>6} {percent(expert.share, 1):>6} ", "bright" if here else "text")
+            writer.add(bar(expert.share / most, BAR, self.glyphs), "accent")
+            writer.add(f" {count(expert.dead):>7} {count(expert.detectors):>6}", "text")
             for share in expert.domain_shares[: len(shown)]:
-                made.add(f" {percent(share, 1):>{DOMAIN}}", "text" if share >= expert.share else "dim")
-            out.append(made.line("cursor" if here else ""))
+                writer.add(f" {percent(share, 1):>{DOMAIN}}", "text" if share >= expert.share else "dim")
+            out.append(writer.line("cursor" if here else ""))
         return out
 
     def _page(self, width: int) -> list[Line]:
@@ -81,10 +81,10 @@ class ExpertsScreen(Pager, inherit_bindings=True):
                  f"{percent(even, 2)}", "text")),
         ]  # fmt: skip
         pairs = sorted(zip(expert.domain_shares, self._domains, strict=True), reverse=True)
-        made = Writer(self.glyphs).add(" ")
+        writer = Writer(self.glyphs).add(" ")
         for share, name in pairs:
-            made.prose(name, "text").add(f" {percent(share, 2)}  ", "bright" if share > expert.share else "dim")
-        lines.append(made.line())
+            writer.prose(name, "text").add(f" {percent(share, 2)}  ", "bright" if share > expert.share else "dim")
+        lines.append(writer.line())
         frequency = "never chosen" if expert.frequency is None else (
             f"an average neuron is activated at {percent(expert.frequency, 1)} of the positions routed to it"
         )  # fmt: skip

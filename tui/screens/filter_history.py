@@ -58,8 +58,8 @@ class FilterHistory(InputLine, inherit_bindings=False):
         self._first = scroll(self._first, self.chosen, len(filters), height - 1)
         for index in range(self._first, min(self._first + height - 1, len(filters))):
             here = index == self.chosen
-            made = Writer(self.glyphs).add(self.glyphs.cursor if here else " ", "accent").add(" ")
-            out.append(made.prose(filters[index], "bright" if here else "text").line("cursor" if here else ""))
+            writer = Writer(self.glyphs).add(self.glyphs.cursor if here else " ", "accent").add(" ")
+            out.append(writer.prose(filters[index], "bright" if here else "text").line("cursor" if here else ""))
         return out
 
     def action_choose(self, by: int) -> None:

@@ -103,9 +103,9 @@ class Help(Pager, inherit_bindings=True):
         down = -(-len(rows) // across)
         out = []
         for first in range(down):
-            made = Writer(self.glyphs)
+            writer = Writer(self.glyphs)
             for column, row in enumerate(rows[first::down]):
-                made.to(column * cells).add(f"  {' '.join(row.keys):>12}  ", "accent").add(row.description)
-                made.to((column + 1) * cells - IDS).add(row.id, "dim")
-            out.append(Line(clip(made.parts, width, self.glyphs)))
+                writer.to(column * cells).add(f"  {' '.join(row.keys):>12}  ", "accent").add(row.description)
+                writer.to((column + 1) * cells - IDS).add(row.id, "dim")
+            out.append(Line(clip(writer.parts, width, self.glyphs)))
         return out

@@ -97,8 +97,8 @@ class Search(InputLine, inherit_bindings=False):
     ):
         super().__init__("/", value, glyphs=glyphs, answer=self._find, accept=self._jump)
         self._search = search
-        known = projections or {}
-        self._projections = {"promotes": known.get("promoted"), "suppresses": known.get("suppressed")}
+        indexes = projections or {}
+        self._projections = {"promotes": indexes.get("promoted"), "suppresses": indexes.get("suppressed")}
         self.way = way
         self.hits: list[AnyHit] = []
         self._found: tuple[str, str, list[AnyHit]] = ("", way, [])

@@ -1,4 +1,4 @@
-"""The sort picker (`s`): one key a column."""
+"""The sort picker (`s`): one key per column."""
 
 from __future__ import annotations
 

@@ -16,15 +16,15 @@ from ffnscope.store.query.filter import parse_filter
 from ffnscope.store.query.filter_terms import Numeric
 from ffnscope.tui.drawing.bar_charts import round_between
 
-SEPARATE = 20  # whole numbers of at most so many values have a bar each
-STEPS = 16  # bars of a range without a heavy tail, about
+SEPARATE = 20  # up to this many different whole numbers have a bar each
+STEPS = 16  # about how many bars a range without a heavy tail has
 HEAVY = 20.0  # largest value over the median from which bars grow by 1, 2, 5, 10 ...
 _BELOW_ALL = "-1e30"
 
 
 @dataclass(frozen=True)
 class Bar:
-    """So many neurons have these values; `term` is the filter that keeps them."""
+    """How many neurons have these values; `term` is the filter that keeps them."""
 
     label: str
     count: int

@@ -1,4 +1,4 @@
-"""What terminals answer is kept from the keys: device attributes, colours, versions and the like may come late, in pieces,
+"""Answers of the terminal are not taken for keys: device attributes, colours, versions and the like may come late, in pieces,
 and to a program that never asked, as when tmux is attached over SSH.
 
 Textual takes an escape sequence that it does not know for the keys it is spelled with. Here whole sequences are told
@@ -57,7 +57,7 @@ class ReplyFilter:
         return "".join(kept)
 
     def expired(self) -> str:
-        """What was held back and is a key after all, because nothing followed it; an answer without an end is dropped."""
+        """What was kept and is a key after all, because nothing followed it; an answer without an end is dropped."""
         if not self._held:
             return ""
         is_answer = len(self._held) > 2 or self._held[1:] == "["
@@ -67,7 +67,7 @@ class ReplyFilter:
         return "" if is_answer else pending
 
     def _add(self, character: str) -> str:
-        """Hold a further character back, or give what is held as keys, or drop a complete answer."""
+        """Keep a further character, or give what is kept as keys, or drop a complete answer."""
         pending = self._held + character
         self._held = ""
         if len(pending) == 2:
@@ -90,7 +90,7 @@ class ReplyFilter:
         return ""
 
     def _paste(self, character: str) -> str:
-        """The same within a paste, whose escapes Textual would take for the end of it: it goes on without them."""
+        """The same within a paste: its escapes are left out, since Textual would take them for its end."""
         tail = self._tail + character
         if PASTE_END.startswith(tail):
             self._pasting = tail != PASTE_END

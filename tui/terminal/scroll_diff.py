@@ -1,7 +1,7 @@
 """Lines of the screen that only moved up or down: the terminal can move them itself, for a dozen bytes.
 
 Scrolling margins with deleted or inserted lines are in every terminal since the VT102, tmux, screen and the Linux
-console too. Margins to the left and right are not, so a list beside another pane is sent anew.
+console too. Margins to the left and right are not, so a list beside another pane is sent again.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ def ablate(
         typer.Option(metavar="|".join(ABLATION_MODES), help="Set them to 0, or to their mean over the kept windows."),
     ] = "zero",
     tokens: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Test kept windows of about so many tokens.")
+        int, typer.Option(metavar="N", min=1, help="Test kept windows of about N tokens.")
     ] = TESTED_TOKENS,
     data: Annotated[
         Path | None,
@@ -70,7 +70,7 @@ def ablate(
         Path | None,
         typer.Option("-o", metavar="FILE", help="Append rows to FILE; neurons that it has already are left out."),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start FILE anew where it is there already.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE if it exists.")] = False,
 ) -> None:
     """Take neurons away and say what that does to the loss: over the kept windows of a store, or other text."""
     if bool(neurons) == bool(where):

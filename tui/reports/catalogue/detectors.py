@@ -59,8 +59,8 @@ def _detector_csv(
 
 def _new_tokens(layer: LayerFigures) -> tuple[int, int, int]:
     """Detected tokens that are new, that only an earlier layer detects, and that the layer before does."""
-    new, against, all_ = layer.tokens.new_overall or 0, layer.tokens.new_against_previous, layer.tokens.detected
-    return (new, all_ - new, 0) if against is None else (new, against - new, all_ - against)
+    new, against, detected = layer.tokens.new_overall or 0, layer.tokens.new_against_previous, layer.tokens.detected
+    return (new, detected - new, 0) if against is None else (new, against - new, detected - against)
 
 
 def _new_sentence(layer: LayerFigures, layers: Layers) -> str:
