@@ -13,5 +13,6 @@ A run, from the request to the store:
 4. activations/forward.py runs the group over all windows and leaves each layer's bits on disk;
 5. statistics/counts.py counts a layer's bits, statistics/arrays.py makes its arrays, and the store's writer commits them.
 
-demo/ is the bundled model and corpus; prompt.py runs a store's model on the user's own text; effects/ takes neurons away.
+demo/ is the bundled model and corpus; prompt.py runs a store's model on the user's own text; effects/ takes neurons away;
+check_projections.py compares a store with its model. processes.py joins several processes, jit.py compiles loops.
 """

@@ -1,6 +1,7 @@
 """The store of one run: an LMDB environment of exact neuron statistics, and every question asked of it.
 
-Needs numpy and lmdb only. ``open(path)`` is where a notebook starts (QUERYING.md); FORMAT.md is the format byte for byte.
+Needs numpy and lmdb, and regex for queries. ``open(path)`` is where a notebook starts (QUERYING.md); FORMAT.md is the format,
+byte for byte.
 
 - definitions, errors, records, escaping, atomic_write: words, numbers and texts that the rest shares
 - format/: the bytes. reader, writer, vocabulary, notes: a store is read, written, and annotated

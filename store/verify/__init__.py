@@ -1,1 +1,2 @@
-"""Does a store hold what was written? Checksums, keys, invariants, and the pages of the file, in a process of its own."""
+"""Does a store hold what was written? check asks for everything: pages of the file, expected_keys, kept_bits, invariants;
+isolated does so in a process of its own, which a damaged file may end."""

@@ -1,1 +1,2 @@
-"""Questions to the kept bits: the neurons that fire on a set of positions, and all positions of one neuron."""
+"""Questions to the kept bits: ranking lists the neurons that fire on a set of positions, concordance all positions of one
+neuron; query_line asks for a query."""

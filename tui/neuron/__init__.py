@@ -1,1 +1,2 @@
-"""The page of one neuron: its data, its sentences, its sections."""
+"""One neuron's page: data is what it shows, page its layout, sentences and sections what stands in it, related the neurons
+that have to do with it."""

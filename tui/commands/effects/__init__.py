@@ -1,1 +1,1 @@
-"""Commands that run a store's model again, to see what its neurons do to the prediction."""
+"""Commands that run a store's model again: ablate takes neurons away, causal does so for a report."""
