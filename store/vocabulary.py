@@ -14,14 +14,14 @@ from ffnscope.store.format.limits import check_chunk, check_raw_chunk
 
 CHUNK = 2048  # tokens a stored chunk
 TEXT_PARTS = (b"ends", b"whole", b"bytes")  # ends of the keys of a chunk
-RAW_PARTS = (b"raw_ends", b"raw")  # the same of the bytes of tokens that are no text by themselves
+RAW_PARTS = (b"raw_ends", b"raw")  # the same of the bytes of tokens that are not text by themselves
 
 
 class Vocabulary:
     """Token id -> text. Chunks are read when first asked for.
 
     ``read(key)`` gives an array of the database ``vocabulary``, None where it isn't there, and raises DamagedValueError;
-    ``damage(what)`` is the error to raise. ``raw``: the store holds the bytes of tokens that are no text by themselves.
+    ``damage(what)`` is the error to raise. ``raw``: the store holds the bytes of tokens that are not text by themselves.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Vocabulary:
         return 0 <= token < self.size and bool(self._chunk(token // CHUNK)[1][token % CHUNK])
 
     def encoded(self, token: int) -> bytes:
-        """The bytes that the token stands for in a text: its text in UTF-8, or those that are no text by themselves.
+        """The bytes that the token stands for in a text: its text in UTF-8, or those that are not text by themselves.
 
         Only stores that keep activation bits know the latter. Raises UserError where they are damaged.
         """

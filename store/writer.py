@@ -273,7 +273,7 @@ def _damaged(path: Path, why: str) -> DamagedStoreError:
 def remove_store(path: Path) -> None:
     """Delete a store's own files (never the notes beside them, never anything else in the folder).
 
-    Raises UserError where the folder is no store of ffnscope's, or is being written."""
+    Raises UserError where the folder is not a store of ffnscope, or is being written."""
     if not (path / LOCK_NAME).is_file() and not is_begun(path):
         raise UserError(f"{path}: not an ffnscope store, so it is not overwritten; choose another --store")
     lock = _take_lock(path)

@@ -39,7 +39,7 @@ class WindowTexts:
             ends = np.cumsum(lengths[ids])
             starts = ends - lengths[ids]
             self.texts.append(text)
-            # A token without bytes stands behind the characters before it.
+            # A token without bytes stands after the characters before it.
             self.end[window] = before[ends]
             self.first[window] = np.where(ends > starts, before[np.minimum(starts + 1, ends)] - 1, before[ends])
         sizes = [len(text) for text in self.texts]

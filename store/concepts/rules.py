@@ -145,7 +145,7 @@ CONCEPTS: tuple[Concept, ...] = (
         "Holds capital letters only, two or more.",
         lambda text: _letters(text) and _word(text).isupper() and len(_word(text)) > 1,
     ),
-    _token("mixed_case", "Holds a capital letter right behind a lower-case one.", _mixed),
+    _token("mixed_case", "Holds a capital letter right after a lower-case one.", _mixed),
     _token("one_letter", "Is one letter.", lambda text: _letters(text) and len(_word(text)) == 1),
     _token("one_character", "Is one character.", lambda text: len(_word(text)) == 1),
     _token("long_word", "Holds letters only, eight or more.", lambda text: _letters(text) and len(_word(text)) > 7),
@@ -182,7 +182,7 @@ CONCEPTS: tuple[Concept, ...] = (
     Concept(
         "continues_word",
         "token",
-        "Begins with a letter or digit, right behind another letter or digit.",
+        "Begins with a letter or digit, right after another letter or digit.",
         _continues,
     ),
     Concept(
@@ -205,7 +205,7 @@ CONCEPTS: tuple[Concept, ...] = (
     Concept(
         "member",
         "token before",
-        "Begins with a letter, right behind a full stop, as in a.b.",
+        "Begins with a letter, right after a full stop, as in a.b.",
         lambda at: at.where(lambda text: text[:1].isalpha()) & at.before(at.where(_ends("."))),
     ),
     _previous("after_capitalised", "The token before is capitalised.", _capitalised),
@@ -271,7 +271,7 @@ CONCEPTS: tuple[Concept, ...] = (
     Concept(
         "in_number",
         "enclosure",
-        "Begins with a digit, right behind a digit, or behind a digit and a point or comma.",
+        "Begins with a digit, right after a digit, or after a digit and a point or comma.",
         _in_number,
     ),
     Concept(
@@ -293,7 +293,7 @@ CONCEPTS: tuple[Concept, ...] = (
     Concept(
         "bigram_seen_before",
         "repetition",
-        "The token stood in this window before, behind the same token.",
+        "The token stood in this window before, after the same token.",
         lambda at: at.bigram_distance > 0,
     ),
     Concept("first_16", "position", f"Among the first {NEAR} positions of the window.", _position(0, NEAR)),
@@ -308,7 +308,7 @@ BY_NAME: dict[str, Concept] = {concept.name: concept for concept in CONCEPTS}
 def concept_names(domains: Sequence[str]) -> tuple[str, ...]:
     """The concepts of a store in their order: those of the list, then one for each counted domain, ``domain:NAME``.
 
-    Of a corpus with one domain, the domain says nothing and is no concept.
+    Of a corpus with one domain, the domain says nothing and is not a concept.
     """
     own = tuple(f"domain:{name}" for name in domains) if len(domains) > 1 else ()
     return tuple(BY_NAME) + own

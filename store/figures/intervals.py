@@ -1,4 +1,4 @@
-"""What a count out of a number of trials says of the share behind it (ours, beyond the paper)."""
+"""What a count out of a number of trials says of the underlying share (ours, beyond the paper)."""
 
 from __future__ import annotations
 

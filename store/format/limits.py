@@ -111,7 +111,7 @@ def check_chunk(ends: np.ndarray, whole: np.ndarray, joined: np.ndarray, tokens:
 def check_raw_chunk(ends: np.ndarray, joined: np.ndarray, tokens: int) -> None:
     """Raise DamagedValueError where the two arrays do not hold the bytes of that many tokens."""
     if [ends.dtype.str, joined.dtype.str] != ["<u4", "|u1"] or ends.shape != (tokens,) or joined.ndim != 1:
-        raise DamagedValueError("are no bytes of tokens")
+        raise DamagedValueError("are not the bytes of tokens")
     if (ends[1:] < ends[:-1]).any() or (ends[-1] if len(ends) else 0) != len(joined):
         raise DamagedValueError("have ends that are out of order")
 

@@ -78,7 +78,7 @@ LAYER_ARRAYS: dict[str, ArraySpec] = {
     "random_window": ArraySpec("<u4", "FC", "windows of randomly drawn activated positions"),
     "random_position": ArraySpec("<u4", "FC", "their positions"),
     "detected_neuron": ArraySpec("<u4", "M", "neuron of each detected n-gram, ascending"),
-    "detected_tokens": ArraySpec("<u4", "M3", "its tokens, ABSENT behind the last"),
+    "detected_tokens": ArraySpec("<u4", "M3", "its tokens, ABSENT after the last"),
     "detected_count": ArraySpec("<u4", "M", "activations on it"),
     "detected_total": ArraySpec("<u4", "M", "occurrences of it in the data"),
     "detected_projection": ArraySpec("<f4", "M", "projection of its last token"),
@@ -88,7 +88,9 @@ LAYER_ARRAYS: dict[str, ArraySpec] = {
     "trigram_explained": ArraySpec("<f4", "F", "the same of the trigram", EXPLAINED),
     "position_explained": ArraySpec("<f4", "F", "the same of the position", EXPLAINED),
     "explained_sums": ArraySpec("<f8", "5", "sums over its neurons of D(p0) and the four D(p), nats", EXPLAINED),
-    "token_set": ArraySpec("<u4", "FG", "tokens of the token set, most activations first; ABSENT behind", EXPLAINED),
+    "token_set": ArraySpec(
+        "<u4", "FG", "tokens of the token set, most activations first; ABSENT after the last", EXPLAINED
+    ),
     "token_set_size": ArraySpec("<u4", "F", "tokens of the whole token set, 0 for none", EXPLAINED),
     "token_f1": ArraySpec("<f4", "F", "f1 of the token set on odd windows; NaN for none", EXPLAINED),
     "concept_formula": ArraySpec("<i2", "F24", "shape and literals of the description and the runner-up", DESCRIBED),

@@ -50,14 +50,14 @@ def missed(
     """[N] int64, ascending: rows of the kept positions at which one of a detector's n-grams ends, a query holds, and the
     neuron is not activated: where it fails.
 
-    Raises UserError as ``activated`` does, and for a neuron that is no detector.
+    Raises UserError as ``activated`` does, and for a neuron that is not a detector.
     """
     kept = store.kept
     active = kept.neuron(layer, neuron)
     record = store.neuron(layer, neuron)
     if not record.detected:
         raise UserError(
-            f"L{layer}N{neuron}: is no detector, so there is nothing that it misses; give one (kind:detector)"
+            f"L{layer}N{neuron}: is not a detector, so there is nothing that it misses; give one (kind:detector)"
         )
     places = ngram_ends(kept.tokens, np.array([ngram.tokens for ngram in record.detected], np.int64))
     return np.flatnonzero(_where(store, where, proceed) & kept.of_windows(places) & ~active)
@@ -104,7 +104,7 @@ def sort_rows(
     kept: KeptBits, rows: np.ndarray, by: str = "place", strengths: Mapping[tuple[int, int], float] | None = None
 ) -> np.ndarray:
     """Rows in one of ORDERS; ties in the corpus's order. By strength, those in ``strengths`` (``known_strengths``) come
-    first, those below 0 (of runs with thresholds) behind those above; the others follow as in the corpus. Raises
+    first, those below 0 (of runs with thresholds) after those above; the others follow as in the corpus. Raises
     UserError for another order."""
     if by not in ORDERS:
         raise UserError(f"--sort {by}: known are {', '.join(ORDERS)}")
@@ -116,13 +116,13 @@ def sort_rows(
         values = np.array([(strengths or {}).get(place, 0.0) for place in places], np.float64)
         return rows[np.lexsort((-np.abs(values), np.where(values > 0, 0, np.where(values < 0, 1, 2))))]
     sides = [occurrence.left[::-1] if by == "left" else occurrence.right for occurrence in concordance(kept, rows)]
-    # A concordance reads words: the space and the case before or behind the token say nothing.
+    # A concordance reads words: the space before or after the token and its case say nothing.
     keys = [side.strip().casefold() for side in sides]
     return rows[np.array(sorted(range(len(rows)), key=keys.__getitem__), np.int64)]
 
 
 def neighbours(kept: KeptBits, rows: np.ndarray, offset: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which tokens stand ``offset`` positions behind the rows (-1: before): (token ids, counts), int64, most frequent first,
+    """Which tokens stand ``offset`` positions after the rows (-1: before): (token ids, counts), int64, most frequent first,
     ties by lower id. Positions outside the window are not counted; BOS is."""
     window, position = kept.window_of[rows], kept.position_of[rows].astype(np.int64) + offset
     inside = (position >= 0) & (position < kept.tokens.shape[1])

@@ -139,7 +139,7 @@ def split(text: str) -> list[Word]:
 
 
 def _regex_end(text: str, at: int, plain: str) -> int:
-    """Where a regular expression ends that begins at a place of the text, behind ``plain`` of its term; 0 for none."""
+    """Where a regular expression ends that begins at a place of the text, after ``plain`` of its term; 0 for none."""
     head, colon, _ = plain.lstrip("-").partition(":")
     if not colon or plain[-1] not in ":|" or head.lower() not in TEXTS:
         return 0

@@ -83,7 +83,7 @@ def parse_regex(typed: str) -> Pattern | None:
     try:
         pattern._search()
     except (regex.error, OverflowError, RecursionError, MemoryError, ValueError) as error:
-        raise UserError(f"{typed!r} is no regular expression: {error}") from None
+        raise UserError(f"{typed!r} is not a regular expression: {error}") from None
     return pattern
 
 

@@ -64,7 +64,7 @@ class Text(PositionTerm):
 
 @dataclass(frozen=True)
 class Token(PositionTerm):
-    """Tokens whose text a pattern fits; ``back`` = 1: positions behind such a token, in its window."""
+    """Tokens whose text a pattern fits; ``back`` = 1: positions after such a token, in its window."""
 
     patterns: tuple[Pattern | regex.Pattern[str], ...]
     back: int = 0

@@ -59,7 +59,7 @@ class Value:
 
     text: str
     exact: bool = False
-    flags: str | None = None  # None where it is no regular expression
+    flags: str | None = None  # None where it is not a regular expression
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class _TermReader:
         if not self.text.startswith(":", colon):
             self._skip()
             if negated and self.at == self.start + 1:
-                raise self._bad("- negates the term right behind it")
+                raise self._bad("- negates the term that follows it")
             example = f"; {key} needs a value, as in {TERMS[key]}" if key in TERMS else ""
             raise self._bad(f"known are {KNOWN}{example}")
         self.at = colon + 1
@@ -169,11 +169,11 @@ class _TermReader:
             self.at += 1
         flags = self.text[first : self.at]
         if flags not in ("", "i"):
-            raise self._bad(f"behind a regular expression stands nothing, or i for any case, not {flags!r}")
+            raise self._bad(f"only i (case ignored) may follow a regular expression, not {flags!r}")
         return Value(source, flags=flags)
 
     def _enclosed(self, mark: str, problem: str) -> str:
-        """What stands between two marks; a mark behind a backslash is none."""
+        """What stands between two marks; a mark after a backslash does not count."""
         end = self.at + 1
         while end < len(self.text) and self.text[end] != mark:
             end += 2 if self.text[end] == "\\" else 1
@@ -235,7 +235,7 @@ class _TermReader:
     def _range(self, text: str) -> tuple[int, int]:
         match = _RANGE.fullmatch(text)
         if match is None or not (match[1] or match[3]):
-            raise self._bad(f"{text!r} is no range of positions, as in {TERMS['position']}")
+            raise self._bad(f"{text!r} is not a range of positions, as in {TERMS['position']}")
         low = int(match[1] or 0)
         high = (int(match[3]) if match[3] else _LARGEST) if match[2] else low
         if low > high:
@@ -245,5 +245,5 @@ class _TermReader:
     def _neuron(self, text: str) -> tuple[int, int]:
         match = _NEURON.fullmatch(text)
         if match is None:
-            raise self._bad(f"{text!r} is no neuron, as in {TERMS['neuron']}")
+            raise self._bad(f"{text!r} is not a neuron, as in {TERMS['neuron']}")
         return int(match[1]), int(match[2])

@@ -59,7 +59,7 @@ def layer_problems(store: Store, layer: int) -> Iterator[str]:
             own = len(counts[first : first + layout.BLOCK])
             bit_counts[first : first + own] += sums[:own]
             if sums[own:].any():
-                yield f"layer {layer}: bits of neurons that are none, behind neuron {len(counts) - 1}"
+                yield f"layer {layer}: bits of neurons that do not exist, after neuron {len(counts) - 1}"
     if whole:
         yield from _named(
             layer, (bit_counts != counts).any(axis=1), "the kept bits are not as many as their counts say"

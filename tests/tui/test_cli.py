@@ -150,7 +150,7 @@ def test_search_lists_the_neurons_that_come_closest_below_the_detectors(capsys, 
     assert run(capsys, "search", store, f'"{word}"', "--detectors-only")[:2] == (1, "")
     assert run(capsys, "search", store, f"/^{re.escape(word)}$/")[:2] == (1, out)
     code, out, err = run(capsys, "search", store, "/(/")
-    assert code == 2 and out == "" and "is no regular expression" in one_line(err)
+    assert code == 2 and out == "" and "is not a regular expression" in one_line(err)
 
 
 def test_info_says_what_the_store_is(capsys, store):

@@ -53,15 +53,15 @@ class Concordance(Contexts, inherit_bindings=True):
         self.strengths = kept_contexts.known_strengths(session.store, *key)
 
     def on_mount(self) -> None:
-        """Begin to look."""
+        """Start the search."""
         self._search()
 
     def on_unmount(self) -> None:
-        """Whoever leaves wants no answer."""
+        """Nobody waits for the answer any longer."""
         if self._pending:
             self._pending.give_up()
 
-    # Looking
+    # Searching
 
     def _search(self) -> None:
         if self._pending:

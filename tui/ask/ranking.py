@@ -61,11 +61,11 @@ class Ranking(Pager, inherit_bindings=True):
         self._facts: dict[tuple[int, int], tuple[str, list[str]]] = {}  # kind and tokens by neuron
 
     def on_mount(self) -> None:
-        """Begin to look."""
+        """Start the search."""
         self._pending = self.session.begin(self._ask, partial(self.call_later, self.show_answer))
 
     def on_unmount(self) -> None:
-        """Whoever leaves wants no answer."""
+        """Nobody waits for the answer any longer."""
         if self._pending:
             self._pending.give_up()
 

@@ -42,11 +42,9 @@ def contexts(
         ),
     ] = "place",
     misses: Annotated[
-        bool, typer.Option("--misses", help="Of a detector: where its n-grams stand and it is not activated.")
+        bool, typer.Option("--misses", help="Of a detector: where its n-grams occur and it is not activated.")
     ] = False,
-    beside: Annotated[
-        bool, typer.Option("--beside", help="Instead, how often which tokens stand before and behind.")
-    ] = False,
+    beside: Annotated[bool, typer.Option("--beside", help="Instead, count the tokens before and after.")] = False,
     format: Annotated[str, typer.Option(metavar="|".join(FORMATS), help="How to write it.")] = "text",
     output: OutputFile = None,
     overwrite: Overwrite = False,
@@ -102,7 +100,7 @@ def _text(occurrences: Iterator[Any], width: int) -> Iterator[str]:
 
 
 def _beside(store: Any, rows: Any, format: str) -> Iterator[str]:
-    """How often which tokens stand before and behind: lines of side, count, token."""
+    """How often each token stands before and after: lines of side, count, token."""
     from ffnscope.store.query.contexts import neighbours
     from ffnscope.tui.commands.shared import quote
 

@@ -28,7 +28,7 @@ class Reporter:
         self._bar: Any = None
         self._task: Any = None
         # What happens at once needs no line: in a log, a refusal then stands alone.
-        self._said = time.monotonic()
+        self._last_line = time.monotonic()
 
     def __enter__(self) -> Self:
         if sys.stderr.isatty():
@@ -38,7 +38,7 @@ class Reporter:
             self._bar = Progress(
                 TextColumn("{task.description}", markup=False),
                 BarColumn(),
-                TextColumn("{task.fields[said]}", markup=False),
+                TextColumn("{task.fields[numbers]}", markup=False),
                 console=Console(stderr=True, highlight=False, markup=False, emoji=False),
                 transient=True,
             )
@@ -56,8 +56,8 @@ class Reporter:
                 self._log(visible(event, self._glyphs, spaces=False))
             elif self._bar is not None:
                 self._draw(event)
-            elif event.state != "collecting" or time.monotonic() - self._said >= LINE_SECONDS:
-                self._said = time.monotonic()
+            elif event.state != "collecting" or time.monotonic() - self._last_line >= LINE_SECONDS:
+                self._last_line = time.monotonic()
                 self._log(f"{self._phase(event)}: {_numbers(event)}")
 
     def _log(self, line: str) -> None:
@@ -68,13 +68,13 @@ class Reporter:
 
     def _draw(self, event: Progress) -> None:
         if self._task is None:
-            self._task = self._bar.add_task("", total=1.0, said="")
+            self._task = self._bar.add_task("", total=1.0, numbers="")
             self._bar.start()
         self._bar.update(
             self._task,
             completed=event.fraction,
             description=self._phase(event),
-            said=_numbers(event),
+            numbers=_numbers(event),
         )
 
     def _phase(self, event: Progress) -> str:

@@ -100,7 +100,7 @@ def filled(lines: Sequence[Line], height: int) -> list[Line]:
 
 
 def wrapped(text: str, style: str, width: int, glyphs: Glyphs = UNICODE) -> list[Line]:
-    """Running text made visible, behind a space, on as many lines as it takes."""
+    """Running text made visible and indented by a space, on as many lines as it takes."""
     return [Line(((" ", "text"), *row)) for row in wrap(Writer(glyphs).prose(text, style).parts, width - 2)]
 
 

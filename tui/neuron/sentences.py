@@ -102,7 +102,7 @@ def _explained(page: PageData, dot: str) -> list[list[Part]]:
 
 
 def _share(share: float) -> str:
-    """`.82`, `1`, `-.03`: two digits behind the point."""
+    """`.82`, `1`, `-.03`: two digits after the point."""
     text = f"{share:.2f}"
     return text.replace("0.", ".", 1) if abs(share) < 0.995 else f"{share:.3g}"
 

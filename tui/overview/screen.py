@@ -50,7 +50,7 @@ class Overview(Pager, inherit_bindings=True):
         self.figure = 0  # a slot of the grid
         self.whole = False
         self.failed = ""
-        self.said = ""
+        self.message = ""
         self._reading = self._drawing = False  # in a thread
         self._chosen = chosen
         self._grid: Grid | None = None
@@ -125,9 +125,9 @@ class Overview(Pager, inherit_bindings=True):
         """All open stores over relative depth, or this one over its layers again."""
         sessions = self._sessions()
         if len(sessions) < 2:
-            self.said = "one store is open; `ffnscope view A B` opens two"
+            self.message = "one store is open; `ffnscope view A B` opens two"
         elif len({session.store.run.activated for session in sessions}) > 1:
-            self.said = "the open stores count by different rules (--activated): their figures are not comparable"
+            self.message = "the open stores count by different rules (--activated): their figures are not comparable"
         elif self.drawer.stores:
             self.drawer.stores = []
         else:
@@ -194,8 +194,8 @@ class Overview(Pager, inherit_bindings=True):
         self.top = 0
         if self.failed:
             return [line((" " + visible(self.failed, self.glyphs, spaces=False), "error"))]
-        message = line((f" {self.said}", "dim")) if self.said else self.drawer.says(self.figure, self.cursor)
-        self.said = ""
+        message = line((f" {self.message}", "dim")) if self.message else self.drawer.says(self.figure, self.cursor)
+        self.message = ""
         out = [Line(clip(message.parts, width, self.glyphs))]
         self._places = self._grid.places if self._grid else (Place(self.figure, 0, 0, width, height - 1),)
         if self.drawer.stores and not self._drawing and (missing := self.drawer.missing(self._places)):

@@ -33,7 +33,7 @@ def prediction_lines(
     glyphs: Glyphs,
 ) -> list[Line]:
     """The most probable tokens after token ``at``, a bar each; with a change how probable they are then, what rose and fell, and
-    KL. ``following`` is the token that does follow, None behind the last."""
+    KL. ``following`` is the token that does follow, None after the last."""
     lines: list[Line] = []
     cells = min(max(width // 3, 8), TOKEN)
     most = float(prediction.top_probability[at].max(initial=0.0)) or 1.0

@@ -62,7 +62,7 @@ def warnings(store: Store, figures: ModelFigures, state: str) -> tuple[str, ...]
     if is_demo(run.model):
         texts.append(
             "The bundled demo model: small, and steered in its training to show what the paper finds in large "
-            "models. It illustrates; it is no evidence for the paper's claims."
+            "models. It illustrates; it is not evidence for the paper's claims."
         )
     elif run.model.layers < FEWEST_PAPER_LAYERS:
         texts.append(

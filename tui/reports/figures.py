@@ -163,7 +163,7 @@ class Figure:
         return axis_text(value, self.value_unit or self.unit)
 
     def numbered(self, title: str) -> str:
-        """A title behind the paper's number."""
+        """A title after the paper's number."""
         return f"{self.number}: {title}" if self.number else title
 
 

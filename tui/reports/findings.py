@@ -168,12 +168,12 @@ def _new_tokens(figures: ModelFigures) -> Judgement:
     if detected < MIN_DETECTORS:
         text = (
             f"{count(figures.detected())} different tokens are detected, by {count(figures.detectors())} token detectors "
-            f"in {len(having)} layers; too few ({count(detected)} behind the first of these layers) to say."
+            f"in {len(having)} layers; too few ({count(detected)} after the first of these layers) to say."
         )
         return TOO_LITTLE, text, numbers
     low, high = interval(new, detected)
     text = (
-        f"{count(figures.detected())} different tokens are detected. Behind layer {having[0].layer}, the first with any, "
+        f"{count(figures.detected())} different tokens are detected. After layer {having[0].layer}, the first with any, "
         f"{count(new)} of {count(detected)} are new ({percent(new / detected, 1)}; {interval_text(low, high)})."
     )
     if figures.missing or not figures.whole:

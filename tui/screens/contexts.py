@@ -172,7 +172,7 @@ class Contexts(Pager, inherit_bindings=True):
         self.refresh_content()
 
     def action_leave(self) -> None:
-        """Back to the list, then to where one came from."""
+        """Back to the list, or to the screen before."""
         if not self.reading:
             self.dismiss(None)
             return

@@ -130,7 +130,7 @@ class InputLine(ModalScreen[str | None], inherit_bindings=False):
         try:
             lines = self._answer(text)
         except UserError as error:
-            # A word that is still being typed is no mistake yet.
+            # A word that is still being typed is not a mistake yet.
             lines = self._offer(text) or [line((visible(str(error), self.glyphs, spaces=False), "error"))]
         if not worker.is_cancelled:
             self.call_later(self.show_answer, text, lines)

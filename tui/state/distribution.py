@@ -130,11 +130,11 @@ def _real_bars(column: str, values: np.ndarray) -> list[Bar]:
     if texts and float(texts[0]) > 0 and zeros.any():
         bars.append(Bar("0", int(zeros.sum()), f"{column}=0"))
         terms[0] = (terms[0][0], f"{column}!=0 {terms[0][1]}")
-    ranges = [Bar(label, _held(term, column, values), term) for label, term in terms]
+    ranges = [Bar(label, _number_kept(term, column, values), term) for label, term in terms]
     return bars + _trimmed(ranges)
 
 
-def _held(term: str, column: str, values: np.ndarray) -> int:
+def _number_kept(term: str, column: str, values: np.ndarray) -> int:
     """How many values a filter keeps: by the filter's own comparisons, so that the bar and the filter agree."""
     # Of a domain's column any name will do: only the comparisons are used.
     known = column if ":" not in column else "frequency"

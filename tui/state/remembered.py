@@ -65,7 +65,7 @@ def _place(value: dict[str, Any]) -> Place:
 
 
 def write_places(path: Path, places: dict[str, Place]) -> None:
-    """Write the places; a folder that cannot be written to is ignored, since a read-only home is no error."""
+    """Write the places; a folder that cannot be written to is ignored, since a read-only home is not an error."""
     try:
         _write_json(path, {run: asdict(place) for run, place in places.items()})
     except OSError:

@@ -162,7 +162,7 @@ class Session:
         return self.store.vocabulary.text(token)
 
     def page(self, key: Key, order: int = 1, contexts: bool = True) -> PageData:
-        """Everything about one neuron, read now. Raises UserError."""
+        """Everything about one neuron. Raises UserError."""
         neuron = self.store.neuron(*key)
         corpus = self.store.run.corpus
         contexts_read: list[ContextText] = []

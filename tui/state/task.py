@@ -52,7 +52,7 @@ class Task(Generic[Result]):
         return self._ended.is_set()
 
     def give_up(self, wait: bool = False) -> None:
-        """Want its result no more; with `wait`, the store is about to be closed."""
+        """Drop its result; with `wait`, the store is about to be closed."""
         self._given_up.set()
         if wait:
             self._ended.wait(LEAVING)

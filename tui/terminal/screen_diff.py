@@ -34,7 +34,7 @@ SHIFT_FROM = 200  # characters from which it is worth looking whether rows only 
 _ON_SPACE = frozenset({"4", "7", "9", "21", "51", "52", "53"})
 _OFF = {"1": "22", "2": "22", "3": "23", "4": "24", "5": "25", "6": "25", "7": "27", "8": "28", "9": "29", "21": "24"}
 
-_Run = tuple[int, int, Look, str, int]  # x, y, look, text, the column behind it
+_Run = tuple[int, int, Look, str, int]  # x, y, look, text, the column after it
 PLAIN: Look = ((), (), ())
 UNKNOWN: Cell = ("\0", PLAIN)
 

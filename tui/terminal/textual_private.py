@@ -62,7 +62,7 @@ class AnswerFreeParser(XTermParser):
         return super().feed(kept) if kept or not data else ()
 
     def tick(self) -> Iterable[Message]:
-        """The messages for what nothing more has come behind."""
+        """The messages for input that nothing has followed for a while."""
         if expired := self.replies.expired():
             yield from super().feed(expired)
             self._timeout_time = 0.0  # it has waited long enough

@@ -107,7 +107,7 @@ def test_a_filter_with_a_regular_expression_is_what_matching_says(store: Store) 
                 if any(pattern.matches(store.vocabulary.text(token)) for token, _ in getattr(neuron, name))
             ]
             assert [tuple(row) for row in store.select(f"{way}:{text}")] == own
-    with pytest.raises(UserError, match=r"filter term 'detects:/\(/' at position 12: .* is no regular expression"):
+    with pytest.raises(UserError, match=r"filter term 'detects:/\(/' at position 12: .* is not a regular expression"):
         store.select("kind:token detects:/(/")
     # A slash that is not closed is text as before.
     assert len(store.select("detects:/usr")) == 0 and len(store.select('detects:"/a/"')) == 0

@@ -69,7 +69,7 @@ def test_bits_of_a_layer_that_is_not_there_yet(tmp_path):
         ("bits", TILE, lambda value: value[:-8], "checksum differs"),
         ("bits", TILE, lambda value: b"", "checksum differs"),
         ("bits", TILE, lambda value: resealed(value, 0, 1), "not as many as their counts say: 1 neurons, L0N512"),
-        ("bits", TILE, lambda value: resealed(value, 15, 128), "bits of neurons that are none"),
+        ("bits", TILE, lambda value: resealed(value, 15, 128), "bits of neurons that do not exist"),
         ("bits", COUNTS, flip, "checksum differs"),
         ("bits", COUNTS, lambda value: encode_array(decode_array(value) + np.uint32(99999)), "more kept activations"),
         ("bits", COUNTS, lambda value: encode_array(decode_array(value)[:-1]), "not those of the layer"),

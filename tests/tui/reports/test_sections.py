@@ -38,7 +38,7 @@ def test_a_store_with_nothing_alive(capsys, tmp_path, monkeypatch):
 
 def test_what_is_no_evidence_is_called_so(tmp_path, demo_store, monkeypatch):
     said = " ".join(document(demo_store).warnings)
-    assert "no evidence for the paper's claims" in said
+    assert "not evidence for the paper's claims" in said
     other = make_store(tmp_path / "s.ffn", layers=2, neurons=20)
     said = " ".join(document(other).warnings)
     assert "fewer than the paper's smallest model" in said and "demo" not in said

@@ -20,7 +20,7 @@ from ffnscope.tui.reports.formats.values import shown
 WIDTH = 720
 _LEFT, _RIGHT = 64, 16
 _ROW = 18
-_DOT_ROOM = 11  # a dot and the gap behind it
+_DOT_ROOM = 11  # a dot and the gap after it
 _CURVE_COLOURS, _PART_COLOURS = 8, 11  # classes s0 .. and b0 .. of report.css
 
 
