@@ -22,30 +22,29 @@ settings.register_profile("same", unhurried, derandomize=True)
 settings.register_profile("search", unhurried)
 settings.load_profile("same")
 
-# What they use of core/ and store/ has tests of its own: they run code of tui/, which is not measured, or all of it again.
+# Parts of paths. What these use of core/ and store/ has tests of its own: they run code of tui/, which is not measured, or all
+# of it again.
 UNMEASURED = (
-    "test_browser",
-    "test_keys",
-    "test_long_windows",
-    "test_overview",
-    "test_plots",
-    "test_signals",
-    "test_style",
-    "test_terminal_bytes",
-    "test_text",
-    "test_walks",
-    "test_wire",
+    "/tui/browser/",
+    "/tui/drawing/",
+    "/tui/overview/",
+    "/tui/terminal/",
+    "/tui/test_keymap",
+    "/tui/test_screens_as_pictures",
+    "/tui/test_walks",
+    "/test_long_windows",
+    "/test_signals",
 )
 
 # Files that take longest, mostly waiting: they begin first, so that no process ends with one of them.
 LONGEST = (
-    "test_terminal_bytes",
-    "test_browser_screens",
-    "test_long_windows",
-    "test_processes",
-    "test_walks",
-    "test_overview",
-    "test_prompt",
+    "/test_terminal_bytes.py",
+    "/test_screens_as_text.py",
+    "/test_long_windows.py",
+    "/test_processes.py",
+    "/test_walks.py",
+    "/tui/overview/test_screen.py",
+    "/tui/prompt/test_screen.py",
 )
 
 
@@ -61,8 +60,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip what is slow unless asked for, and put the longest files first."""
-    names = {name: place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: names.get(item.path.stem, len(names)))
+
+    def place(item: pytest.Item) -> int:
+        path = item.path.as_posix()
+        return next((place for place, name in enumerate(LONGEST) if path.endswith(name)), len(LONGEST))
+
+    items.sort(key=place)
     if not config.getoption("--slow"):
         for item in items:
             if "slow" in item.keywords:
@@ -75,7 +78,7 @@ def measured(request: pytest.FixtureRequest) -> Iterator[None]:
     again."""
     coverage = sys.modules.get("coverage")
     running = coverage.Coverage.current() if coverage is not None else None
-    rests = running is not None and request.path.name.startswith(UNMEASURED)
+    rests = running is not None and any(part in request.path.as_posix() for part in UNMEASURED)
     if not rests:
         yield
         return
