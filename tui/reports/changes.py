@@ -20,6 +20,7 @@ from ffnscope.tui.reports.reading import Gathered
 
 MOST_SHOWN = 100  # changed detectors listed for reading
 NOT_POSITIONAL = "not positional"
+TYPE_MEANING = "positional type in the {} store, empty for none"
 
 
 def change_section(before: Gathered, after: Gathered) -> Section:
@@ -48,8 +49,10 @@ def change_section(before: Gathered, after: Gathered) -> Section:
         (
             _detectors(changed, pair),
             _rechecks(checks, pair),
-            _kinds(changed, pair),
-            _types(changed, pair),
+            _transitions(f"changes_{pair}_kinds", "Kinds", "kind", "kind in the {} store", KINDS, changed.kinds),
+            _transitions(
+                f"changes_{pair}_types", "Positional types", "type", TYPE_MEANING, POSITION_TYPES, changed.types
+            ),
             _positions(changed, pair),
         ),
     )
@@ -182,35 +185,24 @@ def _detectors(changed: Changes, pair: str) -> Table:
     return Table(f"changes_{pair}_detectors", "Token detectors", columns, [row(x) for x in changed.detectors])
 
 
-def _kinds(changed: Changes, pair: str) -> Table:
+def _transitions(key: str, title: str, name: str, meaning: str, words: Sequence[str], counts: np.ndarray) -> Table:
+    """How many neurons are one thing in the first store and another in the second; ``counts`` [before, after]."""
     columns = (
-        Column("kind_before", "kind in the first store", "text"),
-        Column("kind_after", "kind in the second store", "text"),
-        Column("neurons", "neurons of both kinds"),
-    )
-    rows = [(x, y, int(changed.kinds[i, j])) for i, x in enumerate(KINDS) for j, y in enumerate(KINDS)]
-    return Table(f"changes_{pair}_kinds", "Kinds", columns, rows)
-
-
-def _types(changed: Changes, pair: str) -> Table:
-    columns = (
-        Column("type_before", "positional type in the first store, empty for none", "text"),
-        Column("type_after", "positional type in the second store, empty for none", "text"),
+        Column(f"{name}_before", meaning.format("first"), "text"),
+        Column(f"{name}_after", meaning.format("second"), "text"),
         Column("neurons", "neurons of both"),
     )
-    rows = [
-        (x, y, int(changed.types[i, j])) for i, x in enumerate(POSITION_TYPES) for j, y in enumerate(POSITION_TYPES)
-    ]
-    return Table(f"changes_{pair}_types", "Positional types", columns, rows)
+    rows = [(x, y, int(counts[i, j])) for i, x in enumerate(words) for j, y in enumerate(words)]
+    return Table(key, title, columns, rows)
 
 
 def _positions(changed: Changes, pair: str) -> Table:
     columns = (
         LAYER,
         NEURON,
-        Column("type_before", "positional type in the first store, empty for none", "text"),
+        Column("type_before", TYPE_MEANING.format("first"), "text"),
         Column("strength_before", "its strength", "text"),
-        Column("type_after", "positional type in the second store, empty for none", "text"),
+        Column("type_after", TYPE_MEANING.format("second"), "text"),
         Column("strength_after", "its strength", "text"),
     )
     rows = [(x.layer, x.neuron, *x.before, *x.after) for x in changed.positions]

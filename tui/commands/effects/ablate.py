@@ -68,7 +68,9 @@ def ablate(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", metavar="FILE", help="Append rows to FILE; neurons that it has already are left out."),
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Append rows to FILE; neurons that it has already are left out."
+        ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE if it exists.")] = False,
 ) -> None:
