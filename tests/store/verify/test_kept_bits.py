@@ -79,7 +79,7 @@ def test_bits_of_a_layer_that_is_not_there_yet(tmp_path):
             "vocabulary",
             INDEX_KEY.pack(0) + b"raw_ends",
             lambda value: encode_array(decode_array(value)[:-1]),
-            "are no bytes",
+            "are not the bytes",
         ),
         ("meta", b"labels", flip, "labels: checksum differs"),
     ],
