@@ -67,7 +67,7 @@ def test_a_table(store, capsys):
     [
         (["ask", "S", "token:nowhere"], 1, "no position of"),
         (["ask", "S", "tokn:x"], 2, "no term 'tokn'"),
-        (["ask", "S", "text:/(/"], 2, "no regular expression"),
+        (["ask", "S", "text:/(/"], 2, "not a regular expression"),
         (["ask", "S", "token:a", "--by", "x"], 2, "known are f1"),
         (["ask", "S", "token:a", "--format", "xml"], 2, "known are table"),
         (["ask", "S", "token:a", "--where", "x"], 2, "filter term"),
