@@ -220,9 +220,9 @@ class _TermReader:
         try:
             return regex.compile(value.text, regex.IGNORECASE if value.flags else 0)
         except regex.error as error:
-            raise self._bad(f"no regular expression ({error})") from None
+            raise self._bad(f"not a regular expression ({error})") from None
         except (RecursionError, MemoryError, OverflowError, ValueError, KeyError, IndexError, TypeError) as error:
-            raise self._bad(f"no regular expression that can be searched for ({type(error).__name__})") from None
+            raise self._bad(f"not a regular expression that can be searched for ({type(error).__name__})") from None
 
     def _domain(self, name: str) -> str:
         if name in self.domains:
