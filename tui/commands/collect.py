@@ -79,7 +79,9 @@ def collect(
     ] = None,
     count_on: Annotated[
         str,
-        typer.Option(metavar="|".join(COUNT_ON), help="What counts n-grams; auto: the host, and a GPU where it would wait."),
+        typer.Option(
+            metavar="|".join(COUNT_ON), help="What counts n-grams; auto: the host, and a GPU where it would wait."
+        ),
     ] = "auto",
     bos_id: Annotated[int | None, typer.Option(metavar="ID", min=0, help="The token that begins each window.")] = None,
     keep: Annotated[
