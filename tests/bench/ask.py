@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+sys.path.extend(map(str, (Path(__file__).resolve().parents[1] / "support").iterdir()))
 
 import numpy as np
 from synthetic import make_store

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+sys.path.extend(map(str, (Path(__file__).resolve().parents[1] / "support").iterdir()))
 
 import exact
 import numpy as np
@@ -110,7 +110,7 @@ class Checks:
                 neurons += exact.compare(store, model, np.concatenate(tokens)).kinds.total()
         finally:
             reference_forward.forward_all = forward_all
-        return f"{neurons} neurons are as in tests/support/reference.py"
+        return f"{neurons} neurons are as in tests/support/references/reference.py"
 
     def ways(self) -> str:
         """Whatever the way, the store is the same."""

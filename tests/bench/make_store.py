@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+sys.path.extend(map(str, (Path(__file__).resolve().parents[1] / "support").iterdir()))
 
 from synthetic import make_store
 

@@ -18,7 +18,7 @@ import lmdb
 import numpy as np
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "support"))
+sys.path.extend(map(str, (HERE.parent / "support").iterdir()))
 
 import tiny_experts  # noqa: E402
 import tiny_models  # noqa: E402

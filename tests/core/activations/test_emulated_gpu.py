@@ -1,4 +1,4 @@
-"""All of `collect` on a GPU that is not there (tests/support/fake_cuda.py): no mixed devices, no copy that is read too early,
+"""All of `collect` on a GPU that is not there (fake_cuda.py): no mixed devices, no copy that is read too early,
 no race between streams, and the store of a run on the CPU."""
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pytest
 import tiny_models as tm
 from tiny_experts import KINDS
 
-RUNS = Path(__file__).parents[2] / "support" / "emulated_runs.py"
+RUNS = Path(__file__).parents[2] / "support" / "processes" / "emulated_runs.py"
 GPU = "a GPU that is not there"
 WAYS: dict[str, dict[str, Any]] = {
     "resident": {"count_on": "device"},
@@ -45,7 +45,7 @@ SUMMED = "mean_activation"
 def guard(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What tells torch of a CUDA device."""
     if shutil.which("g++") is None:
-        pytest.skip("needs g++, to compile tests/support/fake_cuda_guard.cpp")
+        pytest.skip("needs g++, to compile tests/support/processes/fake_cuda_guard.cpp")
     return fake_cuda_guard.build(tmp_path_factory.mktemp("guard"))
 
 
@@ -56,7 +56,7 @@ def answers(guard: Path, folder: Path, cases: list[dict[str, Any]]) -> list[dict
         input=json.dumps(cases),
         capture_output=True,
         text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert ran.returncode == 0, ran.stderr[-3000:]
     return [json.loads(line) for line in ran.stdout.splitlines()]

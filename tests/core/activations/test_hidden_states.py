@@ -163,7 +163,7 @@ def test_no_more_than_two_snapshots_are_there(
 def test_a_killed_run_goes_on(model: Path, sources: tuple[DomainSource, ...], whole: Any, tmp_path: Path) -> None:
     program = f"""
 import os, signal, sys
-sys.path.insert(0, {str(Path(tm.__file__).parent)!r})
+sys.path[:0] = {sys.path!r}
 import torch; torch.set_num_threads(1)
 from pathlib import Path
 from exact import run

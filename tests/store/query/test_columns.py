@@ -32,7 +32,7 @@ def expected(neuron, name):
     if columns.words(name):
         return columns.words(name).index(getattr(neuron, name))
     if name.startswith("concept"):
-        return None  # a store without descriptions; tests/guarantees/test_descriptions.py has one with them
+        return None  # a store without descriptions; tests/guarantees/exactness/test_descriptions.py has one with them
     if name == "detected":
         return len(neuron.detected)
     if name == "covered":

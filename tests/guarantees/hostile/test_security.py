@@ -25,7 +25,7 @@ from ffnscope.store.notes import Notes
 from ffnscope.store.reader import Store
 from ffnscope.tui.cli import main
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 MODULES = [path for part in ("core", "store", "tui") for path in sorted((ROOT / part).rglob("*.py"))]
 ESCAPES = "a\x1b[31mred\x1b]0;title\x07\x9b2J\u202eevil\r\x08[bold]b[/]"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-FOLDER = Path(__file__).parents[1] / "screens" / "walks"
+FOLDER = Path(__file__).parents[2] / "screens" / "walks"
 COMMANDS = ("size", "press", "type", "see", "not", "readme")
 _SENT = {"enter": "\r", "escape": "\x1b", "tab": "\t", "space": " ", "backspace": "\x7f"}
 _SENT |= {
