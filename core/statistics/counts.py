@@ -17,13 +17,16 @@ from ffnscope.core.statistics.concepts import Describer, describing_bytes
 from ffnscope.core.statistics.device.complete_kernel import complete_block
 from ffnscope.core.statistics.explained.kernel import Explained, explain_block
 from ffnscope.core.statistics.explained.tree import SUMS, make_space, space_bytes
+from ffnscope.core.statistics.suffix_kernel import NEURONS
+from ffnscope.core.statistics.suffix_order import NO_ORDER, Reordering, SuffixOrder
 from ffnscope.core.statistics.tables import CorpusTables
 from ffnscope.store.format.schema import CONTEXTS, TOP_NGRAMS
 
 if TYPE_CHECKING:
     from ffnscope.core.statistics.device.device_counts import DeviceCounter, NgramCounts
 
-BLOCK_BYTES = 96 << 20  # of one block of neurons' bits: large enough for long sequential reads of the scratch file
+BLOCK_BYTES = 48 << 20  # of one block of neurons' bits: large enough for long sequential reads of the scratch file
+ORDERED_NEURONS = 32  # of a block, that are worth the memory in which their bits are put in the n-grams' order
 COUNTED_ON_DEVICE = ("ngram_activations", "ngrams_distinct", "coverage", "top", "top_count", "top_total")
 PARTS_PER_THREAD = 4  # per block: neurons take different times to count
 
@@ -119,7 +122,7 @@ class LayerCounts:
 class Workspace(threading.local):
     """Arrays that each thread reuses from block to block."""
 
-    def __init__(self, tables: CorpusTables):
+    def __init__(self, tables: CorpusTables, order: SuffixOrder):
         places = tables.counted_windows * tables.seq_len
         slots = _slots(tables)
         self.arrays = kernels.Space(
@@ -130,7 +133,7 @@ class Workspace(threading.local):
             kept=np.empty(slots, np.int32),
             histogram=np.zeros(places + 2, np.int32),
         )
-        self.explained = make_space(tables.tree)
+        self.explained = make_space(tables.tree, len(order.leaves.targets))
 
 
 def _slots(tables: CorpusTables) -> int:
@@ -145,10 +148,24 @@ def _curve_type(tables: CorpusTables) -> type[np.unsignedinteger]:
 
 def counting_bytes(tables: CorpusTables, neurons: int, threads: int) -> int:
     """Memory that counting a layer of ``neurons`` takes at most, beside ``tables``: arrays of threads, bits, counts."""
-    places = tables.counted_windows * tables.seq_len
-    per_thread = 4 * (3 * places + 3 * _slots(tables)) + space_bytes(tables.tree) + describing_bytes(tables.concepts)
+    places, order = tables.counted_windows * tables.seq_len, _order(tables, neurons)
+    stretches = len(order.leaves.targets)
+    per_thread = 4 * (3 * places + 3 * _slots(tables)) + describing_bytes(tables.concepts)
+    per_thread += space_bytes(tables.tree, stretches)
     curve = tables.counted * tables.seq_len * np.dtype(_curve_type(tables)).itemsize
-    return threads * per_thread + 2 * BLOCK_BYTES + neurons * (curve + 3 * 3 * TOP_NGRAMS * 8)
+    blocks = 2 * BLOCK_BYTES + (0 if order is NO_ORDER else Reordering.bytes_needed(places, _block(tables, neurons)))
+    return threads * per_thread + blocks + neurons * (curve + 3 * 3 * TOP_NGRAMS * 8)
+
+
+def _block(tables: CorpusTables, neurons: int) -> int:
+    """How many neurons are counted together."""
+    size = min(neurons, max(1, BLOCK_BYTES // max(tables.bos.size, 1)))
+    return size - size % NEURONS if NEURONS < size < neurons else size
+
+
+def _order(tables: CorpusTables, neurons: int) -> SuffixOrder:
+    """The order in which the bits of blocks of a layer's neurons are counted; NO_ORDER where they are not put in one."""
+    return tables.suffix_order if _block(tables, neurons) >= ORDERED_NEURONS else NO_ORDER
 
 
 def count_layer(
@@ -172,21 +189,26 @@ def count_layer(
     neurons = range(bits.neurons) if neurons is None else neurons
     counts = LayerCounts.empty(len(neurons), tables)
     bos, orders, tree = words(tables.bos), tables.orders, tables.tree
-    workspace = Workspace(tables)
+    size, order = _block(tables, len(neurons)), _order(tables, len(neurons))
+    workspace, counted_windows = Workspace(tables, order), tables.counted_windows
     describer = Describer(*tables.concepts) if tables.concepts else None
-    size = max(1, BLOCK_BYTES // max(tables.bos.size, 1))
-    blocks = [range(first, min(first + size, neurons.stop)) for first in range(neurons.start, neurons.stop, size)]
+    blocks = [
+        range(first, min(first + size, neurons.stop)) for first in range(neurons.start, neurons.stop, max(size, 1))
+    ]
+    reorder = None
+    if order is not NO_ORDER:
+        reorder = Reordering(order, counted_windows * tables.seq_len, tables.seq_len, size)
 
     def count(
-        block: np.ndarray, ngrams: NgramCounts | None, first: int, part: range
+        block: np.ndarray, ordered: np.ndarray, ngrams: NgramCounts | None, first: int, part: range
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         rows = slice(part.start - neurons.start, part.stop - neurons.start)
         own = slice(part.start - first, part.stop - first)
-        left = () if ngrams is None else (ngrams.lists[own], ngrams.possible[own])
+        left = (ordered[own], order.orders) if ngrams is None else (ngrams.lists[own], ngrams.possible[own])
         if ngrams is not None:
             for name in COUNTED_ON_DEVICE:
                 getattr(counts, name)[rows] = getattr(ngrams, name)[own]
-        detections, ids, number = (complete_block if left else kernels.count_block)(
+        detections, ids, number = (kernels.count_block if ngrams is None else complete_block)(
             block[own],
             bos,
             layer << 32 | part.start,
@@ -201,10 +223,12 @@ def count_layer(
         )
         explain_block(
             block[own],
+            ordered[own],
             bos,
             tables.seq_len,
-            tables.counted_windows,
+            counted_windows,
             tree,
+            order.leaves,
             workspace.explained,
             Explained(*(getattr(counts, name)[rows] for name in Explained._fields)),
         )
@@ -216,19 +240,22 @@ def count_layer(
         packed = bits.block(blocks[index].start, blocks[index].stop)
         if device is None or int((index + 1) * device_share) == int(index * device_share):
             return words(packed), None
-        return words(packed), device.count(packed[:, : tables.counted_windows])
+        return words(packed), device.count(packed[:, :counted_windows])
 
     detections = []
     with ThreadPoolExecutor(threads) as pool, ThreadPoolExecutor(1) as reader:
         ahead = [reader.submit(read, 0)] if blocks else []
         for index, block in enumerate(blocks):
             block_bits, ngrams = ahead.pop().result()
+            ordered = np.empty((len(block), 0), np.uint64)
+            if reorder is not None:
+                ordered = reorder(block_bits, pool, threads)
             if index + 1 < len(blocks):
                 ahead.append(reader.submit(read, index + 1))
             step = -(-len(block) // (threads * PARTS_PER_THREAD))
             parts = [block[start : start + step] for start in range(0, len(block), step)]
             for part, counted in zip(
-                parts, pool.map(partial(count, block_bits, ngrams, block.start), parts), strict=True
+                parts, pool.map(partial(count, block_bits, ordered, ngrams, block.start), parts), strict=True
             ):
                 detections.append(counted)
                 advance(len(part))

@@ -13,6 +13,7 @@ import numpy as np
 
 from ffnscope.core.jit import compiled
 from ffnscope.core.statistics.bits import append, draw, lower_bound, scan
+from ffnscope.core.statistics.suffix_kernel import Runs, tally_runs
 from ffnscope.store.definitions import (
     COVERED_PERCENT,
     MOST_COVERING,
@@ -75,12 +76,9 @@ class Counted(NamedTuple):
 
 @compiled
 def tally(positions: np.ndarray, ngrams: Ngrams, space: Space) -> tuple[int, np.int64, np.int64, np.int64]:
-    """Count the n-grams at ``positions``.
-
-    Leaves in the space the slots met (``touched``), their counts (``kept``) and how many n-grams have each count
-    (``histogram``; ``forget`` undoes it). Returns (how many slots, n-grams met that occur once in the corpus, positions
-    without an n-gram, the largest count).
-    """
+    """Count the n-grams at ``positions``. Leaves in the space the slots met (``touched``), their counts (``kept``) and how many
+    n-grams have each count (``histogram``; ``forget`` undoes it). Returns (how many slots, n-grams met that occur once in the
+    corpus, positions without an n-gram, the largest count)."""
     slots, counts, touched, kept = ngrams.slots, space.counts, space.touched, space.kept
     plain = len(ngrams.repeated)
     met = 0
@@ -358,11 +356,14 @@ def count_block(
     counted: int,
     orders: tuple[Ngrams, ...],
     min_occurrences: int,
+    ordered: np.ndarray,
+    runs: tuple[Runs, ...],
     space: Space,
     out: Counted,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Count everything about the neurons whose ``bits`` [N, S, W] uint64 are given, as ``scan`` takes them, into
-    ``out`` (rows 0 .. N-1, zero, or -1 for ``drawn`` and ``top``). ``orders`` are the Ngrams of n = 1, 2, 3.
+    ``out`` (rows 0 .. N-1, zero, or -1 for ``drawn`` and ``top``). ``orders`` are the Ngrams of n = 1, 2, 3, ``runs`` theirs in
+    the bits as they are ``ordered`` [N, V] (suffix_order.py; V = 0: they are not).
 
     Returns (neuron, id, count) of every n-gram that a detector among them detects.
     """
@@ -375,7 +376,10 @@ def count_block(
         positions = space.positions[:number]
         for index in range(3):
             ngrams = orders[index]
-            tallies = tally(positions, ngrams, space)
+            if ordered.shape[1]:
+                tallies = tally_runs(ordered[neuron], number, runs[index], space)
+            else:
+                tallies = tally(positions, ngrams, space)
             total = number - tallies[2]
             covering = coverage(space.histogram, tallies[3], total)
             out.ngrams_distinct[neuron, index] = tallies[0] + tallies[1]

@@ -13,6 +13,7 @@ from ffnscope.core.statistics.concept_kernel import Sets
 from ffnscope.core.statistics.explained.code_lengths import Tree
 from ffnscope.core.statistics.explained.tree import make_tree
 from ffnscope.core.statistics.ngrams import NgramTable, halve, ngram_tables
+from ffnscope.core.statistics.suffix_order import SuffixOrder, make_suffix_order
 from ffnscope.store.errors import UserError
 
 MOST_POSITIONS = 1 << 31  # counters are int32
@@ -50,6 +51,11 @@ class CorpusTables:
         """The n-grams by which odd windows are predicted from even ones."""
         orders = self.orders
         return make_tree(self.ngrams, tuple(order.even for order in orders), tuple(order.odd for order in orders))
+
+    @cached_property
+    def suffix_order(self) -> SuffixOrder:
+        """The order of the positions in which those of every n-gram lie side by side."""
+        return make_suffix_order(self.ngrams, self.orders, self.tree)
 
     @property
     def counted_windows(self) -> int:

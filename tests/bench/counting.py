@@ -7,9 +7,10 @@ activated at a given share of the positions: "token" by a liking for some tokens
 best of a few: with others on the same cores, caches are shared and all of it takes longer.
 
 all          everything that is counted, on the host
+ordering     of it, putting bits into the n-grams' order, of blocks of 64 neurons
 ngrams       of it, n-grams and detectors, contexts and curves
 explained    of it, how much the token explains, and token sets
-rest         what is left where a GPU counts n-grams: contexts, curves, detectors, and how much the token explains
+rest         what is left where a GPU counts n-grams: ordering, contexts, curves, detectors, and how much the token explains
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from ffnscope.core.statistics.device.device_counts import DeviceCounter
 from ffnscope.core.statistics.explained.kernel import Explained, explain_block
 from ffnscope.core.statistics.kernels import Counted, count_block
 from ffnscope.core.statistics.ngrams import ngram_tables
+from ffnscope.core.statistics.suffix_kernel import by_position, in_order
 from ffnscope.core.statistics.tables import CorpusTables
 
 VOCABULARY, LENGTH, MIN_OCCURRENCES = 50_000, 2048, 5
@@ -68,13 +70,22 @@ class Block:
 
     def __init__(self, packed: np.ndarray, tables: CorpusTables, space: Workspace):
         self.packed, self.bits, self.tables, self.space = packed, words(packed), tables, space
+        self.table = np.empty((packed.shape[1] * LENGTH, 1), np.uint64)
+        self.ordered = np.empty((len(packed), -(-len(tables.suffix_order.places) // 64)), np.uint64)
+        self.order()
         ngrams = DeviceCounter(tables, torch.device("cpu")).count(packed)
         assert ngrams is not None
         self.ngrams = ngrams
 
+    def order(self) -> None:
+        """The n-grams' order."""
+        by_position(self.bits, 0, self.bits.shape[1], LENGTH, self.table)
+        in_order(self.table, self.tables.suffix_order.places, 0, self.ordered.shape[1], self.ordered)
+
     def count(self) -> None:
         """N-grams, and whatever else the kernel counts with them."""
-        count_block(*self._arguments(), self.space.arrays, self._rows(Counted))
+        runs = self.tables.suffix_order.orders
+        count_block(*self._arguments(), self.ordered, runs, self.space.arrays, self._rows(Counted))
 
     def complete(self) -> None:
         """What a device leaves of that."""
@@ -85,8 +96,8 @@ class Block:
     def explain(self) -> None:
         """How much the token explains, and token sets."""
         tables, bos = self.tables, words(self.tables.bos)
-        windows, out = tables.counted_windows, self._rows(Explained)
-        explain_block(self.bits, bos, LENGTH, windows, tables.tree, self.space.explained, out)
+        corpus_arguments = (bos, LENGTH, tables.counted_windows, tables.tree, tables.suffix_order.leaves)
+        explain_block(self.bits, self.ordered, *corpus_arguments, self.space.explained, self._rows(Explained))
 
     def _arguments(self) -> tuple[Any, ...]:
         tables = self.tables
@@ -107,15 +118,19 @@ def main() -> None:
     tokens = corpus(max(2, given.tokens // LENGTH), rng)
     is_bos = np.packbits(tokens == 0, axis=1, bitorder="little")
     tables = CorpusTables(LENGTH, np.array([0, len(tokens)]), 1, ngram_tables(tokens, 0, VOCABULARY), is_bos)
-    space = Workspace(tables)
+    space = Workspace(tables, tables.suffix_order)
     per = 1e3 / (given.neurons * tokens.size / 1e6)
     print(f"{tokens.size:,} positions; n-grams that both halves have: {len(tables.tree.nodes):,}")
-    print(f"{'':>15}{'all':>8}{'ngrams':>8}{'explained':>11}{'rest':>7}")
+    print(f"{'':>15}{'all':>8}{'ordering':>10}{'ngrams':>8}{'explained':>11}{'rest':>7}")
+    ordering = 0.0
     for kind, share in KINDS:
         where = [activated(tokens, kind, share, rng) for _ in range(given.neurons)]
         block = Block(np.stack([np.packbits(row, axis=1, bitorder="little") for row in where]), tables, space)
+        if not ordering:  # the same for any neurons; 64 of them take as long as a few
+            ordering = seconds(block.order) * 1e3 / (64 * tokens.size / 1e6)
         ngrams, explained, rest = (seconds(work) * per for work in (block.count, block.explain, block.complete))
-        figures = f"{ngrams + explained:>8.2f}{ngrams:>8.2f}{explained:>11.2f}{rest + explained:>7.2f}"
+        whole = f"{ordering + ngrams + explained:>8.2f}{ordering:>10.2f}"
+        figures = f"{whole}{ngrams:>8.2f}{explained:>11.2f}{ordering + rest + explained:>7.2f}"
         print(f"{kind:>8}{share:>7.1%}{figures}", flush=True)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from ffnscope.core.jit import compiled
 from ffnscope.core.statistics.bits import WORD, set_bits, trailing_zeros
 from ffnscope.core.statistics.explained.code_lengths import ALL_ODD, IN_EVEN, LOW, PARENT, ROOT, code_lengths
+from ffnscope.core.statistics.suffix_kernel import count_runs
 
 EVEN, ODD = 0, 1
 # Counts of both halves stand in one int64, so that one load, addition and store count an activation.
@@ -53,6 +54,27 @@ def count_leaves(bits, bos, seq_len, tree, space):
                 at[leaf] = count + one
     for index in range(touched):
         mark(space.marks, met[index])
+    return totals[EVEN], totals[ODD]
+
+
+@compiled
+def count_ordered(bits, ordered, bos, leaves, space):
+    """``count_leaves`` from the neuron's bits in the n-grams' order too: ``ordered`` [V], whose stretches are ``leaves``."""
+    totals = np.zeros(2, np.int64)
+    for window in range(len(bits)):
+        half = window % 2
+        curve = space.curves[half]
+        for index in range(bits.shape[1]):
+            word = bits[window, index] & ~bos[window, index]
+            totals[half] += np.int64(set_bits(word))
+            while word:
+                curve[index * WORD + np.int64(trailing_zeros(word))] += 1
+                word &= word - np.uint64(1)
+    number, _ = count_runs(ordered, leaves, space.targets, space.numbers)
+    for index in range(number):
+        target = space.targets[index]
+        space.at[target >> 1] += np.int64(space.numbers[index]) << (32 * (target & 1))
+        mark(space.marks, target >> 1)
     return totals[EVEN], totals[ODD]
 
 
@@ -216,12 +238,17 @@ def clear(space, bounds):
 
 
 @compiled
-def explain_block(bits, bos, seq_len, windows, tree, space, out):
+def explain_block(bits, ordered, bos, seq_len, windows, tree, leaves, space, out):
     """What explains the neurons whose ``bits`` [N, S, W] uint64 are given, over the first ``windows`` windows, into
-    ``out`` (rows 0 .. N-1; code_lengths NaN, token_set -1, sizes 0, token_f1 NaN)."""
+    ``out`` (rows 0 .. N-1; code_lengths NaN, token_set -1, sizes 0, token_f1 NaN). ``ordered`` [N, V]: the bits in the n-grams'
+    order, whose stretches are ``leaves``, or V = 0."""
     even_positions, odd_positions = tree.positions[EVEN].sum(), tree.positions[ODD].sum()
     for neuron in range(len(bits)):
-        even, odd = count_leaves(bits[neuron, :windows], bos, seq_len, tree, space)
+        counted = bits[neuron, :windows]
+        if ordered.shape[1]:
+            even, odd = count_ordered(counted, ordered[neuron], bos, leaves, space)
+        else:
+            even, odd = count_leaves(counted, bos, seq_len, tree, space)
         if even + odd == 0:
             continue
         bounds = sum_up(tree, space)

@@ -101,14 +101,16 @@ def _numbered(ids: np.ndarray, number: int, first: int) -> np.ndarray:
     return nodes
 
 
-def make_space(tree: Tree) -> Space:
-    """The arrays that one thread reuses from neuron to neuron."""
+def make_space(tree: Tree, stretches: int) -> Space:
+    """The arrays that one thread reuses from neuron to neuron; ``stretches``: of the leaves in the n-grams' order."""
     nodes, inner = len(tree.nodes), len(tree.rows)
     return Space(
         at=np.zeros(nodes, np.int64),
         counts=np.zeros(inner, np.int64),
         marks=np.zeros(nodes // 64 + 1, np.uint64),
         curves=np.zeros(tree.positions.shape, np.int32),
+        targets=np.empty(stretches, np.int32),
+        numbers=np.empty(stretches, np.int32),
         met=np.empty(nodes + 1, np.int32),  # one place more, as a node is written before it is known to be new
         visited=np.empty(nodes + 1, np.int32),
         chances=np.empty((inner, 3)),
@@ -118,10 +120,10 @@ def make_space(tree: Tree) -> Space:
     )
 
 
-def space_bytes(tree: Tree) -> int:
+def space_bytes(tree: Tree, stretches: int) -> int:
     """Memory that ``make_space`` takes."""
     inner = 33 * len(tree.rows) + 4 * (tree.positions.size + len(tree.tokens))
-    return 17 * len(tree.nodes) + inner + 7 * 8 * CHUNK
+    return 17 * len(tree.nodes) + 8 * stretches + inner + 7 * 8 * CHUNK
 
 
 def explained(sums: np.ndarray) -> np.ndarray:

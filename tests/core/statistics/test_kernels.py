@@ -14,6 +14,7 @@ from reference import coverage_95
 from ffnscope.core.statistics import kernels
 from ffnscope.core.statistics.bits import draw, scan, words
 from ffnscope.core.statistics.ngrams import NONE, NgramTable
+from ffnscope.core.statistics.suffix_order import NO_ORDER
 
 active = st.integers(0, 2**32 - 1).map(np.random.default_rng)
 
@@ -133,7 +134,9 @@ def detected(ids: list[int], least: int = 1, order: int = 1) -> tuple[int, dict[
     bits = pack(np.ones((1, P), bool))[None]
     # A thread's arrays serve all orders: those of the one with most n-grams.
     space = space_for(max(orders, key=lambda each: len(each.repeated)))
-    _, found, counts = kernels.count_block(bits, bits[0] * 0, 0, P, np.array([0, 1]), 1, orders, least, space, out)
+    not_ordered = (np.zeros((1, 0), np.uint64), NO_ORDER.orders)
+    edges = np.array([0, 1])
+    _, found, counts = kernels.count_block(bits, bits[0] * 0, 0, P, edges, 1, orders, least, *not_ordered, space, out)
     return int(out.order[0]), dict(zip(found.tolist(), counts.tolist(), strict=True))
 
 
