@@ -18,20 +18,22 @@ from ffnscope.core.activations.recorder_kernel import record
 from ffnscope.core.corpus.windows import Corpus, Domain
 from ffnscope.core.jit import is_cached
 from ffnscope.core.run import kept_bits
-from ffnscope.core.statistics import concept_kernel, kernels, row_extremes
+from ffnscope.core.statistics import concept_kernel, kernels, row_extremes, suffix_kernel
 from ffnscope.core.statistics.bits import words
 from ffnscope.core.statistics.concepts import concept_sets
-from ffnscope.core.statistics.counts import count_layer
+from ffnscope.core.statistics.counts import ORDERED_NEURONS, count_layer
 from ffnscope.core.statistics.explained.kernel import explain_block
 from ffnscope.core.statistics.tables import make_tables
 from ffnscope.store.definitions import MIN_OCCURRENCES, TOP_K
 from ffnscope.store.format.schema import CONTEXTS
 
-WINDOWS, LENGTH, NEURONS = 4, 64, 4  # what the loops are tried on
+WINDOWS, LENGTH, NEURONS = 4, 64, ORDERED_NEURONS  # what the loops are tried on
 LOOPS = (
     concept_kernel.sizes,
     concept_kernel.describe_block,
     explain_block,
+    suffix_kernel.by_position,
+    suffix_kernel.in_order,
     kernels.count_block,
     kept_bits._transpose,
     record,

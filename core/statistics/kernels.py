@@ -363,9 +363,7 @@ def count_block(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Count everything about the neurons whose ``bits`` [N, S, W] uint64 are given, as ``scan`` takes them, into
     ``out`` (rows 0 .. N-1, zero, or -1 for ``drawn`` and ``top``). ``orders`` are the Ngrams of n = 1, 2, 3, ``runs`` theirs in
-    the bits as they are ``ordered`` [N, V] (suffix_order.py; V = 0: they are not).
-
-    Returns (neuron, id, count) of every n-gram that a detector among them detects.
+    the bits as they are ``ordered`` [N, V] (suffix_order.py; V = 0: they are not). Returns (neuron, id, count) of every n-gram that a detector among them detects.
     """
     found = np.empty((3, 0), np.int64)
     possible = np.zeros(3, np.bool_)
@@ -376,10 +374,8 @@ def count_block(
         positions = space.positions[:number]
         for index in range(3):
             ngrams = orders[index]
-            if ordered.shape[1]:
-                tallies = tally_runs(ordered[neuron], number, runs[index], space)
-            else:
-                tallies = tally(positions, ngrams, space)
+            in_order = (ordered[neuron], number, runs[index], space)
+            tallies = tally_runs(*in_order) if ordered.shape[1] else tally(positions, ngrams, space)
             total = number - tallies[2]
             covering = coverage(space.histogram, tallies[3], total)
             out.ngrams_distinct[neuron, index] = tallies[0] + tallies[1]
