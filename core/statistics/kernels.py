@@ -363,8 +363,8 @@ def count_block(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Count everything about the neurons whose ``bits`` [N, S, W] uint64 are given, as ``scan`` takes them, into
     ``out`` (rows 0 .. N-1, zero, or -1 for ``drawn`` and ``top``). ``orders`` are the Ngrams of n = 1, 2, 3, ``runs`` theirs in
-    the bits as they are ``ordered`` [N, V] (suffix_order.py; V = 0: they are not). Returns (neuron, id, count) of every n-gram that a detector among them detects.
-    """
+    the bits as they are ``ordered`` [N, V] (suffix_order.py; V = 0: they are not). Returns (neuron, id, count) of every n-gram
+    that a detector among them detects."""
     found = np.empty((3, 0), np.int64)
     possible = np.zeros(3, np.bool_)
     for neuron in range(len(bits)):
