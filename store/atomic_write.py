@@ -15,7 +15,7 @@ _NUMBERS = itertools.count()  # of unfinished files: two threads may write at on
 
 
 def check_writable(path: Path, overwrite: bool) -> None:
-    """Raise UserError where ``path`` is a folder, a file that is not to be replaced, or no name that a file can have."""
+    """Raise UserError where ``path`` is a folder, a file that is not to be replaced, or not a name that a file can have."""
     try:
         mode = _mode(path)
     except OSError as error:

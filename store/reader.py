@@ -192,7 +192,7 @@ class Store:
         return shape[0]
 
     def curves(self, layer: int, neuron: int) -> np.ndarray:
-        """[D, T] int64: activated windows at every position, a row a counted domain."""
+        """[D, T] int64: activated windows at every position, a row per counted domain."""
         if not 0 <= neuron < self.neurons(layer):
             raise self._no_neuron(layer, neuron)
         try:

@@ -151,7 +151,7 @@ class KeptBits:
         proceed: Callable[[], None] = lambda: None,
         threads: int | None = None,
     ) -> dict[int, np.ndarray]:
-        """|S and A_i| of all neurons of ``layers`` for each of the ``sets`` (bool [P]): [len(sets), F, 2] int64 a layer,
+        """|S and A_i| of all neurons of ``layers`` for each of the ``sets`` (bool [P]): [len(sets), F, 2] int64 per layer,
         over the even and over the odd windows.
 
         Reads the rows of a set only, or of its complement, whichever are fewer. ``proceed`` is called now and then; what

@@ -22,7 +22,7 @@ class SlowRegexError(Exception):
 class WindowTexts:
     """Texts of windows of token ids [K, T]: the tokens' bytes joined and decoded as UTF-8; what is not UTF-8 becomes U+FFFD.
 
-    ``texts``: one a window. ``first`` and ``end`` [K, T] int32: a token holds the characters first .. end - 1 of its
+    ``texts``: one per window. ``first`` and ``end`` [K, T] int32: a token holds the characters first .. end - 1 of its
     window's text, those of which it has at least one byte; none, where the two are equal.
     """
 
@@ -77,7 +77,7 @@ class WindowTexts:
 
 
 def decode(joined: bytes) -> tuple[str, np.ndarray]:
-    """A text of UTF-8, what is none of it as U+FFFD as ``bytes.decode`` puts them; and [bytes + 1] int64: in how many of its
+    """A text of UTF-8, bytes that are not UTF-8 as U+FFFD, as ``bytes.decode`` does it; and [bytes + 1] int64: in how many of its
     characters the bytes before each place have a part."""
     broken: list[tuple[int, int]] = []
     try:
@@ -92,7 +92,7 @@ def decode(joined: bytes) -> tuple[str, np.ndarray]:
 
 
 def _replaced(joined: bytes) -> tuple[str, list[tuple[int, int]]]:
-    """The text, and the span of bytes of every U+FFFD in it that stands for bytes that are no UTF-8."""
+    """The text, and the span of bytes of every U+FFFD in it that stands for bytes that are not UTF-8."""
     parts: list[str] = []
     broken: list[tuple[int, int]] = []
     at = 0

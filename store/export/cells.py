@@ -24,7 +24,7 @@ class Tokens:
         self._texts: dict[int, str] = {}
 
     def __call__(self, tokens: Sequence[int]) -> list[str]:
-        """One JSON text a token."""
+        """One JSON text per token."""
         if self._ids:
             return [str(token) for token in tokens]
         known = self._texts

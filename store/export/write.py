@@ -149,7 +149,7 @@ def _csv(name: str, cells: list[str]) -> list[str]:
 
 
 def _chunks(store: Store, selection: np.ndarray, names: Sequence[str], tokens: Tokens) -> Iterator[list[list[str]]]:
-    """The cells of consecutive rows of a selection, a list a column."""
+    """The cells of consecutive rows of a selection, a list per column."""
     layers = selection[:, 0]
     if np.all(layers[1:] >= layers[:-1]):
         for start in np.flatnonzero(np.diff(layers, prepend=-1)).tolist():

@@ -195,7 +195,7 @@ class ModelFigures:
 
 
 def layer_figures(store: Store, layer: int) -> LayerFigures:
-    """The figures of one layer; what takes the layers before it (cumulative, new) is None. Raises UserError where the
+    """The figures of one layer; what needs the layers before it (cumulative, new) is None. Raises UserError where the
     layer is not in the store."""
     return _Reading(store, layer).figures(())
 

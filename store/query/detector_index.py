@@ -30,7 +30,7 @@ class Hit:
 
 def parse_search(text: str) -> Pattern:
     """What a searched text means: part of a token, case ignored; in double quotes, the whole token exactly; between
-    slashes a regular expression (``/re/``, ``/re/i``). Raises UserError for one that is none."""
+    slashes a regular expression (``/re/``, ``/re/i``). Raises UserError for one that is not valid."""
     if (pattern := parse_regex(text)) is not None:
         return pattern
     exact = quoted(text)

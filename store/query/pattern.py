@@ -112,7 +112,7 @@ def matching_tokens(vocabulary: Vocabulary, pattern: Pattern) -> np.ndarray:
 
 
 def matching_ngrams(vocabulary: Vocabulary, pattern: Pattern, ngrams: np.ndarray) -> np.ndarray:
-    """[M] bool for n-grams [M, 3] (ABSENT behind the last token): those with a token that the pattern fits, or whose
+    """[M] bool for n-grams [M, 3] (ABSENT after the last token): those with a token that the pattern fits, or whose
     tokens joined it fits."""
     tokens = matching_tokens(vocabulary, pattern)
     size = len(tokens) - 1

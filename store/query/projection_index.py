@@ -18,7 +18,7 @@ MANY = 1 << 12  # entries of a layer that are looked at one by one
 
 
 @dataclass(frozen=True)
-class PushedHit:
+class ProjectionHit:
     """A neuron with a matching token among the TOP that it promotes, or suppresses, most."""
 
     layer: int
@@ -43,7 +43,7 @@ class _Layer:
     kinds: np.ndarray  # of its neurons
 
 
-class PushedIndex:
+class ProjectionIndex:
     """The TOP tokens of every neuron, in memory (about 140 bytes per neuron). ``name`` is promoted or suppressed."""
 
     def __init__(self, store: Store, name: str):
@@ -79,7 +79,7 @@ class PushedIndex:
         kinds = self._store.column(layer, "kind")
         return _Layer(entries.astype(np.uint32), values[entries], places, starts, listed, kinds)
 
-    def search(self, text: str, limit: int) -> list[PushedHit]:
+    def search(self, text: str, limit: int) -> list[ProjectionHit]:
         """The neurons with a token that a text fits (see ``detector_index.parse_search``) among their TOP, those with the
         strongest projection of it first, ties by layer and neuron; of the layers that have been read. At most ``limit``.
         """
@@ -109,10 +109,10 @@ class PushedIndex:
             )
         return [self._hit(*entry) for entry in sorted(entries)[:limit]]
 
-    def _hit(self, key: float, layer: int, neuron: int, rank: int, token: int) -> PushedHit:
+    def _hit(self, key: float, layer: int, neuron: int, rank: int, token: int) -> ProjectionHit:
         part = self._layers[layer]
         texts = tuple(self._store.vocabulary.texts(part.listed[neuron].tolist()))
-        return PushedHit(layer, neuron, KINDS[part.kinds[neuron]], token, self._sign * key, rank, texts)
+        return ProjectionHit(layer, neuron, KINDS[part.kinds[neuron]], token, self._sign * key, rank, texts)
 
 
 def _strongest(part: _Layer, wanted: np.ndarray, tokens: np.ndarray) -> tuple[np.ndarray, bool]:
@@ -121,7 +121,7 @@ def _strongest(part: _Layer, wanted: np.ndarray, tokens: np.ndarray) -> tuple[np
     matching = int((part.starts[tokens + 1].astype(np.int64) - part.starts[tokens]).sum())
     if matching <= MANY or len(part.entries) <= MANY:
         return _all(part, tokens), True
-    return _one_a_neuron(part, np.flatnonzero(wanted[part.listed.ravel()[part.entries[:MANY]]])), False
+    return _one_per_neuron(part, np.flatnonzero(wanted[part.listed.ravel()[part.entries[:MANY]]])), False
 
 
 def _all(part: _Layer, tokens: np.ndarray) -> np.ndarray:
@@ -129,10 +129,10 @@ def _all(part: _Layer, tokens: np.ndarray) -> np.ndarray:
     starts = part.starts[tokens].astype(np.int64)
     sizes = part.starts[tokens + 1] - starts
     at = np.repeat(starts - np.cumsum(sizes) + sizes, sizes) + np.arange(sizes.sum())
-    return _one_a_neuron(part, np.sort(part.places[at]))
+    return _one_per_neuron(part, np.sort(part.places[at]))
 
 
-def _one_a_neuron(part: _Layer, places: np.ndarray) -> np.ndarray:
+def _one_per_neuron(part: _Layer, places: np.ndarray) -> np.ndarray:
     """Of ascending places the first of every neuron."""
     _, first = np.unique(part.entries[places] // part.listed.shape[1], return_index=True)
     return places[np.sort(first)]

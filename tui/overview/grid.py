@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ffnscope.tui.drawing.lines import BLANK, Line, Part, clip, filled, line, rule, wrap
-from ffnscope.tui.overview.bodies import body, layer_panel, legend_lines
+from ffnscope.tui.overview.charts import body, layer_panel, legend_lines
 from ffnscope.tui.overview.compare import curves, says
 from ffnscope.tui.overview.data import Overview
 from ffnscope.tui.overview.figures import COVERING, FIGURES, RANGES

@@ -14,7 +14,7 @@ from textual.widgets import Input
 from ffnscope.store.definitions import ORDERS
 from ffnscope.store.errors import UserError
 from ffnscope.store.query.detector_index import Hit
-from ffnscope.store.query.projection_index import TOP, PushedHit, PushedIndex
+from ffnscope.store.query.projection_index import TOP, ProjectionHit, ProjectionIndex
 from ffnscope.store.query.trigger_index import TriggerHit
 from ffnscope.tui.drawing.glyphs import Glyphs
 from ffnscope.tui.drawing.lines import Line, Part, Writer, line, rule
@@ -29,7 +29,7 @@ LIMIT = 200
 EVERY = 0.25  # seconds between two looks at what has been read
 BLANK_PART: Part = (" ", "text")
 WAYS = ("detects", "promotes", "suppresses")
-AnyHit = Hit | PushedHit | TriggerHit
+AnyHit = Hit | ProjectionHit | TriggerHit
 
 
 def hit_line(hit: Hit, width: int, glyphs: Glyphs, chosen: bool) -> Line:
@@ -56,7 +56,7 @@ def trigger_line(hit: TriggerHit, width: int, glyphs: Glyphs, chosen: bool) -> L
     return out.tokens((text for text in hit.texts if text != hit.text), "dim", width).line(ground)
 
 
-def projection_line(hit: PushedHit, width: int, glyphs: Glyphs, chosen: bool) -> Line:
+def projection_line(hit: ProjectionHit, width: int, glyphs: Glyphs, chosen: bool) -> Line:
     """`L2N412 other  3rd  +0.412  ␣school ␣School`: where, the token's rank and projection, all TOP tokens."""
     ground = "cursor" if chosen else ""
     out = Writer(glyphs).add(glyphs.cursor if chosen else " ", "accent")
@@ -92,7 +92,7 @@ class Search(InputLine, inherit_bindings=False):
         glyphs: Glyphs,
         value: str = "",
         *,
-        projections: Mapping[str, PushedIndex] | None = None,
+        projections: Mapping[str, ProjectionIndex] | None = None,
         way: str = "detects",
     ):
         super().__init__("/", value, glyphs=glyphs, answer=self._find, accept=self._jump)
@@ -120,7 +120,7 @@ class Search(InputLine, inherit_bindings=False):
             self._read(index)
 
     @work(thread=True, exclusive=True, group="projections")
-    def _read(self, index: PushedIndex) -> None:
+    def _read(self, index: ProjectionIndex) -> None:
         reported = time.monotonic()
         try:
             with keeping():
@@ -182,7 +182,7 @@ class Search(InputLine, inherit_bindings=False):
     def _row(self, hit: AnyHit, width: int, chosen: bool) -> Line:
         if isinstance(hit, TriggerHit):
             return trigger_line(hit, width, self.glyphs, chosen)
-        if isinstance(hit, PushedHit):
+        if isinstance(hit, ProjectionHit):
             return projection_line(hit, width, self.glyphs, chosen)
         return hit_line(hit, width, self.glyphs, chosen)
 

@@ -17,7 +17,7 @@ from ffnscope.store.errors import UserError
 from ffnscope.store.figures.layers import LayerFigures, layer_figures
 from ffnscope.store.notes import Notes
 from ffnscope.store.query.detector_index import Hit, TokenIndex
-from ffnscope.store.query.projection_index import PushedIndex
+from ffnscope.store.query.projection_index import ProjectionIndex
 from ffnscope.store.query.trigger_index import TriggerHit, TriggerIndex
 from ffnscope.store.records import Context, Progress
 from ffnscope.tui.drawing.glyphs import Glyphs
@@ -58,7 +58,7 @@ class Session:
         self.index: TokenIndex | None = None
         self.triggers = TriggerIndex(self.store)
         self._indexing = Lock()
-        self.projections = {name: PushedIndex(self.store, name) for name in ("promoted", "suppressed")}
+        self.projections = {name: ProjectionIndex(self.store, name) for name in ("promoted", "suppressed")}
         self.filters: list[str] = []  # used before, oldest first
         self.queries: list[str] = []  # sets of positions asked for, oldest first
         self.prompts: list[str] = []  # texts run through the model, oldest first

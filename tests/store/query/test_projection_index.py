@@ -8,7 +8,7 @@ import pytest
 from synthetic import make_store
 
 from ffnscope.store.query import projection_index as module
-from ffnscope.store.query.projection_index import TOP, PushedIndex
+from ffnscope.store.query.projection_index import TOP, ProjectionIndex
 from ffnscope.store.reader import Store
 
 
@@ -37,7 +37,7 @@ def plain(store: Store, name: str, text: str) -> list[tuple[float, int, int, int
 @pytest.mark.parametrize("name", ["promoted", "suppressed"])
 @pytest.mark.parametrize("text", ["e", " s", "ab", "[", "qqqq", "E", "exact"])
 def test_against_every_neuron(store: Store, name: str, text: str) -> None:
-    index = PushedIndex(store, name)
+    index = ProjectionIndex(store, name)
     assert index.search(text, 10) == [] and index.layers == ()
     assert list(index.refresh()) == [(1, 3), (2, 3), (3, 3)] and list(index.refresh()) == []
     if text == "exact":
@@ -59,7 +59,7 @@ def test_the_strongest_entries_hold_enough_or_all_are_looked_at(
     store: Store, name: str, many: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MANY", many)
-    index = PushedIndex(store, name)
+    index = ProjectionIndex(store, name)
     list(index.refresh())
     for text in ("e", " s", "a"):
         expected = plain(store, name, text)
@@ -69,6 +69,6 @@ def test_the_strongest_entries_hold_enough_or_all_are_looked_at(
 
 
 def test_an_empty_text_finds_nothing(store: Store) -> None:
-    index = PushedIndex(store, "promoted")
+    index = ProjectionIndex(store, "promoted")
     list(index.refresh())
     assert index.search("", 5) == [] and index.search('""', 5) == []

@@ -14,7 +14,7 @@ from screens import LARGE, SMALL, browser, keys, shown
 from synthetic import make_store
 from textual.widgets import Input
 
-from ffnscope.store.query.projection_index import PushedIndex
+from ffnscope.store.query.projection_index import ProjectionIndex
 from ffnscope.tui.app import FfnscopeApp
 from ffnscope.tui.browser.screen import Browser
 from ffnscope.tui.drawing.glyphs import UNICODE
@@ -194,7 +194,7 @@ async def test_no_key_waits_for_what_is_read_of_whole_layers(app: FfnscopeApp, m
         monkeypatch.setattr(owner, name, waiting)
 
     figures = [(Session, "read_figures"), (overview, "read_figures")]
-    readers = [*figures, (Session, "read_index"), (PushedIndex, "refresh")]
+    readers = [*figures, (Session, "read_index"), (ProjectionIndex, "refresh")]
     for owner, name in readers:
         behind_the_gate(owner, name)
     session = app.sessions[0]

@@ -12,7 +12,7 @@ from synthetic import make_store
 from ffnscope.store.figures.layers import LayerFigures
 from ffnscope.store.reader import Store
 from ffnscope.tui.drawing.glyphs import ASCII, UNICODE
-from ffnscope.tui.overview.bodies import body, legend_lines
+from ffnscope.tui.overview.charts import body, legend_lines
 from ffnscope.tui.overview.data import Overview
 from ffnscope.tui.overview.layer_axis import LEFT, make_axis
 from ffnscope.tui.reports import held_out
