@@ -63,17 +63,12 @@ class ModelInfo(_Json):
     gated: bool
     fingerprint: str
     layer_neurons: tuple[int, ...] = ()  # F of each layer; empty where all have `neurons`
-    experts: int = 0  # routed experts a layer, 0 in a dense model
+    experts: int = 0  # routed experts per layer, 0 in a dense model
     experts_per_token: int = 0
 
     def neurons_of(self, layer: int) -> int:
         """F of a layer."""
         return self.layer_neurons[layer] if self.layer_neurons else self.neurons
-
-    @property
-    def total_neurons(self) -> int:
-        """Neurons of all layers."""
-        return sum(self.layer_neurons) if self.layer_neurons else self.layers * self.neurons
 
 
 @dataclass(frozen=True)

@@ -36,11 +36,6 @@ class Recheck:
         """P(active | one of the checked tokens)."""
         return self.on_them / self.occurrences if self.occurrences else None
 
-    @property
-    def covered_share(self) -> float | None:
-        """Share of the activations known to be on the detected tokens."""
-        return self.covered / self.activations if self.activations else None
-
 
 def comparable(store: Store, other: Store) -> bool:
     """Whether neurons and token ids mean the same in both: equal shape and as many tokens."""

@@ -107,9 +107,7 @@ class Figure:
     # Words on one layer, in the overview.
     brief: Callable[[LayerFigures], str] | None = None
     sentence: Callable[[LayerFigures, Layers], str] | None = None  # of a layer, and all layers
-    counted: tuple[Callable[[LayerFigures], float], str] | None = (
-        None  # where 0 in all layers, there is nothing to draw
-    )
+    counted: tuple[Callable[[LayerFigures], float], str] | None = None  # where all are 0, there is nothing to draw
 
     # Tables. Columns without a title of their own join the other figures' of the section.
     columns: tuple[Column, ...] = ()

@@ -25,8 +25,7 @@ MOSTLY_DEAD = 0.01  # a half with fewer dead neurons is "fully alive"
 SPARSE = 0.05  # a half with more dead neurons holds "a solid proportion"
 AGREES, PARTLY, DIFFERS, TOO_LITTLE, SHOWN = "agrees", "partly", "differs", "too little data", "shown"
 
-
-# The paper's claims, each with its section that each stands in.
+# The paper's claims, each with its section.
 CLAIMS = {
     "sparse_first_half": "Only the first half is sparse: many dead neurons there, none in the second (3)",
     "rare_where_dead": "In layers with most dead neurons the alive ones are activated most rarely (3)",

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 Key = tuple[int, int]  # (layer, neuron)
 _GOTO = re.compile(r"\s*L?(?P<layer>\d{1,9})(?:\s*[N/,: ]\s*(?P<neuron>\d{1,9}))?\s*", re.IGNORECASE)
 _NEURON = re.compile(r"\s*N\s*(?P<neuron>\d{1,9})\s*", re.IGNORECASE)
-# Numbers are read from the largest down; these are not.
 MAX_STEPS = 200  # filters, sorts and marks that can be undone
+# Columns are sorted from the largest value down, but for these.
 ASCENDING = frozenset({"neuron", "layer", "kind", "unigrams_95", "bigrams_95", "trigrams_95", "trigger_projection"})
 
 

@@ -12,9 +12,8 @@ from ffnscope.tui.state import background
 
 Result = TypeVar("Result")
 Proceed = Callable[[], None]
-LEAVING = (
-    1.0  # seconds that leaving waits for a reader of the store; a regular expression may take longer, and reads nothing
-)
+# Seconds that leaving waits for a reader of the store; a regular expression may take longer, and reads nothing.
+LEAVING = 1.0
 
 
 class GivenUpError(Exception):
