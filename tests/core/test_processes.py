@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 import tiny_models
 import torch
+from exact import run
 from same_store import contents, differing
 from several_processes import collect
 
 from ffnscope.core.activations.recorder import Recorder
+from ffnscope.core.corpus.sources import DomainSource
 from ffnscope.core.processes import Processes
 from ffnscope.store.errors import UserError
 from ffnscope.store.format.environment import BITS
@@ -33,25 +35,27 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def exported(folder: Path, store: str) -> bytes:
+@pytest.fixture(scope="module")
+def alone(folder: Path) -> Path:
+    """A store that one process has collected."""
+    sources = (DomainSource("a", folder / "a.npy"), DomainSource("b", folder / "b.npy", True))
+    return run(folder / "model", sources, folder / "one", bos_id=2, batch_size=2)
+
+
+def exported(store: Path) -> bytes:
     command = [sys.executable, "-m", "ffnscope.tui", "export", store]
-    return subprocess.run(command, cwd=folder, capture_output=True, check=True).stdout
+    return subprocess.run(command, capture_output=True, check=True).stdout
 
 
-def test_the_export_does_not_depend_on_the_number_of_processes(folder: Path) -> None:
-    alone = collect(folder, "one", 1)
-    assert alone.returncode == 0, alone.stderr
+def test_the_export_does_not_depend_on_the_number_of_processes(folder: Path, alone: Path) -> None:
     two = collect(folder, "two", 2, "--group-layers", "2")
     assert two.returncode == 0, two.stderr
-    expected = exported(folder, "one")
+    expected = exported(alone)
     assert expected.count(b"\n") > 50
-    assert exported(folder, "two") == expected
-    assert differing(folder / "one", folder / "two") == []
+    assert exported(folder / "two") == expected
+    assert differing(alone, folder / "two") == []
     assert any(database == BITS.encode() for database, _ in contents(folder / "two"))
     assert two.stderr.count("complete; ffnscope view") == 1
-    in_memory = collect(folder, "memory", 2, "--scratch", "memory")
-    assert in_memory.returncode == 0, in_memory.stderr
-    assert exported(folder, "memory") == expected
 
 
 @pytest.mark.slow
@@ -192,7 +196,8 @@ dist.all_gather_object = lambda values, value, group=None: (
     refuse() if group in (None, own) else gathered(values, value, group=group)
 )
 sources = (DomainSource("a", Path("a.npy")), DomainSource("b", Path("b.npy"), True))
-collect(CollectRequest("model", sources, Path("called"), bos_id=2, batch_size=2, device="cpu"))
+options = dict(bos_id=2, batch_size=2, device="cpu", hidden="memory")
+collect(CollectRequest("model", sources, Path("called"), **options))
 dist.all_gather_object = gathered
 values = [None, None]
 dist.all_gather_object(values, dist.get_rank())
@@ -201,11 +206,11 @@ dist.destroy_process_group()
 """
 
 
-def test_a_group_that_the_caller_has_made_is_left_alone(folder: Path) -> None:
+def test_a_group_that_the_caller_has_made_is_left_alone(folder: Path, alone: Path) -> None:
+    """And where each process keeps its hidden states in memory, the store is that of one process too."""
     port = _port()
     processes = [_process(folder, rank, port, "-c", CALLER) for rank in (0, 1)]
     for process in processes:
         _, said = process.communicate(timeout=120)
         assert process.returncode == 0, said
-    assert collect(folder, "alone", 1).returncode == 0
-    assert exported(folder, "called") == exported(folder, "alone")
+    assert exported(folder / "called") == exported(alone)
