@@ -24,12 +24,12 @@ class ActivationRule:
     @classmethod
     def parse(cls, text: str) -> ActivationRule:
         """The rule that ``positive`` or ``share:Q`` names. Raises UserError."""
-        given = text.strip().lower()
-        if given == POSITIVE:
+        word = text.strip().lower()
+        if word == POSITIVE:
             return cls()
-        digits = given.removeprefix(_SHARE)
+        digits = word.removeprefix(_SHARE)
         try:
-            share = Fraction(digits) if given.startswith(_SHARE) and "/" not in digits else Fraction(0)
+            share = Fraction(digits) if word.startswith(_SHARE) and "/" not in digits else Fraction(0)
         except (ValueError, ZeroDivisionError):
             share = Fraction(0)
         if not 0 < share <= _MOST:

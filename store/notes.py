@@ -152,8 +152,8 @@ class Notes:
 
 
 def _state_folder(store_path: Path) -> Path:
-    given = os.environ.get("XDG_STATE_HOME", "")
-    state = Path(given) if given and Path(given).is_absolute() else Path.home() / ".local" / "state"
+    folder = os.environ.get("XDG_STATE_HOME", "")
+    state = Path(folder) if folder and Path(folder).is_absolute() else Path.home() / ".local" / "state"
     name = hashlib.sha256(os.fsencode(store_path.resolve())).hexdigest()[:32]
     return state / "ffnscope" / "notes" / name
 

@@ -23,11 +23,11 @@ class _Json:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Self:
         """The record; unknown fields are left out. Raises TypeError where one is missing or no value of its type."""
-        given = {field.name: value[field.name] for field in fields(cls) if field.name in value}  # type: ignore[arg-type]
+        values = {field.name: value[field.name] for field in fields(cls) if field.name in value}  # type: ignore[arg-type]
         for field in fields(cls):  # type: ignore[arg-type]
-            if field.name in given and not _is(given[field.name], str(field.type)):
+            if field.name in values and not _is(values[field.name], str(field.type)):
                 raise TypeError(f"{field.name} is no {field.type}")
-        return cls(**{name: tuple(each) if isinstance(each, list) else each for name, each in given.items()})
+        return cls(**{name: tuple(each) if isinstance(each, list) else each for name, each in values.items()})
 
 
 def _is(value: Any, type_: str) -> bool:

@@ -158,19 +158,19 @@ class StoreWriter:
         last, nobody reads them. Raises ValueError where they are not a layer of the format."""
         neurons, domains = arrays["domain_activations"].shape
         groups = self.groups
-        known = set(schema.array_names(groups)) | set(arrays).difference(schema.LAYER_ARRAYS)
-        arrays = {name: array for name, array in arrays.items() if name in known}
+        names = set(schema.array_names(groups)) | set(arrays).difference(schema.LAYER_ARRAYS)
+        arrays = {name: array for name, array in arrays.items() if name in names}
         schema.check_layer_arrays(arrays, neurons, domains, arrays["promoted"].shape[1], groups)
         items = [("columns", LAYER_KEY.pack(layer) + name.encode(), encode_array(a)) for name, a in arrays.items()]
         items += [("curves", NEURON_KEY.pack(layer, n), encode_array(curve, compress=True)) for n, curve in curves]
         items.append(("meta", f"layer:{layer:05d}".encode(), encode_json({"finished": time.time(), **info})))
-        kept: list[tuple[str, bytes, bytes | bytearray]] = []
+        values: list[tuple[str, bytes, bytes | bytearray]] = []
         for key, value in bits:
-            kept.append((BITS, key, value))
-            if sum(len(value) for _, _, value in kept) >= BITS_BATCH:
-                self._commit(kept)
-                kept = []
-        self._commit([*kept, *sorted(items)])
+            values.append((BITS, key, value))
+            if sum(len(value) for _, _, value in values) >= BITS_BATCH:
+                self._commit(values)
+                values = []
+        self._commit([*values, *sorted(items)])
 
     def write_progress(self, progress: Progress) -> None:
         """Say how far the run is."""

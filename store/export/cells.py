@@ -87,11 +87,11 @@ def _top(store: Store, layer: int, neurons: np.ndarray, column: str, tokens: Tok
     counts = store.column(layer, f"{column}_count")[neurons]
     mask = counts > 0
     totals = store.column(layer, f"{column}_total")[neurons][mask]
-    listed = store.column(layer, column)[neurons][mask]
+    rows = store.column(layer, column)[neurons][mask]
     shares = float_texts(counts[mask] / np.maximum(totals, 1))
     items = [
         f"[{text},{count},{share}]"
-        for text, count, share in zip(_ngrams(listed, tokens), counts[mask].tolist(), shares, strict=True)
+        for text, count, share in zip(_ngrams(rows, tokens), counts[mask].tolist(), shares, strict=True)
     ]
     return _rows(items, mask.sum(axis=1).tolist())
 
@@ -99,9 +99,9 @@ def _top(store: Store, layer: int, neurons: np.ndarray, column: str, tokens: Tok
 def _token_set(store: Store, layer: int, neurons: np.ndarray, tokens: Tokens) -> list[str]:
     if not store.has("token_set"):
         return ["null"] * len(neurons)
-    listed = store.column(layer, "token_set")[neurons]
-    mask = listed != ABSENT
-    return _rows(tokens(listed[mask].tolist()), mask.sum(axis=1).tolist())
+    rows = store.column(layer, "token_set")[neurons]
+    mask = rows != ABSENT
+    return _rows(tokens(rows[mask].tolist()), mask.sum(axis=1).tolist())
 
 
 def _detected(store: Store, layer: int, neurons: np.ndarray, tokens: Tokens) -> list[str]:
@@ -109,13 +109,13 @@ def _detected(store: Store, layer: int, neurons: np.ndarray, tokens: Tokens) -> 
     firsts, lasts = np.searchsorted(owner, neurons), np.searchsorted(owner, neurons, side="right")
     sizes = lasts - firsts
     at = np.repeat(firsts - (np.cumsum(sizes) - sizes), sizes) + np.arange(sizes.sum())
-    listed = store.column(layer, "detected_tokens")[at]
+    rows = store.column(layer, "detected_tokens")[at]
     counts = store.column(layer, "detected_count")[at].tolist()
     totals = store.column(layer, "detected_total")[at].tolist()
-    order = (listed != ABSENT).sum(axis=1)
-    texts = np.empty(len(listed), object)
+    order = (rows != ABSENT).sum(axis=1)
+    texts = np.empty(len(rows), object)
     for n in (1, 2, 3):
-        texts[order == n] = _ngrams(listed[order == n][:, :n], tokens)
+        texts[order == n] = _ngrams(rows[order == n][:, :n], tokens)
     items = [f"[{text},{count},{total}]" for text, count, total in zip(texts.tolist(), counts, totals, strict=True)]
     return _rows(items, sizes.tolist())
 

@@ -71,13 +71,13 @@ def resolve_columns(store: Store, names: Sequence[str] | None) -> tuple[str, ...
         return default_columns(store)
     domains = registry.domain_names(store)
     resolved = []
-    for given in names:
-        name = given.strip()
-        listed = name.lower() if name.lower() in LISTS else registry.find(name, domains)
-        if listed is None:
+    for text in names:
+        name = text.strip()
+        column = name.lower() if name.lower() in LISTS else registry.find(name, domains)
+        if column is None:
             known = dict.fromkeys([*default_columns(store), *registry.names(), *LISTS])
             raise UserError(f"no column {name!r}; known are {', '.join(known)}")
-        resolved.append(listed)
+        resolved.append(column)
     if not resolved:
         raise UserError(f"no columns given; known are {', '.join(default_columns(store))}")
     return tuple(resolved)

@@ -86,21 +86,23 @@ def _detectors(before: Store, after: Store, layer: int) -> list[DetectorChange]:
     orders = [store.column(layer, "order") for store in (before, after)]
     kinds = [store.column(layer, "kind") for store in (before, after)]
     texts = [_tokens(store, layer, order) for store, order in zip((before, after), orders, strict=True)]
-    made = []
+    detectors = []
     for neuron in np.flatnonzero((orders[0] == 1) | (orders[1] == 1)).tolist():
         was, is_ = orders[0][neuron] == 1, orders[1][neuron] == 1
         change = "stayed" if was and is_ else "vanished" if was else "appeared"
         words = (KINDS[kinds[0][neuron]], KINDS[kinds[1][neuron]])
-        made.append(DetectorChange(layer, neuron, change, *words, texts[0].get(neuron, ()), texts[1].get(neuron, ())))
-    return made
+        detectors.append(
+            DetectorChange(layer, neuron, change, *words, texts[0].get(neuron, ()), texts[1].get(neuron, ()))
+        )
+    return detectors
 
 
 def _tokens(store: Store, layer: int, order: np.ndarray) -> dict[int, tuple[str, ...]]:
     """The texts that each token detector detects, by neuron."""
     owners, tokens = store.column(layer, "detected_neuron"), store.column(layer, "detected_tokens")[:, 0]
-    kept = np.flatnonzero(order[owners] == 1)
+    rows = np.flatnonzero(order[owners] == 1)
     texts: dict[int, tuple[str, ...]] = {}
-    for neuron, token in zip(owners[kept].tolist(), tokens[kept].tolist(), strict=True):
+    for neuron, token in zip(owners[rows].tolist(), tokens[rows].tolist(), strict=True):
         texts[neuron] = (*texts.get(neuron, ()), store.vocabulary.text(token))
     return texts
 

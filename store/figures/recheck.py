@@ -55,12 +55,12 @@ def recheck(store: Store, other: Store, layers: Sequence[int]) -> tuple[Recheck,
     totals = other.unigram_totals().astype(np.int64)
     least = max(int(store.run.settings.get("min_occurrences", 1)), 1)
     same = np.zeros(len(totals), np.int8)  # whether a token's texts agree: 0 not looked at, 1 yes, -1 no
-    made: list[Recheck] = []
+    checks: list[Recheck] = []
     for layer in layers:
         order = store.column(layer, "order")
         owners, tokens = store.column(layer, "detected_neuron"), store.column(layer, "detected_tokens")[:, 0]
-        kept = order[owners] == 1
-        owners, tokens = owners[kept].astype(np.int64), tokens[kept].astype(np.int64)
+        detecting = order[owners] == 1
+        owners, tokens = owners[detecting].astype(np.int64), tokens[detecting].astype(np.int64)
         for token in np.unique(tokens[same[tokens] == 0]).tolist():
             same[token] = 1 if store.vocabulary.text(token) == other.vocabulary.text(token) else -1
         agree = same[tokens] > 0
@@ -71,8 +71,8 @@ def recheck(store: Store, other: Store, layers: Sequence[int]) -> tuple[Recheck,
         # One that is not listed has no more than the last that is, and than the listed ones leave.
         left = np.maximum(other.column(layer, "ngram_activations")[:, 0] - counts.sum(axis=1, dtype=np.int64), 0)
         most = np.where(is_it.any(axis=1) | ~agree, part, np.minimum(np.minimum(counts[:, -1], left)[owners], total))
-        made += _layer(layer, np.flatnonzero(order == 1), owners, (part, most), total, total >= least, other)
-    return tuple(made)
+        checks += _layer(layer, np.flatnonzero(order == 1), owners, (part, most), total, total >= least, other)
+    return tuple(checks)
 
 
 def _layer(

@@ -69,8 +69,14 @@ def check_column(name: str, array: np.ndarray, run: RunInfo, owners: tuple[int, 
     ``owners``: the shape of the layer's ``detected_neuron``, which its other detected arrays go with.
     """
     spec = LAYER_ARRAYS[name]
-    kept = min(run.settings["top_k"], run.model.vocabulary)
-    sizes = {"F": run.model.neurons_of(layer), "D": len(run.corpus.domains), "K": kept, "G": TOP_NGRAMS, "C": CONTEXTS}
+    length = min(run.settings["top_k"], run.model.vocabulary)
+    sizes = {
+        "F": run.model.neurons_of(layer),
+        "D": len(run.corpus.domains),
+        "K": length,
+        "G": TOP_NGRAMS,
+        "C": CONTEXTS,
+    }
     sizes["R"] = SIMILAR
     sizes["M"] = owners[0] if owners else 0
     sizes["E"] = len(array) if array.ndim and len(array) <= run.model.experts else 0
@@ -80,8 +86,8 @@ def check_column(name: str, array: np.ndarray, run: RunInfo, owners: tuple[int, 
     if name in _CODES and array.max(initial=0) >= len(_CODES[name]):
         raise DamagedValueError("has codes that are out of range")
     if name == "detected_tokens":
-        known = array < run.model.vocabulary
-        if not (known | (array == ABSENT)).all() or not known[:, :1].all():
+        valid = array < run.model.vocabulary
+        if not (valid | (array == ABSENT)).all() or not valid[:, :1].all():
             raise DamagedValueError("has token ids that are out of range")
     if name == "token_set" and not ((array < run.model.vocabulary) | (array == ABSENT)).all():
         raise DamagedValueError("has token ids that are out of range")

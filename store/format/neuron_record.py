@@ -24,8 +24,8 @@ def pairs(tokens: np.ndarray, values: np.ndarray) -> tuple[tuple[int, float], ..
 
 def others(neurons: np.ndarray, cosines: np.ndarray) -> tuple[tuple[int, float], ...]:
     """Those of the neurons [R] that are there, with their cosines [R]."""
-    kept = neurons != schema.ABSENT
-    return pairs(neurons[kept], cosines[kept])
+    present = neurons != schema.ABSENT
+    return pairs(neurons[present], cosines[present])
 
 
 def top_ngrams(row: Any) -> tuple[tuple[Ngram, ...], tuple[Ngram, ...], tuple[Ngram, ...]]:
@@ -42,11 +42,11 @@ def _top(row: Any, name: str) -> tuple[Ngram, ...]:
 
 def contexts(windows: np.ndarray, positions: np.ndarray, values: np.ndarray | None) -> tuple[Context, ...]:
     """Those of the windows [C] that are there, with positions [C] and activations [C]."""
-    kept = windows != schema.ABSENT
+    present = windows != schema.ABSENT
     strengths = np.full(len(windows), np.nan) if values is None else values
     return tuple(
         Context(int(w), int(p), float(v))
-        for w, p, v in zip(windows[kept], positions[kept], strengths[kept], strict=True)
+        for w, p, v in zip(windows[present], positions[present], strengths[present], strict=True)
     )
 
 

@@ -85,10 +85,10 @@ def ask(
     """
     check_score(by)
     kept = store.kept
-    chosen = parse_filter(where, registry.domain_names(store)) if isinstance(where, str) else where
+    neuron_filter = parse_filter(where, registry.domain_names(store)) if isinstance(where, str) else where
     parsed = parse_query(query, [domain.name for domain in store.run.corpus.counted_domains])
     members = parsed.members(kept, proceed)
-    return rank(store, members, parsed.text, by, chosen, top, min_hits, chance=chance, proceed=proceed)
+    return rank(store, members, parsed.text, by, neuron_filter, top, min_hits, chance=chance, proceed=proceed)
 
 
 def check_score(by: str) -> None:

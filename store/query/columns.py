@@ -75,8 +75,8 @@ def names(domains: Sequence[str] = ()) -> list[str]:
 
 def known(domains: Sequence[str] = ()) -> str:
     """All names and short names in one line, for an error message."""
-    listed = [f"{column.name} ({', '.join(column.aliases)})" if column.aliases else column.name for column in _COLUMNS]
-    return ", ".join([*listed, *(DOMAIN_PREFIX + domain for domain in domains)])
+    names = [f"{column.name} ({', '.join(column.aliases)})" if column.aliases else column.name for column in _COLUMNS]
+    return ", ".join([*names, *(DOMAIN_PREFIX + domain for domain in domains)])
 
 
 def find(name: str, domains: Sequence[str] = ()) -> str | None:
@@ -86,8 +86,8 @@ def find(name: str, domains: Sequence[str] = ()) -> str | None:
     if colon and ALIASES.get(head.lower(), head.lower()) == "frequency":
         if domain in domains:
             return DOMAIN_PREFIX + domain
-        same = [known for known in domains if known.lower() == domain.lower()]
-        return DOMAIN_PREFIX + same[0] if len(same) == 1 else None
+        matches = [known for known in domains if known.lower() == domain.lower()]
+        return DOMAIN_PREFIX + matches[0] if len(matches) == 1 else None
     lower = ALIASES.get(lower, lower)
     return lower if lower in COLUMNS else None
 
@@ -174,8 +174,8 @@ def require(store: Store, name: str) -> None:
 def covered(store: Store, layer: int) -> np.ndarray:
     """[F] float64: share of a detector's activations (that have an n-gram) on its detected n-grams; NaN for none."""
     order = store.column(layer, "order").astype(np.int64)
-    whole = store.column(layer, "ngram_activations")[np.arange(len(order)), np.clip(order - 1, 0, 2)]
+    totals = store.column(layer, "ngram_activations")[np.arange(len(order)), np.clip(order - 1, 0, 2)]
     part = np.bincount(
         store.column(layer, "detected_neuron"), store.column(layer, "detected_count"), minlength=len(order)
     )
-    return np.where(order > 0, part / np.maximum(whole, 1), np.nan)
+    return np.where(order > 0, part / np.maximum(totals, 1), np.nan)

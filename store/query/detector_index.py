@@ -179,8 +179,8 @@ class TokenIndex:
 
 
 def _ranked(arrays: _Arrays, matched: np.ndarray) -> np.ndarray:
-    kept = np.flatnonzero(matched)
-    return kept[np.lexsort((kept, -arrays.activations[kept], -matched[kept]))]
+    rows = np.flatnonzero(matched)
+    return rows[np.lexsort((rows, -arrays.activations[rows], -matched[rows]))]
 
 
 def _distinct(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

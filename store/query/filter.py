@@ -201,8 +201,8 @@ def _column(column: str, word: Word, value: int, whole: Word) -> Term:
     words = columns.words(column)
     if words:
         groups = GROUPS if column == "kind" else {}
-        known = (*(name for name in words if name), *groups)
-        named = _words(word, value, whole, known, f"values of {column}")
+        values = (*(name for name in words if name), *groups)
+        named = _words(word, value, whole, values, f"values of {column}")
         codes = {words.index(choice) for name in named for choice in groups.get(name, (name,))}
         return OneOf(column, tuple(sorted(codes)))
     if not columns.is_whole(column):

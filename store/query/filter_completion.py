@@ -26,10 +26,10 @@ def complete(text: str, domains: Sequence[str] = ()) -> list[str]:
         numeric = [name for name in columns.names() if not columns.words(name)]
         named += [*(alias for alias, name in columns.ALIASES.items() if name in numeric and len(alias) > 1), *numeric]
         return [minus + name for name in dict.fromkeys(named) if name.startswith(last.lower())]
-    done, _, part = rest.rpartition("|")
-    before = minus + head + ":" + (done + "|" if done else "")
+    earlier, _, part = rest.rpartition("|")
+    before = minus + head + ":" + (earlier + "|" if earlier else "")
     key = columns.ALIASES.get(head.lower(), head.lower())
-    if key == "frequency" and not done:
+    if key == "frequency" and not earlier:
         quoted = (f'"{name}"' if re.search(r"[\s<>=!|]", name) else name for name in domains)
         return [before + name for name in quoted if name.lower().startswith(part.lower())]
     known: Sequence[str] = ()
@@ -37,5 +37,5 @@ def complete(text: str, domains: Sequence[str] = ()) -> list[str]:
         known = POSITIONS
     elif key in columns.COLUMNS:
         known = [word for word in columns.words(key) if word] + (list(GROUPS) if key == "kind" else [])
-    taken = set(done.split("|"))
-    return [before + name for name in known if name.startswith(part.lower()) and name not in taken]
+    chosen_words = set(earlier.split("|"))
+    return [before + name for name in known if name.startswith(part.lower()) and name not in chosen_words]

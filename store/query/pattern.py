@@ -104,10 +104,10 @@ def matching_tokens(vocabulary: Vocabulary, pattern: Pattern) -> np.ndarray:
             matches[:-1] = [part in text for text in folded]
         matches.flags.writeable = False
         with _MATCHING:
-            known = _MATCHED[vocabulary]
-            while len(known) >= _REMEMBERED:
-                del known[next(iter(known))]
-            known[pattern] = matches
+            masks = _MATCHED[vocabulary]
+            while len(masks) >= _REMEMBERED:
+                del masks[next(iter(masks))]
+            masks[pattern] = matches
     return matches
 
 

@@ -76,9 +76,9 @@ class Token(PositionTerm):
             if isinstance(pattern, Pattern):
                 fits |= matching_tokens(vocabulary, pattern)
             else:
-                used = np.unique(kept.tokens)
+                ids = np.unique(kept.tokens)
                 proceed()
-                fits[used] |= _searched(pattern, vocabulary.texts(used.tolist()), proceed)
+                fits[ids] |= _searched(pattern, vocabulary.texts(ids.tolist()), proceed)
         places = fits[np.minimum(kept.tokens, vocabulary.size)]
         if self.back:
             places[:, self.back :] = places[:, : -self.back]

@@ -227,10 +227,10 @@ class _TermReader:
     def _domain(self, name: str) -> str:
         if name in self.domains:
             return name
-        same = [known for known in self.domains if known.lower() == name.lower()]
-        if len(same) != 1:
+        matches = [known for known in self.domains if known.lower() == name.lower()]
+        if len(matches) != 1:
             raise self._bad(f"no domain {name!r} whose windows are counted; there are {', '.join(self.domains)}")
-        return same[0]
+        return matches[0]
 
     def _range(self, text: str) -> tuple[int, int]:
         match = _RANGE.fullmatch(text)

@@ -91,8 +91,8 @@ class ProjectionIndex:
         parts = sorted(self._layers.copy().items())
         looked = [_strongest(part, wanted, tokens) for _, part in parts]
         keys = [self._sign * part.projections[places] for (_, part), (places, _) in zip(parts, looked, strict=True)]
-        known = np.sort(np.concatenate([np.zeros(0, np.float32), *keys]))
-        worst = known[limit - 1] if len(known) >= limit else np.inf
+        values = np.sort(np.concatenate([np.zeros(0, np.float32), *keys]))
+        worst = values[limit - 1] if len(values) >= limit else np.inf
         entries: list[tuple[float, int, int, int, int]] = []
         for (layer, part), (places, every) in zip(parts, looked, strict=True):
             if not every and self._sign * part.projections[MANY - 1] <= worst:

@@ -108,8 +108,8 @@ class TriggerIndex:
             neurons = np.flatnonzero(scores >= 0)
             if len(neurons) > limit:
                 neurons = neurons[np.argsort(-scores[neurons], kind="stable")[:limit]]
-            listed = zip(scores[neurons].tolist(), neurons.tolist(), tokens[neurons].tolist(), strict=True)
-            entries += [(-score, layer, neuron, token) for score, neuron, token in listed]
+            ranked = zip(scores[neurons].tolist(), neurons.tolist(), tokens[neurons].tolist(), strict=True)
+            entries += [(-score, layer, neuron, token) for score, neuron, token in ranked]
         return [self._hit(layer, neuron, token) for _, layer, neuron, token in sorted(entries)[:limit]]
 
     def _hit(self, layer: int, neuron: int, token: int) -> TriggerHit:
@@ -117,7 +117,7 @@ class TriggerIndex:
         part = self._layers[layer]
         place = np.flatnonzero(part.triggers[neuron] == token)
         count = int(part.counts[neuron, place[0]]) if len(place) else None
-        total, whole = int(self._totals[token]), int(part.whole[neuron])
+        total, activations = int(self._totals[token]), int(part.whole[neuron])
         shown = part.triggers[neuron, :SHOWN]
         return TriggerHit(
             layer=layer,
@@ -126,8 +126,8 @@ class TriggerIndex:
             token=token,
             text=self._store.vocabulary.text(token),
             probability=None if count is None else count / total,
-            share=None if count is None else count / whole,
-            f1=None if count is None else 2 * count / (total + whole),
+            share=None if count is None else count / activations,
+            f1=None if count is None else 2 * count / (total + activations),
             activations=int(part.activations[neuron]),
             in_set=bool((part.token_set[neuron] == token).any()),
             texts=tuple(self._store.vocabulary.texts(shown[part.counts[neuron, :SHOWN] > 0].tolist())),

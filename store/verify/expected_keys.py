@@ -93,11 +93,11 @@ def _bits(store: Store, layers: frozenset[int]) -> Iterator[str]:
     tiles = len(layout.tiles(kept.positions))
     blocks = ((layer, range(layout.blocks(store.run.model.neurons_of(layer)))) for layer in sorted(layers))
     jobs = ((layer, block, tile) for layer, own in blocks for block in own for tile in range(tiles))
-    wanted = {layout.BITS_KEY.pack(*job) for job in jobs}
-    wanted |= {layout.BITS_KEY.pack(layer, layout.COUNTS_BLOCK, 0) for layer in layers}
-    wanted |= {layout.label_key(index) for index in range(labels)}
-    keys = [key for key in store.keys(BITS) if complete or key in wanted or not _unfinished(key, store, layers)]
-    yield from _difference(BITS, keys, wanted)
+    expected = {layout.BITS_KEY.pack(*job) for job in jobs}
+    expected |= {layout.BITS_KEY.pack(layer, layout.COUNTS_BLOCK, 0) for layer in layers}
+    expected |= {layout.label_key(index) for index in range(labels)}
+    keys = [key for key in store.keys(BITS) if complete or key in expected or not _unfinished(key, store, layers)]
+    yield from _difference(BITS, keys, expected)
 
 
 def _unfinished(key: bytes, store: Store, layers: frozenset[int]) -> bool:

@@ -95,11 +95,11 @@ def _top(a: Arrays, run: RunInfo) -> np.ndarray:
 def _coverage(a: Arrays, run: RunInfo) -> np.ndarray:
     bad = np.zeros(len(a["kind"]), np.bool_)
     for n, (name, top) in enumerate(zip(_COVERED, _TOP, strict=True)):
-        m, whole = a[name].astype(np.int64), a["ngram_activations"][:, n].astype(np.int64)
+        m, totals = a[name].astype(np.int64), a["ngram_activations"][:, n].astype(np.int64)
         covered = np.cumsum(a[f"{top}_count"].astype(np.int64), axis=1)
-        enough = WHOLE_PERCENT * covered >= COVERED_PERCENT * whole[:, None]
-        first = np.where(whole == 0, 0, np.argmax(enough, axis=1) + 1)
-        known = (whole == 0) | enough[:, -1]
+        enough = WHOLE_PERCENT * covered >= COVERED_PERCENT * totals[:, None]
+        first = np.where(totals == 0, 0, np.argmax(enough, axis=1) + 1)
+        known = (totals == 0) | enough[:, -1]
         bad |= np.where(known, m != first, (m <= TOP_NGRAMS) | (m > a["ngrams_distinct"][:, n]))
     return bad
 
@@ -121,11 +121,11 @@ def _detectors(a: Arrays, run: RunInfo) -> np.ndarray:
     weak[1:] |= same & (count[1:] > count[:-1])
     bad[owner[weak]] = True
     covered = np.bincount(owner, count, minlength=neurons).astype(np.int64)
-    whole = a["ngram_activations"][np.arange(neurons), np.clip(order - 1, 0, 2)].astype(np.int64)
+    totals = a["ngram_activations"][np.arange(neurons), np.clip(order - 1, 0, 2)].astype(np.int64)
     few = np.zeros(neurons, np.bool_)
     for n, (name, most) in enumerate(zip(_COVERED, MOST_COVERING, strict=True), start=1):
         few |= (order == n) & (a[name] >= 1) & (a[name] <= most)
-    bad |= (order > 0) & (~few | (WHOLE_PERCENT * covered < COVERED_PERCENT * whole) | (covered > whole))
+    bad |= (order > 0) & (~few | (WHOLE_PERCENT * covered < COVERED_PERCENT * totals) | (covered > totals))
     bad |= (np.bincount(owner, minlength=neurons) > 0) != (order > 0)
     return bad
 
@@ -147,12 +147,12 @@ def _similar(a: Arrays, run: RunInfo) -> np.ndarray:
     neurons = len(a["kind"])
     own, bad = np.arange(neurons)[:, None], np.zeros(neurons, np.bool_)
     for name, sign in (("similar", 1), ("opposed", -1)):
-        listed, cosines = a[name], sign * a[f"{name}_cosine"]
-        mask = listed != ABSENT
-        bad |= (mask & ((listed >= neurons) | (listed == own) | ~(np.abs(cosines) <= 1))).any(axis=1)
+        neighbours, cosines = a[name], sign * a[f"{name}_cosine"]
+        mask = neighbours != ABSENT
+        bad |= (mask & ((neighbours >= neurons) | (neighbours == own) | ~(np.abs(cosines) <= 1))).any(axis=1)
         bad |= (np.isnan(cosines) == mask).any(axis=1) | (mask[:, 1:] > mask[:, :-1]).any(axis=1)
         bad |= (cosines[:, 1:] > cosines[:, :-1]).any(axis=1)
-        ordered = np.sort(listed, axis=1)
+        ordered = np.sort(neighbours, axis=1)
         bad |= ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] != ABSENT)).any(axis=1)
     return bad
 

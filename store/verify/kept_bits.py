@@ -46,21 +46,21 @@ def layer_problems(store: Store, layer: int) -> Iterator[str]:
         layer, counts.sum(axis=1) > activations - others, "more kept activations than activations beside BOS"
     )
     bit_counts = np.zeros_like(counts)
-    whole = True
+    intact = True
     for block in range(layout.blocks(len(counts))):
         first = block * layout.BLOCK
         for tile, (start, end) in enumerate(layout.tiles(kept.positions)):
             try:
                 sums = _tile_counts(kept, layer, block, tile, start, end)
             except UserError as error:
-                whole = False
+                intact = False
                 yield str(error).rpartition("; ")[0]
                 continue
             own = len(counts[first : first + layout.BLOCK])
             bit_counts[first : first + own] += sums[:own]
             if sums[own:].any():
                 yield f"layer {layer}: bits of neurons that do not exist, after neuron {len(counts) - 1}"
-    if whole:
+    if intact:
         yield from _named(
             layer, (bit_counts != counts).any(axis=1), "the kept bits are not as many as their counts say"
         )
