@@ -69,9 +69,8 @@ class RoutedScratch(ScratchFiles):
         self._bits.read((window * self._rows + start) * self._row_bytes, rows)
         positions = np.empty(len(rows), np.int32)
         self._positions.read((window * self._rows + start) * 4, positions)
-        padded = np.zeros((len(rows), -(-self._row_bytes // 8) * 8), np.uint8)
-        padded[:, : self._row_bytes] = rows
-        machine_words = padded.view("<u8")
+        short = -self._row_bytes % 8
+        machine_words = (np.pad(rows, ((0, 0), (0, short))) if short else rows).view("<u8")
         at = 0
         for expert in range(low, high):
             own = slice(at, at + int(counts[expert]))

@@ -62,8 +62,6 @@ def ablate(
 def check_neurons(store: Store, neurons: Sequence[Key] | np.ndarray) -> list[Key]:
     """The neurons by layer and number, each once. Raises UserError for those that the model does not have."""
     info = store.run.model
-    if info.experts:
-        raise UserError(f"{store.path}: its model is a mixture of experts, whose neurons ablate cannot take away")
     for layer, neuron in neurons:
         if not 0 <= layer < info.layers:
             raise UserError(f"L{layer}N{neuron}: no layer {layer}; the model has layers 0 to {info.layers - 1}")
@@ -89,10 +87,8 @@ class Experiment:
         progress: Progress = lambda what, share: None,
     ):
         for layer, neuron in neurons:
-            if neuron >= model.dense_ffn(layer).neurons:
-                raise UserError(
-                    f"L{layer}N{neuron}: layer {layer} has neurons 0 to {model.dense_ffn(layer).neurons - 1}"
-                )
+            if neuron >= model.ffns[layer].neurons:
+                raise UserError(f"L{layer}N{neuron}: layer {layer} has neurons 0 to {model.ffns[layer].neurons - 1}")
         self.windows, self.mode = windows, mode
         self._progress = progress
         length = windows.tokens.shape[1]

@@ -21,8 +21,10 @@ def mean_values(
     progress: Callable[[float], None] = lambda share: None,
 ) -> dict[int, np.ndarray]:
     """Layer -> float64 [n]: the mean of what each of its ``neurons`` [n] multiplies w_i with, over the positions of windows
-    ``tokens`` [K, T] whose token is not ``bos_id``."""
+    ``tokens`` [K, T] whose token is not ``bos_id``; of a routed expert's neurons over those that are routed to it, 0 where
+    there are none."""
     sums = {layer: np.zeros(len(numbers)) for layer, numbers in neurons.items()}
+    positions = {layer: np.zeros(len(numbers), np.int64) for layer, numbers in neurons.items()}
     counted = np.ones(tokens.shape, np.bool_) if bos_id is None else tokens != bos_id
     top = max(neurons, default=-1)
     for start in range(0, len(tokens), batch_size):
@@ -34,11 +36,8 @@ def mean_values(
             if layer not in neurons:
                 hidden = model.run_layer(layer, hidden, calls[layer])
                 continue
-            columns = torch.from_numpy(neurons[layer]).to(model.device)
-
-            seen: list[torch.Tensor] = []
-            with observed(model, layer, seen.append):
+            with observed(model, layer, torch.from_numpy(neurons[layer]), batch.numel()) as seen:
                 hidden = model.run_layer(layer, hidden, calls[layer])
-            own = seen[0].reshape(*batch.shape, -1)[..., columns][mask]
-            sums[layer] += own.cpu().double().sum(dim=0).numpy()
-    return {layer: total / max(int(counted.sum()), 1) for layer, total in sums.items()}
+            sums[layer] += seen.values[mask.reshape(-1)].cpu().double().sum(dim=0).numpy()
+            positions[layer] += seen.routed[mask.reshape(-1)].sum(dim=0).cpu().numpy()
+    return {layer: total / np.maximum(positions[layer], 1) for layer, total in sums.items()}

@@ -78,7 +78,7 @@ def final_states(
     """
     by_layer: dict[int, list[int]] = {}
     for layer, neuron in taken:
-        if not (0 <= layer < model.count and 0 <= neuron < model.dense_ffn(layer).neurons):
+        if not (0 <= layer < model.count and 0 <= neuron < model.ffns[layer].neurons):
             raise UserError(f"L{layer}N{neuron}: the model has {model.count} layers of {model.neurons} neurons")
         by_layer.setdefault(layer, []).append(neuron)
     ids = np.ascontiguousarray(tokens, np.int64)

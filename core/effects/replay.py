@@ -7,9 +7,8 @@ are exactly 0 everywhere cannot change, and neither can a position before the fi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -89,7 +88,7 @@ class Replay:
             for layer in range(self.model.count):
                 if layer == lowest:
                     self._hidden[batch] = hidden.to("cpu")
-                with watches[layer].observing(layer, batch) if layer in watches else ExitStack():
+                with watches[layer].observing(layer, batch) if layer in watches else nullcontext():
                     hidden = self.model.run_layer(layer, hidden, calls[layer])
             places = [(row, self.seq_len - 1) for row in range(len(batch))]
             loss, logit = self._read(hidden, batch, [(row, 0, end) for row, end in places])
@@ -130,13 +129,13 @@ class Replay:
         self.advance(lowest)
         windows = np.flatnonzero(first < last).tolist()
         with replaced(self.model, replacements):
-            for done, (batch, tokens) in enumerate(self._batches(windows)):
-                progress(done * self.batch_size / len(windows))
+            for done, (batch, tokens) in enumerate(self._changed_batches(windows)):
+                progress(min(done * self.batch_size / len(windows), 1.0))
                 _, calls = self.model.frame(tokens, self.model.count - 1)
                 hidden = self._hidden[batch].to(self.model.device)
                 for layer in range(lowest, self.model.count):
                     hidden = self.model.run_layer(layer, hidden, calls[layer])
-                spans = [(row, int(first[window]), last) for row, window in enumerate(batch)]
+                spans = [(row, int(first[window]), last) for row, window in enumerate(batch) if first[window] < last]
                 loss, logit = self._read(hidden, batch, spans)
                 start = 0
                 for row, low, high in spans:
@@ -167,6 +166,17 @@ class Replay:
         for start in range(0, len(listed), self.batch_size):
             batch = listed[start : start + self.batch_size]
             yield batch, self.tokens[batch].to(self.model.device)
+
+    def _changed_batches(self, windows: list[int]) -> Iterator[tuple[list[int], torch.Tensor]]:
+        """Batches of ``windows``; in a mixture of experts the first run's own that have one of them, because how many rows an
+        expert multiplies, and so the rounding, depends on all of a batch's tokens."""
+        if not self.model.experts:
+            yield from self._batches(windows)
+            return
+        changed = set(windows)
+        for batch, tokens in self._batches(range(len(self.tokens))):
+            if changed.intersection(batch):
+                yield batch, tokens
 
     def _read(
         self, hidden: torch.Tensor, batch: list[int], spans: list[tuple[int, int, int]]
@@ -219,7 +229,7 @@ def _readout_shape(model: LayeredModel, seq_len: int) -> tuple[int, int]:
 def zero_when_off(model: LayeredModel) -> bool:
     """Whether a neuron that is not activated is exactly 0, so that windows in which it never fires can be skipped."""
     if model.experts:
-        return False  # refused where their neurons are named
+        return False  # their gates are SiLU's kind
     inputs = -torch.logspace(-6, 3, 64, device=model.device).to(model.hidden_dtype)
     with torch.inference_mode():
         return not bool(model.activation(0)(inputs).any())
@@ -238,28 +248,18 @@ class _Watch:
         self._first = np.full((size, windows), self._length, np.int32)
         self._active = np.zeros((size, windows, -(-self._length // 8)), np.uint8)
 
-    def observing(self, layer: int, batch: list[int]) -> Any:
-        """A context manager: note what the layer does on the windows of a batch."""
-
-        def chosen(tensor: torch.Tensor) -> torch.Tensor:
-            return tensor.reshape(len(batch), self._length, -1)[..., self._columns].permute(2, 0, 1)  # [n, B, T]
-
-        def keep_active(active: torch.Tensor) -> None:
-            self._active[:, batch] = np.packbits(active.cpu().numpy(), axis=2)
-
-        def values(tensor: torch.Tensor) -> None:
-            own = chosen(tensor)
-            some = own != 0
-            first = torch.where(some.any(dim=2), some.to(torch.uint8).argmax(dim=2), self._length)
-            self._first[:, batch] = first.cpu().numpy()
-            if self._thresholds is not None:
-                keep_active(own.abs() >= self._thresholds[:, None, None])
-
-        def inputs(tensor: torch.Tensor) -> None:
-            if self._thresholds is None:
-                keep_active(chosen(tensor) > 0)
-
-        return observed(self._model, layer, values, inputs)
+    @contextmanager
+    def observing(self, layer: int, batch: list[int]) -> Iterator[None]:
+        """While it lasts, the layer runs once on the windows of a batch, and what it does there is noted."""
+        with observed(self._model, layer, self._columns, len(batch) * self._length) as seen:
+            yield
+        active = seen.inputs > 0 if self._thresholds is None else (seen.values.abs() >= self._thresholds) & seen.routed
+        some, active = (
+            each.T.reshape(-1, len(batch), self._length) for each in (seen.values != 0, active)
+        )  # [n, B, T]
+        first = torch.where(some.any(dim=2), some.to(torch.uint8).argmax(dim=2), self._length)
+        self._first[:, batch] = first.cpu().numpy()
+        self._active[:, batch] = np.packbits(active.cpu().numpy(), axis=2)
 
     def result(self) -> Watched:
         return Watched(self._neurons, self._first, self._active)

@@ -102,7 +102,7 @@ class LayeredModel:
         ffn = self.ffns[index]
         if isinstance(ffn, Mixture):
             raise UserError(
-                f"{self.name}: layer {index} is a mixture of experts, which only collecting and prompts know"
+                f"{self.name}: layer {index} is a mixture of experts, whose neurons' direct effects are not computed"
             )
         return ffn
 

@@ -39,7 +39,9 @@ def expected(plain, kept, tokens, keys, mode, detected):
     chosen = min(len(kept), math.ceil(tokens / T))
     tested = kept[[i * len(kept) // chosen for i in range(chosen)]]
     values = hooked.neuron_values(plain, kept)
-    means = {(layer, n): values[layer][..., n][kept != BOS].mean() for layer, n in keys}
+    inputs = fwd.forward_all(plain, kept)
+    routed = {(layer, n): (kept != BOS) & ~np.isneginf(inputs[layer][0][..., n]) for layer, n in keys}
+    means = {key: values[key[0]][..., key[1]][routed[key]].mean() if routed[key].any() else 0.0 for key in keys}
     before = hooked.logits(plain, tested)
     after = hooked.logits(plain, tested, means if mode == "mean" else dict.fromkeys(keys, 0.0))
     delta = hooked.losses(after, tested) - hooked.losses(before, tested)
@@ -140,9 +142,18 @@ def test_thresholds_say_where_a_neuron_is_activated(tmp_path):
             assert abs(effect.active_positions - int(active.sum())) <= 1  # rounding at the threshold itself
 
 
-def test_mixtures_of_experts_are_refused_in_a_line(tmp_path):
-    model = tiny_experts("mixtral", tmp_path)
-    windows = tm.random_windows(np.random.default_rng(4), 8, T, 40, None)
-    path = run(model, sources_of(tmp_path, {"data": windows}), tmp_path / "s.ffn", keep="4")
-    with ffnscope.store.open(path) as store, pytest.raises(UserError, match="is a mixture of experts"):
-        list(ablate(store, [(0, 0)]))
+@pytest.mark.parametrize(("kind", "mode"), [("qwen2_moe", "zero"), ("gpt_oss", "mean")])
+def test_neurons_of_experts(kind, mode, tmp_path):
+    """Of a shared expert, of a dense layer, and of routed experts, one at a time and together."""
+    model = tiny_experts(kind, tmp_path)
+    windows = tm.random_windows(np.random.default_rng(4), 12, T, tm.VOCAB, BOS)
+    path = run(model, sources_of(tmp_path, {"data": windows}), tmp_path / "s.ffn", keep="8", bos_id=BOS)
+    plain, kept = fwd.load_model(model), windows[np.arange(8) * 12 // 8]
+    with ffnscope.store.open(path) as store:
+        keys = [(0, 3), (0, store.neurons(0) - 5), (1, 7), (2, store.neurons(2) // 2)]
+        detected = {key: {ngram.tokens for ngram in store.neuron(*key).detected} for key in keys}
+        for effect in ablate(store, keys, mode=mode, batch_size=3):
+            check(effect, expected(plain, kept, 65_536, effect.neurons, mode, detected))
+        (all_of_them,) = ablate(store, keys, mode=mode, together=True, batch_size=3)
+        assert all_of_them.changed > 0.3
+        check(all_of_them, expected(plain, kept, 65_536, tuple(keys), mode, detected))

@@ -17,9 +17,11 @@ from tiny_experts import CHOSEN, EXPERTS, KINDS, SIZE, tiny_experts
 from ffnscope.core.activations import threshold_recorder
 from ffnscope.core.check_projections import check_projections
 from ffnscope.core.prompt import PromptModel
+from ffnscope.store.concepts.descriptions import formula_query
 from ffnscope.store.export.write import write
 from ffnscope.store.format.schema import ABSENT
 from ffnscope.store.query.filter import parse_filter
+from ffnscope.store.query.positions import parse_query
 from ffnscope.store.query.select import select
 from ffnscope.store.reader import Store
 from ffnscope.store.records import Progress
@@ -180,3 +182,28 @@ def test_every_number_by_thresholds(
         assert not never[~routed].any()
         chosen = opened.column(0, "expert_positions").sum(axis=1)[opened.column(0, "expert")[never & routed]]
         assert opened.column(0, "activations")[never].tolist() == chosen.tolist()
+
+
+def test_descriptions_of_experts_neurons(tmp_path: Path) -> None:
+    """The figures of a description are those of the activations of Hugging Face's own forward pass."""
+    folder, rng = tiny_experts("qwen2_moe", tmp_path), np.random.default_rng(3)
+    domains = {name: tm.random_windows(rng, 50, 32, tm.VOCAB, tm.BOS_ID) for name in ("low", "high")}
+    domains["low"][:, 1:] //= 8  # other tokens, so other experts
+    store = run(folder, sources_of(tmp_path / "data", domains), tmp_path / "run", bos_id=tm.BOS_ID, keep="all")
+    tokens = np.concatenate(list(domains.values()))
+    outcome = activations(load(folder), tokens, len(tokens))
+    described = 0
+    with Store.open(store) as opened:
+        kept = opened.kept
+        for layer in (0, 2):
+            formulas, figures = (opened.column(layer, f"concept_{name}") for name in ("formula", "figures"))
+            routed = np.flatnonzero((formulas[:, 0, 1] != 0) & (opened.column(layer, "expert") != ABSENT))
+            described += len(routed)
+            active = (outcome[layer][0] > 0)[tokens != tm.BOS_ID]
+            for neuron in routed.tolist():
+                query = parse_query(formula_query(formulas[neuron, 0].tolist(), opened.concepts))
+                where, fires = query.members(kept)[~kept.even], active[~kept.even, neuron]
+                hits = (where & fires).sum()
+                expected = hits / fires.sum(), hits / where.sum(), 2 * hits / (where.sum() + fires.sum())
+                assert figures[neuron, 0] == pytest.approx(expected, abs=1e-6)
+    assert described > 5

@@ -7,11 +7,15 @@ from typing import Any
 
 import numpy as np
 import reference_forward as fwd
+import tiny_experts
 import torch
 
 
 def logits(model: Any, tokens: np.ndarray, replaced: Mapping[tuple[int, int], float] = {}) -> torch.Tensor:
     """[S, T, V] float64 with (layer, neuron) -> value put in the place of what is multiplied with w_i."""
+    if model.config.model_type in tiny_experts.KINDS:
+        with tiny_experts.replaced(model, replaced), torch.no_grad():
+            return model(input_ids=torch.from_numpy(tokens), use_cache=False).logits.double()
     handles = []
     for layer in {layer for layer, _ in replaced}:
 
@@ -40,19 +44,4 @@ def losses(logits: torch.Tensor, tokens: np.ndarray) -> np.ndarray:
 
 def neuron_values(model: Any, tokens: np.ndarray) -> list[np.ndarray]:
     """What every layer's second FFN matrix is multiplied with, float64 [S, T, F] each."""
-    found: dict[int, np.ndarray] = {}
-    handles = []
-    for layer, module in enumerate(fwd.layer_modules(model)):
-        last = module.get_submodule(fwd.MODULES[model.config.model_type].last)
-        handles.append(
-            last.register_forward_pre_hook(
-                lambda _, inputs, layer=layer: found.update(
-                    {layer: inputs[0].reshape(*tokens.shape, -1).double().numpy()}
-                )
-            )
-        )
-    with torch.no_grad():
-        model(input_ids=torch.from_numpy(tokens), use_cache=False)
-    for handle in handles:
-        handle.remove()
-    return [found[layer] for layer in range(len(found))]
+    return [values.astype(np.float64) for values in fwd.forward_values(model, tokens)]

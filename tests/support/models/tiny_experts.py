@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -186,3 +187,48 @@ def expert_output_rows(model: Any, layer: int) -> np.ndarray:
         for second in experts.down_proj.detach().float().numpy():
             rows.append(second if model.config.model_type == "gpt_oss" else second.T)
     return np.concatenate(rows)
+
+
+@contextmanager
+def replaced(model: Any, values: Mapping[tuple[int, int], float]) -> Iterator[None]:
+    """(layer, neuron) -> value in the place of what is multiplied with w_i; in a routed expert where it is chosen."""
+    handles, changed = [], []
+    for layer in {layer for layer, _ in values}:
+        experts, dense = layer_parts(model, layer)
+        size = 0 if dense is None else dense.down_proj.in_features
+        own = {neuron: value for (at, neuron), value in values.items() if at == layer}
+
+        def set_dense(module: Any, inputs: Any, own: dict = own, size: int = size) -> Any:
+            a = inputs[0].clone()
+            for neuron, value in own.items():
+                if neuron < size:
+                    a[..., neuron] = value
+            return (a,)
+
+        if dense is not None:
+            handles.append(dense.down_proj.register_forward_pre_hook(set_dense))
+        if experts is not None:
+            chosen: list[torch.Tensor] = []
+            handles.append(
+                experts.register_forward_pre_hook(lambda _, inputs, to=chosen: to.append(inputs[1].flatten()))
+            )
+
+            def gated(
+                product: Any, apply: Any = experts._apply_gate, chosen: Any = chosen, own: dict = own, size: int = size
+            ) -> Any:
+                a = apply(product).clone()
+                expert = torch.sort(chosen[-1])[0]  # of each row
+                for neuron, value in own.items():
+                    if neuron >= size:
+                        a[expert == (neuron - size) // a.shape[1], (neuron - size) % a.shape[1]] = value
+                return a
+
+            experts._apply_gate = gated
+            changed.append(experts)
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+        for experts in changed:
+            del experts._apply_gate
