@@ -159,7 +159,8 @@ def counting_bytes(tables: CorpusTables, neurons: int, threads: int) -> int:
 
 def _block(tables: CorpusTables, neurons: int) -> int:
     """How many neurons are counted together."""
-    size = min(neurons, max(1, BLOCK_BYTES // max(tables.bos.size, 1)))
+    fit = BLOCK_BYTES // max(tables.bos.size, 1)
+    size = min(neurons, max(1, fit, min(2 * fit, 2 * NEURONS)))
     return size - size % NEURONS if NEURONS < size < neurons else size
 
 

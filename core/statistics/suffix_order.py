@@ -37,20 +37,34 @@ def make_suffix_order(tables: tuple[NgramTable, ...], orders: tuple[Ngrams, ...]
     By token, then by the tree's bigram and trigram, then by half, then by the others. An n-gram that the tree has not, below
     one that it has, occurs in one half only, so its positions stay together too.
     """
-    unigrams, bigrams, trigrams = (table.ids.reshape(-1).astype(np.int64) for table in tables)
+    unigrams, bigrams, trigrams = (table.ids.reshape(-1) for table in tables)
     length = tables[0].ids.shape[1]
     places = np.flatnonzero(unigrams != NONE).astype(np.int32)
     leaf, half = tree.leaves[places], places // length % 2
-    branch = _branches(tree, len(tables[0].totals))[np.where(leaf == ROOT, len(tree.nodes) + unigrams[places], leaf)]
+    branches = _branches(tree, len(tables[0].totals))
     pairs, triples = len(tables[1].totals) + 1, len(tables[2].totals) + 1
-    key = (branch * 2 + half) * pairs + bigrams[places] + 1
-    if 2 * (len(tree.nodes) + len(tables[0].totals)) * pairs * triples < KEYS:
-        sorting = np.argsort(key * triples + trigrams[places] + 1)
+    # In place: for a large corpus, each of these arrays weighs.
+    key = branches[np.where(leaf == ROOT, len(tree.nodes) + unigrams[places], leaf)]
+    key *= 2
+    key += half
+    key *= pairs
+    key += bigrams[places]
+    key += 1
+    if 2 * len(branches) * pairs * triples < KEYS:
+        key *= triples
+        key += trigrams[places]
+        key += 1
+        sorting = np.argsort(key)
     else:
         sorting = np.lexsort((trigrams[places], key))
-    places, leaf, half = places[sorting], leaf[sorting], half[sorting]
+    del key
+    places = places[sorting]
+    leaf *= 2
+    leaf += half
+    leaf = leaf[sorting]
+    del sorting, half
     runs = [_runs(order.slots[places], len(order.repeated)) for order in orders]
-    return SuffixOrder(places, (runs[0], runs[1], runs[2]), _runs(leaf * 2 + half, 2 * len(tree.nodes)))
+    return SuffixOrder(places, (runs[0], runs[1], runs[2]), _runs(leaf, 2 * len(tree.nodes)))
 
 
 def _branches(tree: Tree, vocabulary: int) -> np.ndarray:
@@ -72,7 +86,6 @@ def _branches(tree: Tree, vocabulary: int) -> np.ndarray:
 def _runs(targets: np.ndarray, number: int) -> Runs:
     """The runs of equal ``targets`` [Q], of which ``number`` is that of positions whose n-gram occurs once, and any above it
     that of positions without one."""
-    targets = targets.astype(np.int32)
     starts = np.ones(len(targets), bool)
     starts[1:] = targets[1:] != targets[:-1]
     begins = (

@@ -7,7 +7,7 @@ activated at a given share of the positions: "token" by a liking for some tokens
 best of a few: with others on the same cores, caches are shared and all of it takes longer.
 
 all          everything that is counted, on the host
-ordering     of it, putting bits into the n-grams' order, of blocks of 64 neurons
+ordering     of it, putting bits into the n-grams' order, of blocks of 128 neurons
 ngrams       of it, n-grams and detectors, contexts and curves
 explained    of it, how much the token explains, and token sets
 rest         what is left where a GPU counts n-grams: ordering, contexts, curves, detectors, and how much the token explains
@@ -70,17 +70,19 @@ class Block:
 
     def __init__(self, packed: np.ndarray, tables: CorpusTables, space: Workspace):
         self.packed, self.bits, self.tables, self.space = packed, words(packed), tables, space
-        self.table = np.empty((packed.shape[1] * LENGTH, 1), np.uint64)
-        self.ordered = np.empty((len(packed), -(-len(tables.suffix_order.places) // 64)), np.uint64)
-        self.order()
+        self.ordered = self.order(self.bits)
         ngrams = DeviceCounter(tables, torch.device("cpu")).count(packed)
         assert ngrams is not None
         self.ngrams = ngrams
 
-    def order(self) -> None:
-        """The n-grams' order."""
-        by_position(self.bits, 0, self.bits.shape[1], LENGTH, self.table)
-        in_order(self.table, self.tables.suffix_order.places, 0, self.ordered.shape[1], self.ordered)
+    def order(self, bits: np.ndarray) -> np.ndarray:
+        """Neurons' bits in the n-grams' order."""
+        places = self.tables.suffix_order.places
+        table = np.empty((bits.shape[1] * LENGTH, -(-len(bits) // 64)), np.uint64)
+        out = np.empty((len(bits), -(-len(places) // 64)), np.uint64)
+        by_position(bits, 0, bits.shape[1], LENGTH, table)
+        in_order(table, places, 0, out.shape[1], out)
+        return out
 
     def count(self) -> None:
         """N-grams, and whatever else the kernel counts with them."""
@@ -126,8 +128,9 @@ def main() -> None:
     for kind, share in KINDS:
         where = [activated(tokens, kind, share, rng) for _ in range(given.neurons)]
         block = Block(np.stack([np.packbits(row, axis=1, bitorder="little") for row in where]), tables, space)
-        if not ordering:  # the same for any neurons; 64 of them take as long as a few
-            ordering = seconds(block.order) * 1e3 / (64 * tokens.size / 1e6)
+        if not ordering:  # the same for any neurons
+            many = np.tile(block.bits, (-(-128 // given.neurons), 1, 1))[:128]
+            ordering = seconds(lambda many=many, block=block: block.order(many)) * 1e3 / (128 * tokens.size / 1e6)
         ngrams, explained, rest = (seconds(work) * per for work in (block.count, block.explain, block.complete))
         whole = f"{ordering + ngrams + explained:>8.2f}{ordering:>10.2f}"
         figures = f"{whole}{ngrams:>8.2f}{explained:>11.2f}{ordering + rest + explained:>7.2f}"

@@ -12,7 +12,7 @@ bus             weights once; bits of every layer to the host, and up again wher
                 both ways
 disk traffic    bits, written and read once; less where they stay in the page cache
 forward         (2 * 12 * d * d + 2 * T * d) * L * tokens floating-point operations: attention looks back only
-counting        tokens * L * F neurons * 3.1 ms per million positions and neuron on 14 cores, 1.8 ms where the GPU counts n-grams:
+counting        tokens * L * F neurons * 2.2 ms per million positions and neuron on 14 cores, 1.9 ms where the GPU counts n-grams:
                 measured by tests/bench/counting.py --tokens 5000000, 6% active by liking of the token
 n-grams         counted by the GPU, 0.04 ms per million positions and neuron: 95 bytes a position, by its memory
 projecting      2 * F * (V + F) * d * L operations in float32
@@ -28,7 +28,7 @@ from dataclasses import dataclass
 TOKENS, SEQ_LEN, VOCABULARY = 5_000_000, 2048, 50_272
 FLOAT32_FLOPS, RECORDING = 45e12, 1.04
 CORES = 14
-ALL_SECONDS, REST_SECONDS, DEVICE_SECONDS = 3.1e-9, 1.8e-9, 0.04e-9  # per neuron and position; the host's per core
+ALL_SECONDS, REST_SECONDS, DEVICE_SECONDS = 2.2e-9, 1.9e-9, 0.04e-9  # per neuron and position; the host's per core
 GB = 1e9
 SHARES = [share / 100 for share in range(101)]
 

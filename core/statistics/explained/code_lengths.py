@@ -68,8 +68,9 @@ class Tree(NamedTuple):
 class Space(NamedTuple):
     """Arrays that a thread reuses. Zero between neurons: ``at`` [X] int64, activations whose deepest node it is, and
     ``counts`` [Y] int64, activations on the n-gram (those of trigrams are in ``at``), both odd << 32 | even; ``marks``
-    [X / 64] uint64, a bit per node; ``curves`` [2, T] int32. Anything: ``targets`` and ``numbers``
-    int32, what is counted in each stretch of the n-grams' order; ``met`` [X + 1] int32, ``visited`` [X] int32, nodes;
+    [X / 64] uint64, a bit per node; ``curves`` [2, T] int32. Anything: ``sums`` [8 W] uint64, W words of bits
+    per window; ``targets`` and ``numbers`` int32, what is counted in each stretch of the n-grams' order; ``met`` [X + 1]
+    int32, ``visited`` [X] int32, nodes;
     ``chances`` [Y, 3] float64, their p, 1 - p and the p by which their branch was summed before (0 for none);
     ``by_series`` [Y] bool, whether it is summed by their own; ``chosen`` [tokens + 1] int32; ``terms`` [7, CHUNK] float64.
     """
@@ -78,6 +79,7 @@ class Space(NamedTuple):
     counts: np.ndarray
     marks: np.ndarray
     curves: np.ndarray
+    sums: np.ndarray
     targets: np.ndarray
     numbers: np.ndarray
     met: np.ndarray

@@ -18,6 +18,9 @@ from ffnscope.core.statistics.suffix_kernel import count_runs
 EVEN, ODD = 0, 1
 # Counts of both halves stand in one int64, so that one load, addition and store count an activation.
 ONE = np.array([1, 1 << 32])
+BYTE = 255  # the most that one counts
+# Bit i of a byte as byte i of a word.
+SPREAD = np.array([sum((byte >> bit & 1) << 8 * bit for bit in range(8)) for byte in range(256)], np.uint64)
 
 
 class Explained(NamedTuple):
@@ -58,24 +61,74 @@ def count_leaves(bits, bos, seq_len, tree, space):
 
 
 @compiled
-def count_ordered(bits, ordered, bos, leaves, space):
-    """``count_leaves`` from the neuron's bits in the n-grams' order too: ``ordered`` [V], whose stretches are ``leaves``."""
-    totals = np.zeros(2, np.int64)
-    for window in range(len(bits)):
-        half = window % 2
-        curve = space.curves[half]
-        for index in range(bits.shape[1]):
-            word = bits[window, index] & ~bos[window, index]
-            totals[half] += np.int64(set_bits(word))
-            while word:
-                curve[index * WORD + np.int64(trailing_zeros(word))] += 1
-                word &= word - np.uint64(1)
+def count_ordered(bits, ordered, bos, leaves, tree, space):
+    """``count_leaves`` and ``sum_up`` from the neuron's bits in the n-grams' order too: ``ordered`` [V], whose stretches are
+    ``leaves``. Returns what both return."""
+    return add_curve(bits, bos, EVEN, space), add_curve(bits, bos, ODD, space), sum_runs(ordered, leaves, tree, space)
+
+
+@compiled
+def add_curve(bits, bos, half, space):
+    """Add the activations at each position in the even or the odd windows to the ``half``'s curve; returns their sum. Eight
+    positions are counted in the bytes of a word, whatever number of them is activated."""
+    sums, curve = space.sums, space.curves[half]
+    total = np.int64(0)
+    for begin in range(half, len(bits), 2 * BYTE):
+        sums[:] = 0
+        for window in range(begin, min(begin + 2 * BYTE, len(bits)), 2):
+            for index in range(bits.shape[1]):
+                word = bits[window, index] & ~bos[window, index]
+                total += np.int64(set_bits(word))
+                for part in range(8):
+                    sums[8 * index + part] += SPREAD[(word >> np.uint64(8 * part)) & np.uint64(BYTE)]
+        for position in range(len(curve)):
+            shift = np.uint64(8 * (position & 7))
+            curve[position] += np.int32((sums[position >> 3] >> shift) & np.uint64(BYTE))
+    return total
+
+
+@compiled
+def sum_runs(ordered, leaves, tree, space):
+    """``sum_up`` of bits in the n-grams' order. In it a node's positions come before those of the nodes below it, and the nodes
+    of each level are ascending."""
+    nodes, at, counts, met = tree.nodes, space.at, space.counts, space.met
+    tokens, inner, bigrams, unigrams = len(tree.tokens), len(tree.rows), space.visited, space.chosen
     number, _ = count_runs(ordered, leaves, space.targets, space.numbers)
+    bounds = np.zeros(4, np.int64)
+    of_trigrams = of_bigrams = of_tokens = 0
+    leaf = bigram = token = ROOT
     for index in range(number):
         target = space.targets[index]
-        space.at[target >> 1] += np.int64(space.numbers[index]) << (32 * (target & 1))
-        mark(space.marks, target >> 1)
-    return totals[EVEN], totals[ODD]
+        count = np.int64(space.numbers[index]) << (32 * (target & 1))
+        before, leaf = leaf, target >> 1
+        at[leaf] += count
+        if leaf == ROOT:
+            continue
+        node = leaf
+        if node >= inner:
+            if node != before:
+                met[of_trigrams] = node
+                of_trigrams += 1
+            node = nodes[node, PARENT]
+        if node >= tokens:
+            if node != bigram:
+                bigrams[of_bigrams] = node
+                of_bigrams += 1
+                bigram = node
+            counts[node] += count
+            node = nodes[node, PARENT]
+        if node != token:
+            unigrams[of_tokens] = node
+            of_tokens += 1
+            token = node
+        counts[node] += count
+    bounds[1], bounds[2] = of_trigrams, of_trigrams + of_bigrams
+    bounds[3] = bounds[2] + of_tokens
+    for index in range(of_bigrams):
+        met[bounds[1] + index] = bigrams[index]
+    for index in range(of_tokens):
+        met[bounds[2] + index] = unigrams[index]
+    return bounds
 
 
 @compiled
@@ -246,12 +299,12 @@ def explain_block(bits, ordered, bos, seq_len, windows, tree, leaves, space, out
     for neuron in range(len(bits)):
         counted = bits[neuron, :windows]
         if ordered.shape[1]:
-            even, odd = count_ordered(counted, ordered[neuron], bos, leaves, space)
+            even, odd, bounds = count_ordered(counted, ordered[neuron], bos, leaves, tree, space)
         else:
             even, odd = count_leaves(counted, bos, seq_len, tree, space)
+            bounds = sum_up(tree, space)
         if even + odd == 0:
             continue
-        bounds = sum_up(tree, space)
         active = (even, even_positions, odd, odd_positions)
         if 0 < even < even_positions and odd_positions:
             lengths = out.code_lengths[neuron]

@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 
+from ffnscope.core.statistics.bits import WORD
 from ffnscope.core.statistics.explained.code_lengths import CHUNK, ROOT, TERMS, Space, Tree
 from ffnscope.core.statistics.ngrams import NONE, NgramTable
 
@@ -109,6 +110,7 @@ def make_space(tree: Tree, stretches: int) -> Space:
         counts=np.zeros(inner, np.int64),
         marks=np.zeros(nodes // 64 + 1, np.uint64),
         curves=np.zeros(tree.positions.shape, np.int32),
+        sums=np.empty(8 * -(-tree.positions.shape[1] // WORD), np.uint64),
         targets=np.empty(stretches, np.int32),
         numbers=np.empty(stretches, np.int32),
         met=np.empty(nodes + 1, np.int32),  # one place more, as a node is written before it is known to be new
