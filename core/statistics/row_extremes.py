@@ -54,16 +54,16 @@ def _by_rows(
     rows, columns = values.shape
     kept = largest.shape[1]
     for row in range(rows):
-        above = below = 0  # how many are listed
+        above = below = np.int64(0)  # how many are listed
         for first in range(0, columns, CHUNK):
             last = min(first + CHUNK, columns)
             high, low = _range(values[row, first:last])
             if above < kept or high > largest[row, kept - 1]:
                 for column in range(first, last):
-                    above = _list(values[row, column], column, largest[row], largest_at[row], above, 1)
+                    above = _list(values[row, column], column, largest[row], largest_at[row], above, np.int64(1))
             if below < kept or low < smallest[row, kept - 1]:
                 for column in range(first, last):
-                    below = _list(values[row, column], column, smallest[row], smallest_at[row], below, -1)
+                    below = _list(values[row, column], column, smallest[row], smallest_at[row], below, np.int64(-1))
 
 
 @compiled

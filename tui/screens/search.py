@@ -176,7 +176,8 @@ class Search(InputLine, inherit_bindings=False):
         near = sum(isinstance(hit, TriggerHit) for hit in self.hits)
         tail = f"{self._reading}{len(self.hits)}{more} found"
         if near:
-            tail = f"{len(self.hits) - near or 'none'}, {near}{more} mostly at it"
+            detecting = len(self.hits) - near
+            tail = f"{detecting or 'none'} detect{'' if detecting > 1 else 's'} it, {near}{more} mostly at it"
         return [rule(self._head(), width, self.glyphs, tail), line((head, "dim")), *rows]
 
     def _row(self, hit: AnyHit, width: int, chosen: bool) -> Line:
