@@ -112,6 +112,8 @@ class _SharedCache(FunctionCache):
             _lock(file)
             yield
         finally:
+            with suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_UN)  # a process that was forked meanwhile has the file open too
             os.close(file)
 
 
