@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import figures_oracle
 import numpy as np
@@ -206,16 +209,22 @@ def test_position_ranges_are_where_a_strong_oscillatory_neuron_is_on(tmp_path):
         assert {x.layer for x in read.drawn} == {max(read.oscillating, key=read.oscillating.get)}
 
 
-def judged(store_options, tmp_path, change=lambda figures: figures):
-    with Store.open(make_store(tmp_path / "s.ffn", **store_options)) as store:
-        return {finding.key: finding for finding in findings(change(model_figures(store)))}
+@cache
+def figures_of(**store_options):
+    """Figures of a store that is made for them."""
+    with TemporaryDirectory() as folder, Store.open(make_store(Path(folder) / "s.ffn", **store_options)) as store:
+        return model_figures(store)
 
 
-def test_too_few_windows_and_missing_layers_are_said(tmp_path):
-    found = judged({"layers": 8, "neurons": 200, "windows": 40}, tmp_path)
+def judged(store_options, change=lambda figures: figures):
+    return {finding.key: finding for finding in findings(change(figures_of(**store_options)))}
+
+
+def test_too_few_windows_and_missing_layers_are_said():
+    found = judged({"layers": 8, "neurons": 200, "windows": 40})
     assert {each.verdict for each in found.values()} == {"too little data"}
     assert all("Too few windows (40" in each.text or "oo few" in each.text for each in found.values())
-    found = judged({"layers": 8, "neurons": 200, "windows": 120, "complete": False, "seed": 1}, tmp_path / "b")
+    found = judged({"layers": 8, "neurons": 200, "windows": 120, "complete": False, "seed": 1})
     assert found["sparse_first_half"].verdict == found["like_350m"].verdict == "too little data"
     assert "lacks layers 4-7 of 8" in found["sparse_first_half"].text
     assert found["positional"].verdict == "shown"
@@ -243,15 +252,15 @@ def with_tokens(figures, **changes):
         (164, 200, "partly", "The interval holds 80%"),
     ],
 )
-def test_suppression_is_judged_by_its_interval(tmp_path, suppressing, detectors, verdict, says):
+def test_suppression_is_judged_by_its_interval(suppressing, detectors, verdict, says):
     options = {"layers": 2, "neurons": 300, "windows": 120}
     changes = {"suppressing": suppressing, "detectors": detectors}
-    found = judged(options, tmp_path, lambda figures: with_tokens(figures, **changes))["suppressed_triggers"]
+    found = judged(options, lambda figures: with_tokens(figures, **changes))["suppressed_triggers"]
     assert found.verdict == verdict and says in found.text
     assert found.numbers["token_detectors"] == detectors
 
 
-def test_dead_halves_are_judged_by_their_shares(tmp_path):
+def test_dead_halves_are_judged_by_their_shares():
     from dataclasses import replace
 
     def dead(*numbers):
@@ -259,15 +268,13 @@ def test_dead_halves_are_judged_by_their_shares(tmp_path):
             figures, layers=tuple(replace(x, dead=n) for x, n in zip(figures.layers, numbers, strict=True))
         )
 
-    for number, (dead_neurons, verdict) in enumerate(
-        [
-            ((60, 50, 0, 0), "agrees"),
-            ((60, 50, 20, 0), "partly"),
-            ((1, 0, 0, 0), "differs"),
-            ((0, 0, 60, 60), "differs"),
-        ]
-    ):
-        found = judged({"layers": 4, "neurons": 200, "windows": 120}, tmp_path / str(number), dead(*dead_neurons))
+    for dead_neurons, verdict in [
+        ((60, 50, 0, 0), "agrees"),
+        ((60, 50, 20, 0), "partly"),
+        ((1, 0, 0, 0), "differs"),
+        ((0, 0, 60, 60), "differs"),
+    ]:
+        found = judged({"layers": 4, "neurons": 200, "windows": 120}, dead(*dead_neurons))
         assert found["sparse_first_half"].verdict == verdict
         assert f"{sum(dead_neurons[:2])} of 400" in found["sparse_first_half"].text
     assert found["sparse_first_half"].numbers["second_half_dead"] == 120
