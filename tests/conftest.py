@@ -36,15 +36,25 @@ UNMEASURED = (
     "/test_signals",
 )
 
-# Files that take longest, mostly waiting: they begin first, so that no process ends with one of them.
+# Files that take longest, many of them mostly waiting: they begin first, so that no process ends with one of them.
 LONGEST = (
+    "/core/test_processes.py",
+    "/tui/test_walks.py",
     "/test_terminal_bytes.py",
-    "/test_screens_as_text.py",
+    "/test_demo_counts.py",
+    "/test_emulated_gpu.py",
+    "/test_exact.py",
     "/test_long_windows.py",
-    "/test_processes.py",
-    "/test_walks.py",
+    "/test_hostile_store.py",
     "/tui/overview/test_screen.py",
-    "/tui/prompt/test_screen.py",
+    "/test_screens_as_text.py",
+    "/tui/browser/test_places.py",
+    "/test_killed.py",
+    "/test_faults.py",
+    "/core/activations/test_hidden_states.py",
+    "/verify/test_kept_bits.py",
+    "/verify/test_check.py",
+    "/figures/test_layers.py",
 )
 
 
