@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from functools import partial
 
 import numpy as np
@@ -60,7 +61,7 @@ class _Run:
 
     def __init__(self, prepared: Prepared, writer: StoreWriter | None, report: Report):
         self.prepared = prepared
-        self.processes = prepared.processes
+        self.processes = self._counting_processes = prepared.processes
         self.run = prepared.run
         self.writer = writer
         self.report = report
@@ -93,7 +94,8 @@ class _Run:
         self.progress.begin(start, len(done))
         group_layers = processes.broadcast(prepared.plan.group_layers if processes.is_main_process else 0)
         try:
-            with SerialWorker(prepared.overlaps) as counting:
+            beside = processes.beside() if prepared.overlaps else nullcontext(processes)
+            with beside as self._counting_processes, SerialWorker(prepared.overlaps) as counting:
                 for group in make_groups(self.run.layers, group_layers, start, done=done):
                     with self.progress.running():
                         recorded = sweep.run_group(group, self.progress.forward)
@@ -192,7 +194,7 @@ class _Run:
         share = self._choose_device_share(counting.behind, last)
         with self.progress.finishing():
             for layer in recorded:
-                self.processes.on_all(partial(self._finish_layer, layer, counting.check_wanted, share))
+                self._counting_processes.on_all(partial(self._finish_layer, layer, counting.check_wanted, share))
         if self.processes.is_main_process:
             release()
 
@@ -270,13 +272,14 @@ class _Run:
         self, recorded: RecordedLayer, check_wanted: Callable[[], None], device_share: float
     ) -> LayerCounts | None:
         """The layer's counts on the main process, where those of all processes' neurons are joined; else None."""
-        prepared, processes = self.prepared, self.processes
+        prepared, processes = self.prepared, self._counting_processes
 
         def advance(neurons: int) -> None:
             check_wanted()
             self.progress.count(neurons * processes.size)
 
-        own = count_layer(
+        count_own = partial(
+            count_layer,
             recorded.layer,
             recorded.scratch,
             prepared.tables,
@@ -287,7 +290,8 @@ class _Run:
             device=prepared.device_counter if device_share else None,
             device_share=device_share,
         )
-        parts = processes.gather_on_main(own)
+        # Where one process fails, none waits for its counts.
+        parts = processes.gather_on_main(processes.on_all(count_own))
         return LayerCounts.joined(parts) if parts else None
 
 

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -82,6 +82,21 @@ class Processes:
     def wait_for_everyone(self) -> None:
         """Wait until all processes have reached this call."""
         self.gather(None)
+
+    @contextmanager
+    def beside(self) -> Iterator[Processes]:
+        """The same processes, for a second thread of each: what these threads exchange is in an order of its own. Entered by
+        all processes."""
+        if self.size == 1:
+            yield self
+            return
+        with self._others_alive():
+            group = dist.new_group(backend="gloo", timeout=TIMEOUT)
+        try:
+            yield replace(self, group=group)
+        finally:
+            with suppress(RuntimeError):  # another process is gone
+                dist.destroy_process_group(group)
 
     def on_all(self, work: Callable[[], Item]) -> Item:
         """Do ``work`` on every process. If one raises UserError, all do, so that none waits forever."""

@@ -150,8 +150,8 @@ class Prepared:
     @property
     def overlaps(self) -> bool:
         """Whether a group is counted while the next one runs: where these are different processors that several threads
-        may use (not MPS), and in a single process, so that the processes exchange messages in one order."""
-        return self.model.device.type == "cuda" and self.processes.size == 1
+        may use (not MPS)."""
+        return self.model.device.type == "cuda"
 
     @property
     def threads(self) -> int:

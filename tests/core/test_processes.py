@@ -214,3 +214,62 @@ def test_a_group_that_the_caller_has_made_is_left_alone(folder: Path, alone: Pat
         _, said = process.communicate(timeout=120)
         assert process.returncode == 0, said
     assert exported(folder / "called") == exported(alone)
+
+
+OVERLAPPING = """
+import sys, time
+from ffnscope.core import collect
+from ffnscope.core.activations.forward import Sweep
+from ffnscope.core.run.prepare import Prepared
+from ffnscope.store.errors import UserError
+from ffnscope.tui.cli import program
+
+Prepared.overlaps = True  # as where the model runs on a GPU
+fails, rank = sys.argv.pop(1), int(sys.argv.pop(1))
+count_layer, run_group = collect.count_layer, Sweep.run_group
+groups = []
+
+def count(layer, *arguments, **named):
+    if fails == "counting" and rank and layer:
+        raise UserError("no more memory")
+    if fails == "model" and not rank:
+        for _ in range(6000):  # until the model's failure ends it
+            named["advance"](0)
+            time.sleep(0.01)
+    return count_layer(layer, *arguments, **named)
+
+def run(self, group, advance):
+    groups.append(group)
+    if fails == "model" and len(groups) == 2:
+        self.processes.on_all(lambda: (_ for _ in ()).throw(UserError("the device is full")) if rank else None)
+    return run_group(self, group, advance)
+
+collect.count_layer, Sweep.run_group = count, run
+sys.exit(program())
+"""
+
+
+@pytest.mark.parametrize(
+    ("fails", "said"),
+    [
+        ("nothing", "complete"),
+        ("counting", "no more memory"),
+        pytest.param("model", "the device is full", marks=pytest.mark.slow),
+    ],
+)
+def test_a_group_is_counted_while_the_next_one_runs(fails: str, said: str, folder: Path, alone: Path) -> None:
+    """What fails in one process ends all of them, whichever thread it fails in."""
+    port, store = _port(), f"overlapping-{fails}"
+    options = ("collect", "model", "--data", "a=a.npy", "--count-only", "b=b.npy", "--bos-id", "2", "--batch-size", "2")
+    ends = ("--group-layers", "1", "--store", store)
+    processes = [_process(folder, rank, port, "-c", OVERLAPPING, fails, str(rank), *options, *ends) for rank in (0, 1)]
+    try:
+        texts = [process.communicate(timeout=120)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    assert said in texts[0] and not any("Traceback" in text for text in texts), texts
+    assert [process.returncode for process in processes] == ([0, 0] if fails == "nothing" else [2, 2])
+    if fails == "nothing":
+        assert differing(alone, folder / store) == []
