@@ -41,7 +41,7 @@ PROBE_SECONDS = 0.5  # for measuring the speed of products
 PROBE_SIZE = {"cpu": 1024}  # rows of the matrices
 GPU_PROBE_SIZE = 8192
 MODEL_SHARE = 0.6  # of the speed of bare products that a forward pass reaches
-PROBE_NEURONS = 16  # that are counted to see how long it takes
+PROBE_NEURONS = 64  # that are counted to see how long it takes: as many as are put in order together
 ACTIVE = 0.06  # of their positions
 
 
