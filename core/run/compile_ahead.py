@@ -1,7 +1,7 @@
-"""The counting loops compiled in a process of their own, while the run reads its model and its corpus.
+"""The counting loops compiled in processes of their own, while the run reads its model and its corpus.
 
-Only the first run after an installation needs it: what is compiled is cached (core/jit.py). Where the process cannot
-start or is killed, the run compiles what it lacks itself.
+Only the first run after an installation needs it: what is compiled is cached (core/jit.py). Where the processes cannot
+start or are killed, the run compiles what it lacks itself.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ffnscope.core.jit import is_cached
 from ffnscope.core.run import kept_bits
 from ffnscope.core.statistics import concept_kernel, kernels, row_extremes, suffix_kernel
 from ffnscope.core.statistics.bits import words
-from ffnscope.core.statistics.concepts import concept_sets
+from ffnscope.core.statistics.concepts import Describer, concept_sets
 from ffnscope.core.statistics.counts import ORDERED_NEURONS, count_layer
 from ffnscope.core.statistics.explained.kernel import explain_block
 from ffnscope.core.statistics.tables import make_tables
@@ -40,28 +40,32 @@ LOOPS = (
     row_extremes._by_rows,
 )
 
-_process: subprocess.Popen[bytes] | None = None
+CONCEPTS_FIRST = "concepts-first"  # an argument of the second process: each leaves to the other what that one is at
+
+_processes: list[subprocess.Popen[bytes]] = []
 
 
 def compile_ahead() -> bool:
     """Begin to compile what is not cached. Returns whether something is being compiled."""
-    global _process
-    if _process is not None:
-        return _process.poll() is None
+    if _processes:
+        return any(process.poll() is None for process in _processes)
     if not sys.executable or os.environ.get("LOCAL_RANK", "0") != "0" or all(is_cached(loop) for loop in LOOPS):
         return False
     with suppress(OSError):
-        _process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "ffnscope.core.run.compile_ahead"],
-            stdin=subprocess.PIPE,  # closed when this process ends, however it does
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-    return _process is not None
+        for order in ([], [CONCEPTS_FIRST]):
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "ffnscope.core.run.compile_ahead", *order],
+                stdin=subprocess.PIPE,  # closed when this process ends, however it does
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            _processes.append(process)
+    return bool(_processes)
 
 
-def compile_loops() -> None:
-    """Compile all loops by calling them with a run's types, in the order in which a run needs them."""
+def compile_loops(concepts_first: bool = False) -> None:
+    """Compile all loops by calling them with a run's types, in the order in which a run needs them, or first what describes
+    neurons, which it needs last."""
     rng = np.random.default_rng(0)
     tokens = rng.integers(0, 9, (WINDOWS, LENGTH)).astype(np.int32)
     domain = Domain("text", 0, WINDOWS, 0, 1, False, "")
@@ -75,6 +79,13 @@ def compile_loops() -> None:
         domain_of=np.zeros(WINDOWS, np.int64),
         domains=["text"],
     )
+    if concepts_first:
+        nothing, formulas, figures = (
+            np.zeros((1, WINDOWS, 1), np.uint64),
+            np.zeros((1, 2, 4), np.int16),
+            np.zeros((1, 2, 3)),
+        )
+        Describer(*concepts).describe(nothing, formulas, figures)
     tables = make_tables(Corpus(tokens, (domain,), 0, 9), concepts)
     before = rng.standard_normal((WINDOWS, LENGTH, NEURONS)).astype(np.float32)
     bits = np.empty((WINDOWS, NEURONS, LENGTH // 8), np.uint8)
@@ -109,4 +120,4 @@ def _end_with_parent() -> None:
 if __name__ == "__main__":
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with suppress(KeyboardInterrupt):
-        compile_loops()
+        compile_loops(CONCEPTS_FIRST in sys.argv)

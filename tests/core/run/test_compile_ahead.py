@@ -20,7 +20,7 @@ from pathlib import Path
 
 from ffnscope.core.run import compile_ahead as ahead
 
-ahead.compile_loops()
+ahead.compile_loops(concepts_first=True)
 assert "torch" not in sys.modules
 before = {loop: set(loop.signatures) for loop in ahead.LOOPS}
 
@@ -50,7 +50,7 @@ def test_a_run_compiles_nothing_that_was_not_compiled_before(tmp_path: Path) -> 
 
 @pytest.fixture
 def nothing_cached(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ahead, "_process", None)
+    monkeypatch.setattr(ahead, "_processes", [])
     monkeypatch.setattr(ahead, "is_cached", lambda loop: False)
     monkeypatch.delenv("LOCAL_RANK", raising=False)
 
@@ -58,7 +58,7 @@ def nothing_cached(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_process_ends_with_the_one_that_started_it(nothing_cached: None, tmp_path: Path) -> None:
     code = (
         "import os, signal, time\nfrom ffnscope.core.run import compile_ahead as ahead\n"
-        "assert ahead.compile_ahead() and ahead.compile_ahead()\nprint(ahead._process.pid, flush=True)\ntime.sleep(60)\n"
+        "assert ahead.compile_ahead() and ahead.compile_ahead()\nprint(ahead._processes[1].pid, flush=True)\ntime.sleep(60)\n"
     )
     # A cache of its own: there is more to compile than the test takes.
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
