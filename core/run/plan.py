@@ -85,7 +85,7 @@ def plan_run(request: CollectRequest, report: Report) -> list[PlanLine]:
     layers = parse_layers(request.layers, shape.layers)
     overlaps = device.type == "cuda"
     threads = max(1, count_threads() - BUSY_THREADS) if overlaps else count_threads()
-    counting = counting_bytes(tables, shape.neurons, threads)
+    counting = counting_bytes(tables, shape.neurons, threads, on_device)
     available = available_memory()
     counted = [domain.windows for domain in corpus.domains if not domain.count_only]
     rule = ActivationRule.parse(request.activated)

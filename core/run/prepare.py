@@ -175,7 +175,9 @@ class Prepared:
     @property
     def counting_bytes(self) -> int:
         """Memory that counting takes in all of the run's processes on this host, beside the model and hidden states."""
-        return counting_bytes(self.tables, self.model.neurons, self.threads) * self.processes.local_size
+        choice, device = self.request.count_on, self.model.device
+        on_device = choice == "device" or (choice == "auto" and device.type == "cuda")
+        return counting_bytes(self.tables, self.model.neurons, self.threads, on_device) * self.processes.local_size
 
     def check_memory(self) -> None:
         """Raise UserError where counting needs more memory than is available."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 BLOCK_BYTES = 48 << 20  # of one block of neurons' bits: large enough for long sequential reads of the scratch file
 ORDERED_NEURONS = 32  # of a block, that are worth the memory in which their bits are put in the n-grams' order
+ARRIVING = 2  # blocks that a device has put in order, in pinned memory, of which torch takes powers of two
 COUNTED_ON_DEVICE = ("ngram_activations", "ngrams_distinct", "coverage", "top", "top_count", "top_total")
 PARTS_PER_THREAD = 4  # per block: neurons take different times to count
 
@@ -146,14 +147,17 @@ def _curve_type(tables: CorpusTables) -> type[np.unsignedinteger]:
     return np.uint16 if tables.counted_windows < 1 << 16 else np.uint32
 
 
-def counting_bytes(tables: CorpusTables, neurons: int, threads: int) -> int:
-    """Memory that counting a layer of ``neurons`` takes at most, beside ``tables``: arrays of threads, bits, counts."""
+def counting_bytes(tables: CorpusTables, neurons: int, threads: int, on_device: bool = False) -> int:
+    """Memory of the host that counting a layer of ``neurons`` takes at most, beside ``tables``: arrays of threads, bits,
+    counts, and where a device puts bits in order, what they arrive in."""
     places, order = tables.counted_windows * tables.seq_len, _order(tables, neurons)
     stretches = len(order.leaves.targets)
     per_thread = 4 * (3 * places + 3 * _slots(tables)) + describing_bytes(tables.concepts)
     per_thread += space_bytes(tables.tree, stretches)
     curve = tables.counted * tables.seq_len * np.dtype(_curve_type(tables)).itemsize
     blocks = 2 * BLOCK_BYTES + (0 if order is NO_ORDER else Reordering.bytes_needed(places, _block(tables, neurons)))
+    if on_device and order is not NO_ORDER:
+        blocks += ARRIVING * (1 << (_block(tables, neurons) * places // 8).bit_length())
     return threads * per_thread + blocks + neurons * (curve + 3 * 3 * TOP_NGRAMS * 8)
 
 
@@ -183,8 +187,8 @@ def count_layer(
 ) -> LayerCounts:
     """Count everything about a layer's ``neurons`` (consecutive; default all).
 
-    The result does not depend on ``threads``, nor on how the neurons are divided, nor on whether a ``device`` counts the
-    n-grams, of a share of the blocks.
+    The result does not depend on ``threads``, nor on how the neurons are divided, nor on whether a ``device`` puts bits in
+    order and counts the n-grams, of a share of the blocks.
     ``advance`` is called with the number of neurons finished, a block at a time.
     """
     neurons = range(bits.neurons) if neurons is None else neurons
@@ -237,20 +241,22 @@ def count_layer(
             describer.describe(block[own], counts.formulas[rows], counts.formula_figures[rows])
         return detections + rows.start, ids, number
 
-    def read(index: int) -> tuple[np.ndarray, NgramCounts | None]:
+    def read(index: int) -> tuple[np.ndarray, NgramCounts | None, np.ndarray | None]:
         packed = bits.block(blocks[index].start, blocks[index].stop)
         if device is None or int((index + 1) * device_share) == int(index * device_share):
-            return words(packed), None
-        return words(packed), device.count(packed[:, :counted_windows])
+            return words(packed), None, None
+        here = packed[:, :counted_windows]
+        return words(packed), device.count(here), None if reorder is None else device.order(here)
 
     detections = []
     with ThreadPoolExecutor(threads) as pool, ThreadPoolExecutor(1) as reader:
         ahead = [reader.submit(read, 0)] if blocks else []
         for index, block in enumerate(blocks):
-            block_bits, ngrams = ahead.pop().result()
-            ordered = np.empty((len(block), 0), np.uint64)
-            if reorder is not None:
-                ordered = reorder(block_bits, pool, threads)
+            block_bits, ngrams, ordered = ahead.pop().result()
+            if ordered is None:
+                ordered = np.empty((len(block), 0), np.uint64)
+                if reorder is not None:
+                    ordered = reorder(block_bits, pool, threads)
             if index + 1 < len(blocks):
                 ahead.append(reader.submit(read, index + 1))
             step = -(-len(block) // (threads * PARTS_PER_THREAD))

@@ -10,7 +10,8 @@ all          everything that is counted, on the host
 ordering     of it, putting bits into the n-grams' order, of blocks of 128 neurons
 ngrams       of it, n-grams and detectors, contexts and curves
 explained    of it, how much the token explains, and token sets
-rest         what is left where a GPU counts n-grams: ordering, contexts, curves, detectors, and how much the token explains
+rest         what is left where a GPU puts bits in order and counts n-grams: contexts, curves, detectors, and how much the
+             token explains
 """
 
 from __future__ import annotations
@@ -133,7 +134,7 @@ def main() -> None:
             ordering = seconds(lambda many=many, block=block: block.order(many)) * 1e3 / (128 * tokens.size / 1e6)
         ngrams, explained, rest = (seconds(work) * per for work in (block.count, block.explain, block.complete))
         whole = f"{ordering + ngrams + explained:>8.2f}{ordering:>10.2f}"
-        figures = f"{whole}{ngrams:>8.2f}{explained:>11.2f}{ordering + rest + explained:>7.2f}"
+        figures = f"{whole}{ngrams:>8.2f}{explained:>11.2f}{rest + explained:>7.2f}"
         print(f"{kind:>8}{share:>7.1%}{figures}", flush=True)
 
 

@@ -8,16 +8,17 @@ hidden states   tokens * d * 2 bytes (float16), once, in the host's memory
 bits a layer    tokens * F / 8 bytes, and 8 bytes a window and neuron for sums and maxima
 scratch         bits of two layers: one is counted while the next one runs
 weights         12 * d * d * 2 bytes a layer, with --offload; each crosses the bus once for all data
-bus             weights once; bits of every layer to the host, and up again where the GPU counts; hidden states between layers
-                both ways
+bus             weights once; bits of every layer to the host; where the GPU counts, up again twice, and in order to the host;
+                hidden states between layers both ways
 disk traffic    bits, written and read once; less where they stay in the page cache
 forward         (2 * 12 * d * d + 2 * T * d) * L * tokens floating-point operations: attention looks back only
-counting        tokens * L * F neurons * 2.2 ms per million positions and neuron on 14 cores, 1.9 ms where the GPU counts n-grams:
-                measured by tests/bench/counting.py --tokens 5000000, 6% active by liking of the token
+counting        tokens * L * F neurons * 2.2 ms per million positions and neuron on 14 cores, 1.6 ms where the GPU puts bits in order
+                and counts n-grams: measured by tests/bench/counting.py --tokens 5000000, 6% active by liking of the token
 n-grams         counted by the GPU, 0.04 ms per million positions and neuron: 95 bytes a position, by its memory
+ordering        by the GPU, of the same neurons, 0.01 ms: 13 bytes a position, doubled since some are copied in strides
 projecting      2 * F * (V + F) * d * L operations in float32
-together        the slower of GPU (the model with recording, projecting, its share of n-grams) and host (counting), with the share
-                for which that takes least; then the last layer's counting
+together        the slower of GPU (the model with recording, projecting, its share of ordering and n-grams) and host (counting),
+                with the share for which that takes least; then the last layer's counting
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from dataclasses import dataclass
 TOKENS, SEQ_LEN, VOCABULARY = 5_000_000, 2048, 50_272
 FLOAT32_FLOPS, RECORDING = 45e12, 1.04
 CORES = 14
-ALL_SECONDS, REST_SECONDS, DEVICE_SECONDS = 2.2e-9, 1.9e-9, 0.04e-9  # per neuron and position; the host's per core
+ALL_SECONDS, REST_SECONDS, DEVICE_SECONDS = 2.2e-9, 1.6e-9, 0.05e-9  # per neuron and position; the host's per core
 GB = 1e9
 SHARES = [share / 100 for share in range(101)]
 
@@ -63,13 +64,13 @@ def row(shape: Shape, flops: float) -> str:
     projecting = 2 * shape.neurons * (VOCABULARY + shape.neurons) * shape.width * shape.layers / FLOAT32_FLOPS
 
     def sides(share: float) -> tuple[float, float]:
-        """Seconds of the GPU and of the host, where the GPU counts n-grams of that share of the neurons."""
+        """Seconds of the GPU and of the host, where the GPU orders and counts that share of the neurons."""
         device = forward * RECORDING + projecting + share * counted * DEVICE_SECONDS
         return device, counted * (ALL_SECONDS - share * (ALL_SECONDS - REST_SECONDS)) / CORES
 
     share = min(SHARES, key=lambda share: max(sides(share)))
     together = max(sides(share)) + counted * REST_SECONDS / CORES / shape.layers
-    bus = weights * shape.layers + (1 + share) * bits * shape.layers + 2 * hidden * (shape.layers - 1)
+    bus = weights * shape.layers + (1 + 3 * share) * bits * shape.layers + 2 * hidden * (shape.layers - 1)
     return (
         f"| {shape.name} | {shape.layers} x {shape.neurons:,} | {hidden / GB:,.0f} GB | {2 * bits / GB:,.0f} GB "
         f"| {weights / GB:,.2f} GB | {bus / GB:,.0f} GB | {2 * bits * shape.layers / GB:,.0f} GB "

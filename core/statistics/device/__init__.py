@@ -1,1 +1,2 @@
-"""N-grams counted on a GPU (device_counts), and what is left to the host of them (complete_kernel)."""
+"""N-grams counted on a GPU (device_counts), bits put in their order there (device_order), and what is left to the host of them
+(complete_kernel)."""

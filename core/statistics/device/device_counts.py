@@ -3,7 +3,8 @@
 All neurons meet the same corpus. So the positions are put in the order of their n-grams once a run, and counting every
 n-gram for all neurons is a sum over consecutive rows of the matrix [positions, neurons] of their activations: plain torch
 operations, exact integers. What needs a neuron's own positions stays on the host (complete_kernel.py): the drawn contexts,
-detectors and their held-out halves, and lists of the most frequent into which n-grams reach that occur once.
+detectors and their held-out halves, and lists of the most frequent into which n-grams reach that occur once. What the host
+counts along the n-grams' order, how much the token explains, gets its bits in order from the device (device_order.py).
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ import numpy as np
 import torch
 from torch.nn.functional import embedding_bag
 
+from ffnscope.core.statistics.device.device_order import DeviceOrder
 from ffnscope.core.statistics.kernels import FEW, Ngrams
+from ffnscope.core.statistics.suffix_kernel import NEURONS
 from ffnscope.core.statistics.tables import CorpusTables
 from ffnscope.store.definitions import COVERED_PERCENT, WHOLE_PERCENT
 from ffnscope.store.format.schema import TOP_NGRAMS
@@ -24,6 +27,8 @@ from ffnscope.store.format.schema import TOP_NGRAMS
 BAG = 1024  # rows that are summed together at most: a thread of a GPU adds them one by one
 CELLS = 1 << 28  # activations of positions and neurons that are on the device at a time
 BYTES_PER_CELL = 12  # at most, with what is computed from them
+ORDERED_CELLS = 1 << 30  # whose bits are put in order at a time
+BYTES_PER_ORDERED_CELL = 1  # at most, with what that takes
 SHARE_OF_FREE = 0.25  # of a GPU's free memory that may be used: the model needs the rest
 EXACT = 1 << 24  # up to which float32 counts
 
@@ -79,7 +84,8 @@ class _Order:
 
 
 class DeviceCounter:
-    """Counts the n-grams of blocks of neurons on ``device``; ``beside`` gives the stream on which to do so."""
+    """Counts the n-grams of blocks of neurons on ``device``, and puts their bits in order for the host; ``beside`` gives the
+    stream on which to do so."""
 
     def __init__(
         self,
@@ -89,6 +95,7 @@ class DeviceCounter:
     ):
         self._tables, self._device, self._beside = tables, device, beside
         self._orders: list[_Order] = []
+        self._order: DeviceOrder | None = None
 
     @staticmethod
     def exact(tables: CorpusTables) -> bool:
@@ -103,10 +110,40 @@ class DeviceCounter:
         except torch.OutOfMemoryError:
             return None
 
+    def order(self, bits: np.ndarray) -> np.ndarray | None:
+        """The bits [n, S, B] uint8 over the counted windows in the n-grams' order, [n, V] uint64 as ``Reordering`` makes them
+        on the host. None where the device has no room for that."""
+        try:
+            return self._ordered(bits)
+        except torch.OutOfMemoryError:
+            return None
+
+    @torch.inference_mode()
+    def _ordered(self, bits: np.ndarray) -> np.ndarray:
+        cells = self._cells(ORDERED_CELLS, BYTES_PER_ORDERED_CELL) // max(1, bits[0].size * 8)
+        step = max(NEURONS, cells - cells % NEURONS)
+        cuda = self._device.type == "cuda"
+        with self._beside():
+            if self._order is None:
+                places = self._tables.suffix_order.places
+                self._order = DeviceOrder(places, self._tables.seq_len, bits.shape[2], self._device)
+            # Pinned memory that is let go serves the next block: torch keeps it.
+            out = torch.empty((len(bits), self._order.words), dtype=torch.int64, pin_memory=cuda)
+            for first in range(0, len(bits) if self._order.words else 0, step):
+                part = bits[first : first + step]
+                packed = torch.zeros(
+                    (-(-len(part) // NEURONS) * NEURONS, *part.shape[1:]), dtype=torch.uint8, device=self._device
+                )
+                packed[: len(part)].copy_(torch.from_numpy(np.ascontiguousarray(part)))
+                out[first : first + step].copy_(self._order(packed)[: len(part)], non_blocking=cuda)
+            if cuda:
+                torch.cuda.current_stream(self._device).record_event().synchronize()
+        return out.numpy().view(np.uint64)
+
     @torch.inference_mode()
     def _in_parts(self, bits: np.ndarray) -> NgramCounts:
         length = self._tables.seq_len
-        step = max(1, self._cells() // max(1, bits.shape[1] * length))
+        step = max(1, self._cells(CELLS, BYTES_PER_CELL) // max(1, bits.shape[1] * length))
         with self._beside():
             if not self._orders:
                 self._orders = [_Order(ngrams, self._device) for ngrams in self._tables.orders]
@@ -116,12 +153,13 @@ class DeviceCounter:
                 parts.append([part.cpu().numpy() for part in self._count(_active(packed, length))])
         return NgramCounts(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
-    def _cells(self) -> int:
+    def _cells(self, most: int, bytes_per_cell: int) -> int:
+        """How many activations there is room for at a time, ``most`` at most."""
         if self._device.type != "cuda":
-            return CELLS
+            return most
         free, _ = torch.cuda.mem_get_info(self._device)
         unused = torch.cuda.memory_reserved(self._device) - torch.cuda.memory_allocated(self._device)
-        return min(CELLS, int((free + unused) * SHARE_OF_FREE) // BYTES_PER_CELL)
+        return min(most, int((free + unused) * SHARE_OF_FREE) // bytes_per_cell)
 
     def _count(self, active: torch.Tensor) -> list[torch.Tensor]:
         """The fields of NgramCounts of ``active`` [P, n]."""

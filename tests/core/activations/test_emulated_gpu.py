@@ -87,8 +87,9 @@ def found(guard: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[st
 
 
 def test_the_store_is_that_of_a_run_on_the_cpu(found: list[dict[str, Any]]) -> None:
-    for (_, dtype, _), answer in zip(FEW, found, strict=False):
+    for (_, dtype, way), answer in zip(FEW, found, strict=False):
         check(answer, dtype)
+        assert all(answer["ordered"]) and bool(answer["ordered"]) == (WAYS[way].get("count_on") != "host")
 
 
 def test_a_wait_that_is_taken_out_is_noticed(found: list[dict[str, Any]]) -> None:

@@ -22,6 +22,7 @@ def test_memory_grows_with_positions_and_threads() -> None:
     small, large = tables(10), tables(40)
     assert counting_bytes(large, 100, 2) > counting_bytes(small, 100, 2)
     assert counting_bytes(small, 100, 3) > counting_bytes(small, 100, 2)
+    assert counting_bytes(small, 100, 2, on_device=True) > counting_bytes(small, 100, 2)
 
 
 def test_more_than_there_is_is_refused_with_the_option_that_lowers_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,11 +29,14 @@ from transformers.integrations import moe
 from ffnscope.core.collect import collect
 from ffnscope.core.corpus.sources import DomainSource
 from ffnscope.core.run.request import CollectRequest
+from ffnscope.core.statistics import counts as counting
 from ffnscope.core.statistics import projection, similarity
+from ffnscope.core.statistics.device.device_counts import DeviceCounter
 from ffnscope.store.reader import Store
 
 WINDOWS, LENGTH, BATCH = (9, 5), 16, 4
 CELLS = 1 << 9  # of a block of projections: several blocks
+ORDERED: list[bool] = []  # whether a device put a block of bits in order, for each that was to
 WAITS = {
     "wait_stream": (fake_gpu.Stream, "wait_stream"),
     "wait_event": (fake_gpu.Stream, "wait_event"),
@@ -89,6 +92,7 @@ class Runs:
     def compare(self, family: str, dtype: str, options: dict[str, Any], without: str | None) -> dict[str, Any]:
         """One case."""
         expected = self.on_cpu(family, dtype, options.get("activated", "positive"))
+        ORDERED.clear()
         with fake_cuda.installed(self.guard) as gpu, taken_out(without):
             try:
                 store = self.run(family, dtype, "cuda", **options)
@@ -108,6 +112,7 @@ class Runs:
             "to_host": dict(gpu.to_host),
             "to_device": dict(gpu.to_device),
             "streams": len(gpu.streams),
+            "ordered": list(ORDERED),
         }
 
 
@@ -117,6 +122,15 @@ def main() -> None:
     transformers.logging.disable_progress_bar()
     for module in (projection, similarity):
         module.BLOCK_CELLS, module.GPU_BLOCK_CELLS = CELLS, CELLS
+    counting.ORDERED_NEURONS = 1
+    order = DeviceCounter.order
+
+    def ordered(counter: DeviceCounter, bits: np.ndarray) -> np.ndarray | None:
+        found = order(counter, bits)
+        ORDERED.append(found is not None)
+        return found
+
+    DeviceCounter.order = ordered  # type: ignore[method-assign]
     # The CPU that stands in for the GPU has this kernel for other shapes only.
     moe._can_use_grouped_mm = lambda *_: False
     runs = Runs(Path(sys.argv[1]), Path(sys.argv[2]))
