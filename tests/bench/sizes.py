@@ -12,8 +12,8 @@ bus             weights once; bits of every layer to the host; where the GPU cou
                 hidden states between layers both ways
 disk traffic    bits, written and read once; less where they stay in the page cache
 forward         (2 * 12 * d * d + 2 * T * d) * L * tokens floating-point operations: attention looks back only
-counting        tokens * L * F neurons * 2.2 ms per million positions and neuron on 14 cores, 1.6 ms where the GPU puts bits in order
-                and counts n-grams: measured by tests/bench/counting.py --tokens 5000000, 6% active by liking of the token
+counting        tokens * L * F neurons * 2.2 ms per million positions and neuron on 14 cores, 1.6 ms where the GPU puts bits in
+                order and counts n-grams: measured by tests/bench/counting.py --tokens 5000000, 6% active by liking of the token
 n-grams         counted by the GPU, 0.04 ms per million positions and neuron: 95 bytes a position, by its memory
 ordering        by the GPU, of the same neurons, 0.01 ms: 13 bytes a position, doubled since some are copied in strides
 projecting      2 * F * (V + F) * d * L operations in float32
