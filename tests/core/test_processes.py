@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 from exact import run
 from same_store import contents, differing
 from several_processes import collect
+from warm import WarmProcess, WarmServer
 
 from ffnscope.core.activations.recorder import Recorder
 from ffnscope.core.corpus.sources import DomainSource
@@ -67,18 +69,30 @@ def test_a_process_for_which_no_batch_is_left(folder: Path) -> None:
     assert differing(folder / "many", folder / "few") == []
 
 
-def test_a_mistake_is_said_once_and_no_process_waits(folder: Path) -> None:
-    missing = collect(folder, "three", 2, "--data", "c=nowhere.npy")
-    assert missing.returncode != 0
-    assert missing.stderr.count("ffnscope: ") == 1
-    assert "nowhere.npy" in missing.stderr
+@pytest.fixture(scope="module")
+def warm() -> Iterator[WarmServer]:
+    """What the processes of a run are forked from, where torchrun does not start them."""
+    with WarmServer() as server:
+        yield server
 
 
-def _process(folder: Path, rank: int, port: int, *command: str) -> subprocess.Popen[str]:
-    place = {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    return subprocess.Popen(
-        [sys.executable, *command], cwd=folder, env=os.environ | place, stderr=subprocess.PIPE, text=True
-    )
+@pytest.fixture
+def process(warm: WarmServer, folder: Path) -> Iterator[Callable[..., WarmProcess]]:
+    """Starts a process of a run of two: its rank, a port, and Python's arguments."""
+    started = []
+
+    def start(rank: int, port: int, *command: str) -> WarmProcess:
+        started.append(warm.start(command, folder, **_place(rank, port)))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait(60)
+
+
+def _place(rank: int, port: int) -> dict[str, str]:
+    return {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
 
 
 def _port() -> int:
@@ -90,17 +104,22 @@ def _port() -> int:
 COLLECT = ("-m", "ffnscope.tui", "collect", "model", "--data", "a=a.npy", "--bos-id", "2", "--store")
 
 
-def test_a_process_whose_others_never_come_says_so_and_ends_on_a_signal(folder: Path) -> None:
-    waiting = _process(folder, 0, _port(), *COLLECT, "alone")
-    assert waiting.stderr is not None
-    try:
-        assert "process 0 of 2 waits for process 1 at 127.0.0.1:" in waiting.stderr.readline()
-        waiting.send_signal(signal.SIGTERM)
-        assert waiting.wait(60) == 130
-        assert "Traceback" not in waiting.stderr.read()
-    finally:
-        waiting.kill()
-        waiting.wait()
+def test_a_mistake_is_said_once_and_no_process_waits(process: Callable[..., WarmProcess]) -> None:
+    port = _port()
+    both = [process(rank, port, *COLLECT, "three", "--data", "c=nowhere.npy") for rank in (0, 1)]
+    codes, texts = zip(*(each.communicate(120) for each in both), strict=True)
+    assert codes == (2, 2)
+    assert "".join(texts).count("ffnscope: ") == 1
+    assert "nowhere.npy" in "".join(texts)
+
+
+def test_a_process_whose_others_never_come_says_so_and_ends_on_a_signal(process: Callable[..., WarmProcess]) -> None:
+    waiting = process(0, _port(), *COLLECT, "alone")
+    assert "process 0 of 2 waits for process 1 at 127.0.0.1:" in waiting.stderr.readline()
+    waiting.send_signal(signal.SIGTERM)
+    code, rest = waiting.communicate(60)
+    assert code == 130
+    assert "Traceback" not in rest
 
 
 JOIN_AND_DIE = """
@@ -111,18 +130,24 @@ with join_processes():
 """
 
 
-def test_where_the_main_process_is_killed_the_other_says_so_in_one_line(folder: Path) -> None:
+def test_where_the_main_process_is_killed_the_other_says_so_in_one_line(
+    folder: Path, process: Callable[..., WarmProcess]
+) -> None:
+    """A process from the start: torch says more unless it is told not to before it is imported."""
     port = _port()
-    killed, left = _process(folder, 0, port, "-c", JOIN_AND_DIE), _process(folder, 1, port, *COLLECT, "left")
-    try:
-        _, errors = left.communicate(timeout=120)
-        assert left.returncode == 2
-        assert errors.count("\n") == 1 and "another process of this run has ended" in errors and "--resume" in errors
-        assert killed.wait(60) == -signal.SIGKILL
-    finally:
-        for process in (killed, left):
-            process.kill()
-            process.wait()
+    killed = process(0, port, "-c", JOIN_AND_DIE)
+    left = subprocess.run(
+        [sys.executable, *COLLECT, "left"],
+        cwd=folder,
+        env=os.environ | _place(1, port),
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=120,
+    )
+    errors = left.stderr
+    assert left.returncode == 2
+    assert errors.count("\n") == 1 and "another process of this run has ended" in errors and "--resume" in errors
+    assert killed.wait(60) == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
@@ -206,13 +231,14 @@ dist.destroy_process_group()
 """
 
 
-def test_a_group_that_the_caller_has_made_is_left_alone(folder: Path, alone: Path) -> None:
+def test_a_group_that_the_caller_has_made_is_left_alone(
+    folder: Path, alone: Path, process: Callable[..., WarmProcess]
+) -> None:
     """And where each process keeps its hidden states in memory, the store is that of one process too."""
     port = _port()
-    processes = [_process(folder, rank, port, "-c", CALLER) for rank in (0, 1)]
-    for process in processes:
-        _, said = process.communicate(timeout=120)
-        assert process.returncode == 0, said
+    for each in [process(rank, port, "-c", CALLER) for rank in (0, 1)]:
+        code, said = each.communicate(120)
+        assert code == 0, said
     assert exported(folder / "called") == exported(alone)
 
 
@@ -257,19 +283,16 @@ sys.exit(program())
         pytest.param("model", "the device is full", marks=pytest.mark.slow),
     ],
 )
-def test_a_group_is_counted_while_the_next_one_runs(fails: str, said: str, folder: Path, alone: Path) -> None:
+def test_a_group_is_counted_while_the_next_one_runs(
+    fails: str, said: str, folder: Path, alone: Path, process: Callable[..., WarmProcess]
+) -> None:
     """What fails in one process ends all of them, whichever thread it fails in."""
     port, store = _port(), f"overlapping-{fails}"
     options = ("collect", "model", "--data", "a=a.npy", "--count-only", "b=b.npy", "--bos-id", "2", "--batch-size", "2")
     ends = ("--group-layers", "1", "--store", store)
-    processes = [_process(folder, rank, port, "-c", OVERLAPPING, fails, str(rank), *options, *ends) for rank in (0, 1)]
-    try:
-        texts = [process.communicate(timeout=120)[1] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
+    both = [process(rank, port, "-c", OVERLAPPING, fails, str(rank), *options, *ends) for rank in (0, 1)]
+    codes, texts = zip(*(each.communicate(120) for each in both), strict=True)
     assert said in texts[0] and not any("Traceback" in text for text in texts), texts
-    assert [process.returncode for process in processes] == ([0, 0] if fails == "nothing" else [2, 2])
+    assert codes == ((0, 0) if fails == "nothing" else (2, 2))
     if fails == "nothing":
         assert differing(alone, folder / store) == []
