@@ -15,7 +15,7 @@ from ffnscope.core.activations.forward import RecordedLayer, Sweep, make_groups
 from ffnscope.core.activations.mixture import MixtureScratch, MixtureThresholdRecorder
 from ffnscope.core.activations.scratch_folder import lock_folder
 from ffnscope.core.activations.side_stream import SideStream
-from ffnscope.core.activations.threshold_recorder import ThresholdRecorder
+from ffnscope.core.activations.threshold_recorder import ByThresholds
 from ffnscope.core.processes import join_processes
 from ffnscope.core.run.compile_ahead import compile_ahead
 from ffnscope.core.run.keep import check_room, describe_keep
@@ -244,7 +244,7 @@ class _Run:
     def _threshold_values(self, recorded: RecordedLayer) -> ThresholdValues | None:
         """The layer's thresholds and what goes with them; None where its neurons have none."""
         recorder = recorded.strongest
-        if not isinstance(recorder, ThresholdRecorder | MixtureThresholdRecorder):
+        if not isinstance(recorder, ByThresholds):
             return None
         everywhere = int(np.count_nonzero(recorder.thresholds == 0))
         if everywhere:

@@ -19,14 +19,13 @@ from ffnscope.core.activations.malloc import give_back_freed_memory
 from ffnscope.core.activations.mixture import (
     LayerRecorder,
     MixtureScratch,
-    MixtureThresholdRecorder,
     make_recorder,
     make_scratch,
     write_record,
 )
 from ffnscope.core.activations.scratch import LayerScratch
 from ffnscope.core.activations.side_stream import SideStream
-from ffnscope.core.activations.threshold_recorder import ThresholdRecorder
+from ffnscope.core.activations.threshold_recorder import ByThresholds
 from ffnscope.core.activations.thresholds import ThresholdWindows, find_thresholds
 from ffnscope.core.model.layered import LayeredModel
 from ffnscope.core.processes import SINGLE_PROCESS, Processes
@@ -171,7 +170,7 @@ class Sweep:
 
         thresholds = self.processes.broadcast(self.processes.on_main(find))
         for layer in recorded:
-            if thresholds is not None and isinstance(layer.strongest, ThresholdRecorder | MixtureThresholdRecorder):
+            if thresholds is not None and isinstance(layer.strongest, ByThresholds):
                 layer.strongest.thresholds = thresholds[layer.layer]
 
     def _run_batches(self, group: Group, recorded: list[RecordedLayer], advance: Callable[[int], None]) -> None:

@@ -15,7 +15,7 @@ from ffnscope.core.activations.recorder import BatchRecord, Recorder, Strongest
 from ffnscope.core.activations.routed import RoutedRecord, RoutedRecorder
 from ffnscope.core.activations.routed_scratch import RoutedScratch
 from ffnscope.core.activations.scratch import LayerScratch
-from ffnscope.core.activations.threshold_recorder import RoutedThresholdRecorder, ThresholdRecorder
+from ffnscope.core.activations.threshold_recorder import ByThresholds, RoutedThresholdRecorder, ThresholdRecorder
 from ffnscope.core.model.experts import Handle, Mixture
 from ffnscope.core.model.ffn import Ffn
 from ffnscope.core.model.layered import LayeredModel
@@ -140,7 +140,7 @@ class MixtureRecorder:
             part.batch = None
 
 
-class MixtureThresholdRecorder(MixtureRecorder):
+class MixtureThresholdRecorder(ByThresholds, MixtureRecorder):
     """Records a layer of a mixture by thresholds; attributes are those of ThresholdRecorder."""
 
     _shared: ThresholdRecorder | None
@@ -179,13 +179,12 @@ class MixtureThresholdRecorder(MixtureRecorder):
 
     def parts(self) -> tuple[np.ndarray, ...]:
         """What ``merge`` needs of a recorder."""
-        return *super().parts(), self.negative.values, self.negative.places, self.positive
+        return *super().parts(), *self.signed_parts()
 
     def merge(self, others: Sequence[tuple[np.ndarray, ...]]) -> None:
         """Join the ``parts`` of several recorders of one layer, each over windows of its own."""
         super().merge(others)
-        self.negative.merge([part[2:4] for part in others])
-        self.positive = np.sum([part[4] for part in others], axis=0)
+        self.merge_signed([part[2:] for part in others])
 
 
 class MixtureScratch:

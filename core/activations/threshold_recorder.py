@@ -18,7 +18,25 @@ from ffnscope.store.errors import UserError
 CELLS = 1 << 24  # values of routed experts that are compared at a time
 
 
-class ThresholdRecorder(Recorder):
+class ByThresholds:
+    """What recorders of all kinds keep by thresholds: ``thresholds`` [F] float32; ``positive`` [F] int64, activated positions
+    where a > 0; ``negative``, the largest -a of activated positions where a < 0."""
+
+    thresholds: np.ndarray
+    positive: np.ndarray
+    negative: Strongest
+
+    def signed_parts(self) -> tuple[np.ndarray, ...]:
+        """What ``merge_signed`` needs of a recorder."""
+        return self.negative.values, self.negative.places, self.positive
+
+    def merge_signed(self, others: Sequence[tuple[np.ndarray, ...]]) -> None:
+        """Join the ``signed_parts`` of several recorders of one layer, each over windows of its own."""
+        self.negative.merge([part[:2] for part in others])
+        self.positive = np.sum([part[2] for part in others], axis=0)
+
+
+class ThresholdRecorder(ByThresholds, Recorder):
     """Hooks on the activation function of one layer and on the matrix behind it, whose input is a.
 
     ``thresholds`` [F] float32 are set before the first batch. Bits, sums and maxima are a Recorder's: sums and maxima of
@@ -41,13 +59,12 @@ class ThresholdRecorder(Recorder):
 
     def parts(self) -> tuple[np.ndarray, ...]:
         """What ``merge`` needs of a recorder."""
-        return *super().parts(), self.negative.values, self.negative.places, self.positive
+        return *super().parts(), *self.signed_parts()
 
     def merge(self, others: Sequence[tuple[np.ndarray, ...]]) -> None:
         """Join the ``parts`` of several recorders of one layer, each over windows of its own."""
         super().merge(others)
-        self.negative.merge([part[2:4] for part in others])
-        self.positive = np.sum([part[4] for part in others], axis=0)
+        self.merge_signed([part[2:] for part in others])
 
     def expect(self, first_window: int, windows: int, seq_len: int, counted: int) -> None:
         """Announce the next windows; only the first ``counted`` of them may give contexts."""
@@ -79,7 +96,7 @@ class ThresholdRecorder(Recorder):
             strongest.add(shown, shown.amax(dim=1), self._first_window)
 
 
-class RoutedThresholdRecorder(RoutedRecorder):
+class RoutedThresholdRecorder(ByThresholds, RoutedRecorder):
     """Records the routed experts of one layer by thresholds, for E * I neurons, as ThresholdRecorder records a dense FFN.
 
     Where a token is not routed to an expert, none of the expert's neurons is activated, whatever their thresholds.

@@ -42,9 +42,11 @@ class ThresholdWindows:
     @classmethod
     def choose(
         cls, rule: ActivationRule, tokens: np.ndarray, sizes: Sequence[int], bos_id: int | None
-    ) -> ThresholdWindows:
-        """The first windows of the counted domains, which have ``sizes`` windows; ``tokens`` [S, T] are the corpus's.
-        Raises UserError where they have no position but BOS's."""
+    ) -> ThresholdWindows | None:
+        """The first windows of the counted domains, which have ``sizes`` windows; ``tokens`` [S, T] are the corpus's. None for
+        a rule without thresholds. Raises UserError where they have no position but BOS's."""
+        if not rule.has_thresholds:
+            return None
         windows = kept_windows(sizes, THRESHOLD_WINDOWS)
         chosen = tokens[windows]
         counts = np.ones(chosen.shape, np.bool_) if bos_id is None else chosen != bos_id

@@ -168,14 +168,10 @@ class OffloadedModel(LayeredModel):
         """Layers per group: one on a CPU, on a GPU as many as fit in half of its free memory."""
         return 1 if self.experts_on_host else group_fits(self._largest_layer(), self.device)
 
-    @property
+    @cached_property
     def experts_on_host(self) -> bool:
         """Whether a layer of a mixture does not fit in half of the GPU's free memory, so that the experts' matrices stay in
         the host's memory and are moved as they are needed."""
-        return self._experts_on_host
-
-    @cached_property
-    def _experts_on_host(self) -> bool:
         return bool(self.experts) and self._grouped() and not layer_fits(self._largest_layer(), self.device)
 
     def _grouped(self) -> bool:
@@ -262,7 +258,7 @@ class _TextPart(OffloadedModel):
         super().__init__(model, name, device, checkpoint, dtype)
         super().load_layers(0, self.count)
 
-    @property
+    @cached_property
     def experts_on_host(self) -> bool:
         """Never."""
         return False

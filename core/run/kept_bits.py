@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -152,10 +152,3 @@ def _transpose(
                     left &= left - np.uint64(1)
                     place += 1
             row += np.int64(set_bits(mask))
-
-
-def transposed(bits: np.ndarray) -> Any:
-    """[64] uint64 with rows and columns exchanged; for tests."""
-    square = bits.copy()
-    turn(square)
-    return square

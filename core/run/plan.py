@@ -89,7 +89,7 @@ def plan_run(request: CollectRequest, report: Report) -> list[PlanLine]:
     available = available_memory()
     counted = [domain.windows for domain in corpus.domains if not domain.count_only]
     rule = ActivationRule.parse(request.activated)
-    chosen = ThresholdWindows.choose(rule, corpus.tokens, counted, corpus.bos_id) if rule.has_thresholds else None
+    chosen = ThresholdWindows.choose(rule, corpus.tokens, counted, corpus.bos_id)
     most_layers = group_fits(shape.layer_bytes, device) if request.offload else None
     if chosen is not None:
         counting += chosen.bytes_needed(shape.neurons)

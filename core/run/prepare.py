@@ -131,10 +131,7 @@ class Prepared:
     @cached_property
     def chosen(self) -> ThresholdWindows | None:
         """The windows that thresholds are fixed on; None where neurons have none."""
-        rule, corpus = self.run.activated, self.corpus
-        if not rule.has_thresholds:
-            return None
-        return ThresholdWindows.choose(rule, corpus.tokens, self.counted_sizes, corpus.bos_id)
+        return ThresholdWindows.choose(self.run.activated, self.corpus.tokens, self.counted_sizes, self.corpus.bos_id)
 
     @property
     def _most_layers(self) -> int | None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import flips
 import pytest
+from damage import problems
 from synthetic import make_store
 
 from ffnscope.store.errors import DamagedStoreError, UserError
@@ -24,7 +25,6 @@ from ffnscope.store.format.meta_pages import DamagedFileError, least_bytes, read
 from ffnscope.store.reader import Store
 from ffnscope.store.records import Progress
 from ffnscope.store.verify import isolated as apart
-from ffnscope.store.verify.check import verify
 from ffnscope.store.verify.isolated import verify_apart
 from ffnscope.store.verify.pages import walk
 from ffnscope.store.writer import StoreWriter
@@ -172,11 +172,6 @@ def edit(path: Path, database: str, puts: dict[bytes, bytes] = {}, deletes: tupl
                 assert transaction.put(key, value, db=handle)
             for key in deletes:
                 assert transaction.delete(key, db=handle)
-
-
-def problems(path: Path) -> list[str]:
-    with Store.open(path) as store:
-        return list(verify(store))
 
 
 JUNK = encode_json("x")

@@ -16,13 +16,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from damage import alive, change
+from damage import alive, change, put
 from synthetic import make_store
 
 from ffnscope.store.definitions import POSITION_STRENGTHS, POSITION_TYPES
 from ffnscope.store.errors import UserError
 from ffnscope.store.format.encoding import decode_array, decode_json, encode_array, encode_json
-from ffnscope.store.format.environment import open_environment
 from ffnscope.store.format.keys import INDEX_KEY, LAYER_KEY, NEURON_KEY
 from ffnscope.store.format.schema import ABSENT
 from ffnscope.store.reader import Store
@@ -61,13 +60,6 @@ def refused(path: Path, capsys: pytest.CaptureFixture[str], commands: tuple[str,
         assert err.startswith("ffnscope: ") and err.count("\n") == 1 and len(err) < 600, (command, err)
         assert "damaged" in (out if name == "verify" else err), (command, out, err)
         assert err[:-1].isprintable()
-
-
-def put(path: Path, database: str, key: bytes, value: bytes) -> None:
-    with open_environment(path, write=True) as environment:
-        handle = environment.open_db(database.encode())
-        with environment.begin(write=True) as transaction:
-            transaction.put(key, value, db=handle)
 
 
 def set_field(*names: Any, to: Any) -> Callable[[dict[str, Any]], None]:

@@ -15,12 +15,13 @@ from typing import Any
 import lmdb
 import numpy as np
 import pytest
+from damage import problems, put
 from synthetic import make_store
 
 from ffnscope.store.errors import DamagedStoreError, UserError
 from ffnscope.store.format import environment as places
 from ffnscope.store.format.encoding import encode_array, encode_json
-from ffnscope.store.format.environment import is_disk_error, open_environment, remote_file_system
+from ffnscope.store.format.environment import is_disk_error, remote_file_system
 from ffnscope.store.format.keys import NEURON_KEY
 from ffnscope.store.format.meta_pages import check_metas, read_metas
 from ffnscope.store.notes import Notes
@@ -44,21 +45,6 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def path(small: Path, tmp_path: Path) -> Path:
     """A copy to be spoiled."""
     return shutil.copytree(small, tmp_path / "s.ffn")
-
-
-def put(path: Path, database: str, key: bytes, value: bytes | None) -> None:
-    with open_environment(path, write=True) as environment:
-        handle = environment.open_db(database.encode())
-        with environment.begin(write=True) as transaction:
-            if value is None:
-                assert transaction.delete(key, db=handle)
-            else:
-                transaction.put(key, value, db=handle)
-
-
-def problems(path: Path) -> list[str]:
-    with Store.open(path) as store:
-        return list(verify(store))
 
 
 # Marks and notes

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from damage import alive, change, flip
+from damage import alive, change, flip, problems
 from synthetic import make_store
 
 from ffnscope.store.format import schema
 from ffnscope.store.format.encoding import decode_array, encode_array
 from ffnscope.store.format.keys import LAYER_KEY, NEURON_KEY
 from ffnscope.store.reader import Store
-from ffnscope.store.verify.check import verify
 
 
 @pytest.fixture
 def path(tmp_path):
     return make_store(tmp_path / "s.ffn", layers=1, neurons=96, count_only=("extra",))
-
-
-def problems(path):
-    with Store.open(path) as store:
-        return list(verify(store))
 
 
 def alter(path, name, work):

@@ -5,16 +5,14 @@ from __future__ import annotations
 import lmdb
 import numpy as np
 import pytest
-from damage import change, flip
+from damage import change, flip, problems, put
 from synthetic import make_store
 
 import ffnscope.store
 from ffnscope.store.errors import UserError
 from ffnscope.store.format import kept_bits as layout
 from ffnscope.store.format.encoding import decode_array, encode_array
-from ffnscope.store.format.environment import open_environment
 from ffnscope.store.format.keys import INDEX_KEY, LAYER_KEY
-from ffnscope.store.verify.check import verify
 
 TILE, COUNTS = layout.BITS_KEY.pack(0, 1, 0), layout.BITS_KEY.pack(0, layout.COUNTS_BLOCK, 0)
 SPANS = {"fact": np.ones((40, 64), bool)}
@@ -23,21 +21,6 @@ SPANS = {"fact": np.ones((40, 64), bool)}
 @pytest.fixture
 def path(tmp_path):
     return make_store(tmp_path / "s.ffn", layers=1, neurons=600, keep=20, labels=SPANS)
-
-
-def problems(path):
-    with ffnscope.store.open(path) as store:
-        return list(verify(store))
-
-
-def put(path, database, key, value):
-    with open_environment(path, write=True) as environment:
-        handle = environment.open_db(database.encode())
-        with environment.begin(write=True) as transaction:
-            if value is None:
-                assert transaction.delete(key, db=handle)
-            else:
-                transaction.put(key, value, db=handle)
 
 
 def resealed(value, place, bit):

@@ -6,6 +6,8 @@ import lmdb
 
 from ffnscope.store.format.environment import open_environment
 from ffnscope.store.format.keys import NEURON_KEY
+from ffnscope.store.reader import Store
+from ffnscope.store.verify.check import verify
 
 
 def change(path, database, key, value):
@@ -16,6 +18,23 @@ def change(path, database, key, value):
             before = transaction.get(key, db=handle)
             assert before is not None
             transaction.put(key, value(before), db=handle)
+
+
+def put(path, database, key, value):
+    """Put a value under a key, or take away what is there where ``value`` is None."""
+    with open_environment(path, write=True) as environment:
+        handle = environment.open_db(database.encode())
+        with environment.begin(write=True) as transaction:
+            if value is None:
+                assert transaction.delete(key, db=handle)
+            else:
+                transaction.put(key, value, db=handle)
+
+
+def problems(path):
+    """What ``verify`` finds in a store."""
+    with Store.open(path) as store:
+        return list(verify(store))
 
 
 def flip(value):
