@@ -65,6 +65,7 @@ class ModelInfo(_Json):
     layer_neurons: tuple[int, ...] = ()  # F of each layer; empty where all have `neurons`
     experts: int = 0  # routed experts per layer, 0 in a dense model
     experts_per_token: int = 0
+    experts_implementation: str = ""  # how transformers computed the experts; empty where the store does not say
 
     def neurons_of(self, layer: int) -> int:
         """F of a layer."""

@@ -11,12 +11,9 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from ffnscope.core.model.ffn import CONVOLUTIONS, Ffn, find_ffn, find_ffns, in_out, is_projection
+from ffnscope.core.model.variants.expert_kernels import BATCHED, choose_implementation, refuse_capacity
 from ffnscope.store.errors import UserError
 
-# Of transformers' forms of the experts: all rows in one product, sorted by expert, its default; or each row by itself, for
-# sizes that torch's grouped product does not take.
-GROUPED, BATCHED = "grouped_mm", "batched_mm"
-GROUPED_BYTES = 16  # rows of the grouped product are multiples of it
 WEIGHT_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _PROBE_ROWS = 16
 
@@ -124,6 +121,7 @@ def find_mixture(layer: nn.Module, width: int, name: str) -> Mixture | None:
     path, module = groups[0]
     shared = _shared(layer, path, width, name)
     _refuse_other_experts(layer, name, path)
+    refuse_capacity(layer, path, name)
     weights: Any = module.down_proj
     transposed = bool(module.is_transposed)
     count, rows, columns = (int(size) for size in weights.shape)
@@ -134,9 +132,7 @@ def find_mixture(layer: nn.Module, width: int, name: str) -> Mixture | None:
             f"of {width} values for each neuron; ffnscope does not know this kind of experts"
         )
     gated = bool(module.has_gate)
-    aligned = all(size * weights.element_size() % GROUPED_BYTES == 0 for size in (neurons, width))
-    configuration: Any = module.config
-    configuration._experts_implementation = GROUPED if aligned else BATCHED
+    choose_implementation(module, neurons, width)
     activation = _activation(module, neurons, name)
     return Mixture(shared, Experts(path, count, neurons, _chosen(layer, path, name), gated, activation))
 
@@ -356,6 +352,12 @@ class _Tap:
             raise UserError(
                 f"{type(self._module).__name__}: its experts saw {tuple(before.shape)} for {tuple(index.shape)} choices; "
                 "ffnscope does not know this kind of experts"
+            )
+        least, most = (int(edge) for edge in torch.aminmax(index))
+        if least < 0 or most >= self._experts.count:
+            raise UserError(
+                f"{type(self._module).__name__}: its router chose expert {least if least < 0 else most} of "
+                f"{self._experts.count}, as routers do that drop tokens; ffnscope does not know this kind of experts"
             )
         self._see(RoutedRows(before, after, values, order // chosen, index.reshape(-1)[order], self._experts.count))
 

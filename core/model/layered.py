@@ -23,6 +23,7 @@ from ffnscope.core.model.experts import (
 )
 from ffnscope.core.model.ffn import Ffn, find_layers, in_out, is_mixture, is_projection, output_rows
 from ffnscope.core.model.layer_gate import Call, LayerGate
+from ffnscope.core.model.variants.expert_kernels import implementation
 from ffnscope.core.model.variants.text_part import text_base
 from ffnscope.store.errors import UserError, is_device_error
 
@@ -83,6 +84,13 @@ class LayeredModel:
     def experts(self) -> tuple[Experts, ...]:
         """The routed experts of the layers that have some; none in a dense model."""
         return tuple(ffn.experts for ffn in self.ffns if isinstance(ffn, Mixture))
+
+    @property
+    def experts_implementation(self) -> str:
+        """How transformers computes the experts, which share one configuration; empty in a dense model."""
+        pairs = zip(self._originals, self.ffns, strict=True)
+        homes = (layer.get_submodule(ffn.experts.module) for layer, ffn in pairs if isinstance(ffn, Mixture))
+        return next(map(implementation, homes), "")
 
     @property
     def prepared(self) -> bool:

@@ -13,11 +13,12 @@ from accelerate import init_empty_weights
 from torch import nn
 
 from ffnscope.core.model.checkpoint import Checkpoint
-from ffnscope.core.model.experts import GROUPED, Mixture
+from ffnscope.core.model.experts import Mixture
 from ffnscope.core.model.files.stored_weights import StoredWeight, stored_weights
 from ffnscope.core.model.host_experts import MATRICES, HostExperts
 from ffnscope.core.model.layered import LayeredModel
 from ffnscope.core.model.source import ModelSource, weights_folder
+from ffnscope.core.model.variants.expert_kernels import GROUPED
 from ffnscope.core.model.variants.text_part import auto_class
 from ffnscope.store.errors import UserError
 
@@ -172,12 +173,7 @@ class OffloadedModel(LayeredModel):
     def experts_on_host(self) -> bool:
         """Whether a layer of a mixture does not fit in half of the GPU's free memory, so that the experts' matrices stay in
         the host's memory and are moved as they are needed."""
-        return bool(self.experts) and self._grouped() and not layer_fits(self._largest_layer(), self.device)
-
-    def _grouped(self) -> bool:
-        homes = [(index, ffn.experts.module) for index, ffn in enumerate(self.ffns) if isinstance(ffn, Mixture)]
-        modules: list[Any] = [self.layer(index).get_submodule(path) for index, path in homes]
-        return all(module.config._experts_implementation == GROUPED for module in modules)
+        return self.experts_implementation == GROUPED and not layer_fits(self._largest_layer(), self.device)
 
     def _largest_layer(self) -> int:
         """Bytes of the weights of the largest layer."""

@@ -47,6 +47,11 @@ class ModelSource:
         return self.name if self.gguf_file is None else str(Path(self.name).parent)
 
     @property
+    def experts_implementation(self) -> str | None:
+        """How the configuration asks for the experts to be computed; None where it does not say, or has none."""
+        return getattr(self.text_config, "_experts_implementation", None)
+
+    @property
     def options(self) -> dict[str, Any]:
         """What Hugging Face's loaders need beside the location."""
         return _options(self.trust_remote_code, self.gguf_file, self.offline, self.revision)

@@ -13,6 +13,7 @@ from ffnscope.core.corpus.windows import Corpus
 from ffnscope.core.model.device import device_name
 from ffnscope.core.model.layered import LayeredModel
 from ffnscope.core.model.source import ModelSource, fingerprint
+from ffnscope.core.model.variants.expert_kernels import BATCHED
 from ffnscope.core.run.keep import choose_keep
 from ffnscope.core.run.request import CollectRequest, choose_batch_size, parse_layers
 from ffnscope.store.activation_rule import POSITIVE, ActivationRule
@@ -42,6 +43,7 @@ def describe_run(request: CollectRequest, source: ModelSource, model: LayeredMod
         layer_neurons=model.layer_neurons if len(set(model.layer_neurons)) > 1 else (),
         experts=max((layer.count for layer in experts), default=0),
         experts_per_token=max((layer.chosen for layer in experts), default=0),
+        experts_implementation=model.experts_implementation,
     )
     domains = tuple(
         DomainInfo(d.name, d.first_window, d.windows, d.documents, d.dropped_tokens, d.count_only, d.fingerprint)
@@ -69,7 +71,8 @@ def describe_run(request: CollectRequest, source: ModelSource, model: LayeredMod
     if rule.has_thresholds:
         settings["activated"] = str(rule)
     corpus_info = CorpusInfo(corpus.seq_len, corpus.bos_id, domains, corpus.fingerprint)
-    identity = json.dumps([model_info.fingerprint, corpus_info.to_json(), settings], sort_keys=True)
+    by_row = [BATCHED] if model_info.experts_implementation == BATCHED else []
+    identity = json.dumps([model_info.fingerprint, corpus_info.to_json(), settings, *by_row], sort_keys=True)
     values = (source.path, source.commit, device_name(model.device))
     unidentified = dict(zip(UNIDENTIFIED, values, strict=True))
     return RunInfo(
@@ -100,6 +103,9 @@ def check_same_run(path: Path, stored: RunInfo, now: RunInfo) -> None:
     differing = []
     if stored.model.fingerprint != now.model.fingerprint:
         differing.append(f"the model (it has {stored.model.name})")
+    before, value = (run.model.experts_implementation for run in (stored, now))
+    if before and before != value:
+        differing.append(f"how the experts are computed (it was by {before})")
     if stored.corpus.seq_len != now.corpus.seq_len:
         differing.append(f"--seq-len ({stored.corpus.seq_len})")
     elif stored.corpus.fingerprint != now.corpus.fingerprint:

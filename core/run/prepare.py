@@ -33,6 +33,7 @@ from ffnscope.core.model.offload import OffloadedModel, check_in_parts, load_off
 from ffnscope.core.model.source import ModelSource, model_files, open_model
 from ffnscope.core.model.token_texts import Vocabulary, build_vocabulary
 from ffnscope.core.model.tokenizer import load_tokenizer, no_tokenizer
+from ffnscope.core.model.variants.expert_kernels import describe_implementation
 from ffnscope.core.model.variants.text_part import is_wrapper
 from ffnscope.core.processes import Processes
 from ffnscope.core.run.corpus import read_corpus
@@ -231,6 +232,8 @@ def prepare(request: CollectRequest, processes: Processes, report: Report) -> Pr
     if is_wrapper(source.config):
         wrapper = type(model.model).__name__
         report(f"{source.name}: {wrapper}; its language model is run, on text alone, and nothing else of it")
+    if model.experts:
+        report(f"{source.name}: {describe_implementation(model.experts_implementation, source.experts_implementation)}")
     if isinstance(model, OffloadedModel) and model.experts_on_host:
         report(f"{source.name}: a layer's experts do not fit the GPU; their matrices stay in the host's memory, and those that "
                "a batch is routed to are moved for it")  # fmt: skip

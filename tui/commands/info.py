@@ -98,6 +98,8 @@ def _experts(model: Any) -> str:
     from ffnscope.tui.drawing.numbers import count
 
     text = f"{count(model.experts)} routed experts per layer, {count(model.experts_per_token)} per token"
+    if model.experts_implementation:
+        text += f", computed by {model.experts_implementation}"
     others = [f"layer {layer} has {count(n)}" for layer, n in enumerate(model.layer_neurons) if n != model.neurons]
     more = f" and {len(others) - 3} more" if len(others) > 3 else ""
     return f"{text}; {', '.join(others[:3])}{more} neurons" if others else text

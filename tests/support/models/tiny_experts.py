@@ -120,8 +120,11 @@ def _forward(model: Any, tokens: np.ndarray) -> list[tuple[np.ndarray, np.ndarra
 
     def keep(layer: int, name: str) -> Callable:
         def hook(module: Any, inputs: Any, output: Any = None) -> None:
-            assert name not in seen[layer], "ran twice"
-            seen[layer][name] = [each.detach().clone() for each in (*inputs, *(() if output is None else (output,)))]
+            arrays = [each.detach().clone() for each in (*inputs, *(() if output is None else (output,)))]
+            if name in seen[layer]:
+                assert model.config._experts_implementation == "eager", "ran twice"  # expert by expert
+                arrays = [torch.cat(pair) for pair in zip(seen[layer][name], arrays, strict=True)]
+            seen[layer][name] = arrays
 
         return hook
 
@@ -154,14 +157,23 @@ def _forward(model: Any, tokens: np.ndarray) -> list[tuple[np.ndarray, np.ndarra
             order = torch.sort(index.flatten())[1]
             if model.config._experts_implementation == "batched_mm":
                 order = torch.arange(index.numel())
+            if model.config._experts_implementation == "eager":
+                order = torch.cat([_pairs_of(index, expert) for expert in range(experts.num_experts)])
             token, expert = order // index.shape[1], index.flatten()[order]
-            rows = parts["rows"] + parts["row values"]
+            # Experts that run one by one may not show a.
+            rows = parts["rows"] + parts.get("row values", [torch.full_like(parts["rows"][0], torch.nan)])
             for each, array, fill in zip(rows, (before, after, values), (-np.inf, 0.0, 0.0), strict=True):
                 out = torch.full((S * T, experts.num_experts, each.shape[1]), fill)
                 out[token, expert] = each.float()
                 array.append(out.reshape(S, T, -1).numpy())
         found.append(tuple(np.concatenate(arrays, axis=2) for arrays in (before, after, values)))
     return found
+
+
+def _pairs_of(index: torch.Tensor, expert: int) -> torch.Tensor:
+    """Which of the flattened choices [tokens, k] are of an expert, in the order of its rows where each runs by itself."""
+    choice, token = torch.where(expert == index.T)
+    return token * index.shape[1] + choice
 
 
 def _watched_gate(experts: Any, keep: Callable, keep_values: Callable) -> Callable:
