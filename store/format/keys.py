@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from itertools import takewhile
 from typing import Any
 
 import lmdb
@@ -20,9 +21,8 @@ def finished_layers(transaction: lmdb.Transaction, meta: Any) -> tuple[int, ...]
     layers: list[int] = []
     with transaction.cursor(meta) as cursor:
         if cursor.set_range(b"layer:"):
-            for key in map(bytes, cursor.iternext(keys=True, values=False)):
-                if not key.startswith(b"layer:"):
-                    break
+            keys = map(bytes, cursor.iternext(keys=True, values=False))
+            for key in takewhile(lambda key: key.startswith(b"layer:"), keys):
                 number = key[6:]
                 if len(number) != 5 or not number.isdigit() or (layers and int(number) <= layers[-1]):
                     raise DamagedValueError(f"its entry {key[:40]!r} is not that of a layer")

@@ -73,8 +73,7 @@ def _pages(store: Store) -> str | None:
     try:
         with store.pinned() as transaction:
             metas = check_length(data)
-            if metas is None:
-                return None
+            assert metas is not None  # LMDB has opened the file
             if problem := check_metas(metas):
                 return problem
             current = [meta for meta in metas if meta.transaction == transaction]
@@ -100,11 +99,9 @@ def _missing(store: Store, layers: tuple[int, ...]) -> Iterator[str]:
 
 def _corpus(store: Store) -> Iterator[str]:
     run = store.run
-    texts, problem = _try(store.vocabulary.all_texts, [])
+    _, problem = _try(store.vocabulary.all_texts, [])
     if problem:
         yield problem
-    elif len(texts) != run.model.vocabulary:
-        yield f"{len(texts)} tokens in the vocabulary, the model has {run.model.vocabulary}"
     totals, problem = _try(store.unigram_totals, None)
     if problem:
         yield problem

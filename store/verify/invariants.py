@@ -108,8 +108,6 @@ def _detectors(a: Arrays, run: RunInfo) -> np.ndarray:
     owner, count, total = (a[f"detected_{name}"].astype(np.int64) for name in ("neuron", "count", "total"))
     neurons = len(a["kind"])
     bad = np.zeros(neurons, np.bool_)
-    if len(owner) and (owner.max() >= neurons or (np.diff(owner) < 0).any()):
-        return ~bad
     order = a["order"].astype(np.int64)
     weak = (
         (WHOLE_PERCENT * count < COVERED_PERCENT * total)

@@ -82,6 +82,14 @@ def test_no_other_arrays_are_kept(array):
         encode_array(array)
 
 
+def test_fewer_bytes_than_the_shape_says_are_refused():
+    header = bytearray(encode_array(np.zeros(4, np.uint8))[4:-4])
+    header[0] = 1
+    value = bytes(header) + zlib.compress(bytes(3))
+    with pytest.raises(DamagedValueError, match="its length does not fit its shape"):
+        decode_array(zlib.crc32(value).to_bytes(4, "little") + value)
+
+
 def test_a_length_beyond_all_memory_is_refused():
     rest = encode_array(np.zeros(4, np.uint8), compress=True)[4:]
     huge = bytearray(rest)
@@ -155,6 +163,8 @@ def test_a_neuron_is_its_row_of_every_column(path):
         (lambda s: s.neuron(0, 40), "no neuron 40 in layer 0; it has 0 to 39"),
         (lambda s: s.neuron(0, -1), "no neuron -1"),
         (lambda s: s.column(0, "nope"), "no array 'nope'"),
+        (lambda s: s.curves(0, 40), "no neuron 40 in layer 0"),
+        (lambda s: s.column(1 << 16, "kind"), "no layer 65536"),
         (lambda s: s.window(10_000), "no window 10000"),
         (lambda s: s.layer_info(9), "no layer 9"),
     ],
@@ -170,9 +180,11 @@ def test_folders_that_are_no_store(tmp_path, path):
     with pytest.raises(UserError, match="not an ffnscope store"):
         Store.open(tmp_path)
     with open_environment(tmp_path, write=True) as other, other.begin(write=True) as transaction:
-        transaction.put(b"a", b"b")
+        transaction.put(b"a", b"b" * 100_000)
     with pytest.raises(UserError, match="something else"):
         Store.open(tmp_path)
+    with pytest.raises(UserError, match="damaged"):
+        remove_store(tmp_path)
     (path / "data.mdb").write_bytes(b"no database at all" * 1000)
     with pytest.raises(UserError, match="cannot be opened as a store"):
         Store.open(path)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny_models as tm
+from damage import problems, put
 from exact import activations, compare, load, run, sources_of
 from same_store import differing
 from tiny_experts import CHOSEN, EXPERTS, KINDS, SIZE, tiny_experts
@@ -19,6 +20,8 @@ from ffnscope.core.check_projections import check_projections
 from ffnscope.core.prompt import PromptModel
 from ffnscope.store.concepts.descriptions import formula_query
 from ffnscope.store.export.write import write
+from ffnscope.store.format.encoding import encode_array
+from ffnscope.store.format.keys import LAYER_KEY
 from ffnscope.store.format.schema import ABSENT
 from ffnscope.store.query.filter import parse_filter
 from ffnscope.store.query.positions import parse_query
@@ -129,6 +132,15 @@ def test_questions_about_kept_bits_filters_and_files(tmp_path: Path) -> None:
         rows = out.getvalue().splitlines()
         assert rows[0] == "layer,neuron,expert" and rows[1] == f"0,{10 + 3 * SIZE},3" and len(rows) == 1 + 2 * SIZE
         assert write(opened, io.StringIO()) == sum(opened.run.model.layer_neurons) == 58 + 21 + 58
+        chosen, expert = opened.column(0, "expert_positions"), opened.column(0, "expert")
+    for name, array, says in (
+        ("expert_positions", chosen + chosen.dtype.type(1), "experts"),
+        ("expert_positions", chosen[:-1], "experts"),
+        ("expert", np.where(expert == 1, expert.dtype.type(EXPERTS), expert), "has experts that are out of range"),
+    ):
+        put(store, "columns", LAYER_KEY.pack(0) + name.encode(), encode_array(array))
+        found = problems(store)
+        assert any("layer 0" in line and says in line for line in found), found
 
 
 def test_a_prompt_and_projections_computed_anew(tmp_path: Path) -> None:

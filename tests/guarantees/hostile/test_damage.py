@@ -120,6 +120,9 @@ def test_a_reading_that_ends_the_process_is_damage(path: Path, monkeypatch: pyte
     dies = 'import os; print(\'["doing", "layer 1", 0.5]\', flush=True); os.kill(os.getpid(), 11)'
     monkeypatch.setattr(apart, "CHILD", dies)
     assert list(verify_apart(path)) == ["data.mdb: its pages are damaged: reading layer 1 ended the process (SIGSEGV)"]
+    monkeypatch.setattr(apart, "CHILD", "raise ValueError('a bug of ours')")
+    with pytest.raises(RuntimeError, match="ValueError: a bug of ours"):
+        list(verify_apart(path))
 
 
 COMMANDS = ("info", "export", "search the", "report", "verify", "compare O")
@@ -214,3 +217,16 @@ def test_a_missing_curve_of_an_alive_neuron_is_found(path: Path) -> None:
     edit(path, "curves", deletes=(key,))
     layer, neuron = struct.unpack(">HI", key)
     assert f"L{layer}N{neuron}" in " ".join(problems(path))
+
+
+@pytest.mark.parametrize(("database", "length"), [("curves", NEURON_KEY.size), ("windows", INDEX_KEY.size)])
+def test_keys_in_another_order_are_found(path: Path, database: str, length: int) -> None:
+    """The second and the third entry of each leaf page with keys of that length."""
+    data = bytearray((path / "data.mdb").read_bytes())
+    for page in range(2 * PAGE, len(data), PAGE):
+        kind, end, first, second, third = struct.unpack_from("<HH2xHHH", data, page + 10)
+        if kind == 2 and end >= 22 and struct.unpack_from("<H", data, page + first + 6) == (length,):
+            struct.pack_into("<HH", data, page + 18, third, second)
+    (path / "data.mdb").write_bytes(data)
+    found = problems(path)
+    assert any(f"in database {database} 1 out of order" in line for line in found), found

@@ -8,7 +8,8 @@ import resource
 import shutil
 import signal
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +235,8 @@ def problems_of(store: Store) -> list[str]:
             "window 3 holds token ids that",
         ),
         ("columns", b"\0\0promoted", encode_array(np.zeros((16, 7), np.uint32)), "promoted of layer 0"),
+        ("columns", b"\0\0token_set", encode_array(np.full((16, 20), 300, np.uint32)), "token ids that are out of range"),
+        ("vocabulary", bytes(4) + b"ends", encode_array(np.arange(300, dtype=np.uint32)), "not in ascending order"),
         ("meta", b"progress", b"", "progress"),
     ],
 )
@@ -241,6 +244,13 @@ def test_entries_of_the_wrong_make_are_found(path: Path, database: str, key: byt
     put(path, database, key, value)
     found = problems(path)
     assert any(says in line for line in found), found
+
+
+def test_code_lengths_of_a_layer_without_explained_shares_are_found(path: Path) -> None:
+    for name in ("token", "bigram", "trigram", "position"):
+        put(path, "columns", b"\0\0" + f"{name}_explained".encode(), encode_array(np.full(16, np.nan, np.float32)))
+    found = problems(path)
+    assert any("explained" in line and "16 neurons" in line for line in found), found
 
 
 def test_a_curve_of_more_windows_than_there_are_is_found(path: Path) -> None:
@@ -277,6 +287,21 @@ def test_a_layer_that_is_finished_while_it_is_verified(path: Path, monkeypatch: 
         monkeypatch.setattr(Store, "complete", False)
         assert problems_of(store) == []
         assert len(asked) >= 2
+
+
+def test_pages_that_a_writer_changes_meanwhile_are_looked_at_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where it has committed twice since the snapshot was taken: neither meta page is the snapshot's."""
+    with Store.open(path) as store:
+        pinned, asked = store.pinned, []
+
+        @contextmanager
+        def earlier() -> Iterator[int]:
+            asked.append(1)
+            with pinned() as transaction:
+                yield transaction - 2 if len(asked) == 1 else transaction
+
+        monkeypatch.setattr(store, "pinned", earlier)
+        assert problems_of(store) == [] and len(asked) == 2
 
 
 # Pages
@@ -361,3 +386,13 @@ def test_meta_pages_that_contradict_each_other(path: Path) -> None:
     assert check_metas((first, type(first)(8192, *list(vars(first).values())[1:]))) is not None
     fresh = type(first)(PAGE, 1, 0, first.free, first.main)
     assert check_metas((fresh, fresh)) is None
+
+
+def test_a_file_of_another_version_of_lmdb_is_left_to_it(path: Path) -> None:
+    file = path / "data.mdb"
+    newer = damaged(damaged(file.read_bytes(), 20, "<I", 2), PAGE + 20, "<I", 2)
+    for data in (newer, newer[:PAGE]):
+        file.write_bytes(data)
+        assert read_metas(file) is None
+        with pytest.raises(UserError, match=r"cannot be opened as a store \("):
+            Store.open(path)

@@ -14,7 +14,9 @@ from synthetic import make_store
 import ffnscope.store
 from ffnscope.store.errors import UserError
 from ffnscope.store.export.answers import write_answer
+from ffnscope.store.notes import Notes
 from ffnscope.store.query.ask import COLUMNS, SCORES, coactivated, rank, scores
+from ffnscope.store.query.contexts import missed, sort_rows
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +114,15 @@ def test_filters_and_least_hits(store):
         np.testing.assert_array_equal(some[name], every[name][rows])
 
 
+def test_marks_are_read_where_a_filter_asks_for_them(store):
+    with Notes.open(store.path) as notes:
+        notes.set_marks([(1, 7)], True)
+        notes.set_note(0, 3, "a note")
+    for where, place in (("marked", (1, 7)), ("Noted", (0, 3))):
+        answer = store.ask("token:the", where=where)
+        assert [*zip(answer["layer"].tolist(), answer["neuron"].tolist(), strict=True)] == [place]
+
+
 def test_coactivation_is_the_largest_phi_to_other_neurons(store):
     found = coactivated(store, 0, 4, 10)
     own = store.active[0][4]
@@ -123,6 +134,14 @@ def test_coactivation_is_the_largest_phi_to_other_neurons(store):
     best = sorted(phi, key=lambda place: (-round(phi[place], 12), place))[:10]
     assert list(zip(found["layer"].tolist(), found["neuron"].tolist(), strict=True)) == best
     np.testing.assert_allclose(found["phi"], [phi[place] for place in best], atol=1e-9)
+
+
+def test_what_a_concordance_cannot_be(store):
+    neuron = int(np.flatnonzero(store.column(0, "order") == 0)[0])
+    with pytest.raises(UserError, match=f"L0N{neuron}: is not a detector"):
+        missed(store, 0, neuron)
+    with pytest.raises(UserError, match="--sort length: known are place, strength, left, right"):
+        sort_rows(store.kept, np.arange(3), "length")
 
 
 def test_an_empty_set_has_no_ranking(store):

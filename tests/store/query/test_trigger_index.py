@@ -46,6 +46,7 @@ def test_the_closest_come_first(store: Store, text: str) -> None:
     index.refresh()
     assert index.layers == store.layers()
     rows = expected(store, text)
+    assert index.search("", 3) == TriggerIndex(store).search(text, 3) == []
     for limit in (3, 10_000):
         hits = index.search(text, limit)
         assert [(-(hit.f1 or 0.0), hit.layer, hit.neuron) for hit in hits] == [row[:3] for row in rows[:limit]]
@@ -81,6 +82,9 @@ def test_a_regular_expression_that_never_ends_is_given_up(store: Store, monkeypa
     monkeypatch.setattr("ffnscope.store.query.pattern.SECONDS", 0.01)
     with pytest.raises(UserError, match="takes more than"):
         parse_search("/^(a|aa)+$/").fitting(["a" * 60 + "b"])
+    monkeypatch.setattr("ffnscope.store.query.pattern.SECONDS", 1e-9)
+    with pytest.raises(UserError, match="takes more than"):  # each text in time, all of them not
+        TokenIndex(store).search("/x/")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from synthetic import make_store
 import ffnscope.store
 from ffnscope.store.errors import UserError
 from ffnscope.store.format import kept_bits as layout
-from ffnscope.store.format.encoding import decode_array, encode_array
+from ffnscope.store.format.encoding import decode_array, encode_array, encode_json
 from ffnscope.store.format.keys import INDEX_KEY, LAYER_KEY
 
 TILE, COUNTS = layout.BITS_KEY.pack(0, 1, 0), layout.BITS_KEY.pack(0, layout.COUNTS_BLOCK, 0)
@@ -64,7 +64,14 @@ def test_bits_of_a_layer_that_is_not_there_yet(tmp_path):
             lambda value: encode_array(decode_array(value)[:-1]),
             "are not the bytes",
         ),
+        (
+            "vocabulary",
+            INDEX_KEY.pack(0) + b"raw_ends",
+            lambda value: encode_array(decode_array(value)[::-1]),
+            "ends that are out of order",
+        ),
         ("meta", b"labels", flip, "labels: checksum differs"),
+        ("meta", b"labels", lambda value: encode_json(["fact", 3]), "its labels entry"),
     ],
 )
 def test_what_is_changed_is_found(path, database, key, work, says):
@@ -97,6 +104,9 @@ def test_a_query_of_damaged_bits_is_one_clear_line(path):
             store.ask("token:the")
         assert "ffnscope verify" in str(error.value)
         assert store.kept.neuron(0, 3).any()
+    put(path, "bits", TILE, None)
+    with ffnscope.store.open(path) as store, pytest.raises(UserError, match=r"from neuron 512 on, tile 0: are missing"):
+        store.kept.neuron(0, 599)
 
 
 @pytest.mark.parametrize("keep", [-1, 41, True, "all", 1.5])
