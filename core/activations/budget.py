@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 
 from ffnscope.core.activations.scratch_folder import bytes_used
@@ -152,9 +153,7 @@ def _control_group_memory(root: Path = Path("/sys/fs/cgroup"), own: Path = Path(
     left = []
     for path in paths:
         folder = root / path.lstrip("/")
-        for group in (folder, *folder.parents):
-            if not group.is_relative_to(root):
-                break
+        for group in takewhile(lambda group: group.is_relative_to(root), (folder, *folder.parents)):
             try:
                 most = (group / "memory.max").read_text().strip()
                 used = int((group / "memory.current").read_text())

@@ -155,8 +155,8 @@ class HiddenOnDisk(HiddenStates):
         return self._read_file(self._entering, first, last)
 
     def write(self, first: int, hidden: torch.Tensor) -> None:
-        if self._leaving is not None:
-            self._leaving.write(first * self.layout.window_bytes, _bytes(hidden))
+        assert self._leaving is not None
+        self._leaving.write(first * self.layout.window_bytes, _bytes(hidden))
 
     def complete(self) -> None:
         if self._leaving is not None:

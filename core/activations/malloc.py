@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import sys
 import time
 
 # Parameters of glibc's mallopt(3); a larger mmap threshold than this is refused.
@@ -32,9 +31,7 @@ def give_back_freed_memory() -> None:
 
 
 def _glibc(name: str, *arguments: int) -> None:
-    if not sys.platform.startswith("linux"):
-        return
     try:
         getattr(ctypes.CDLL(None), name)(*arguments)
-    except (OSError, AttributeError):
+    except (OSError, AttributeError):  # another C library
         return

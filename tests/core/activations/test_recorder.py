@@ -16,6 +16,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ffnscope.core.activations.recorder import Recorder, pack_bits
+from ffnscope.core.activations.threshold_recorder import ThresholdRecorder
+from ffnscope.core.activations.thresholds import ThresholdWindows
+from ffnscope.store.activation_rule import ActivationRule
 from ffnscope.store.errors import UserError
 from ffnscope.store.format.schema import CONTEXTS
 
@@ -236,3 +239,25 @@ def test_recorders_of_several_processes_are_one(cut: int, counted: int, levels: 
     merged.merge(parts)
     assert np.array_equal(merged.places, alone.places)
     assert np.array_equal(merged.values, alone.values)
+
+
+def test_values_that_cannot_be_compared_with_thresholds_are_refused() -> None:
+    recorder, values = ThresholdRecorder(3, 5), torch.ones(2, 4, 5)
+    recorder.expect(0, 2, 4, 2)
+    with pytest.raises(UserError, match="layer 3: its second FFN matrix runs apart from its activation function"):
+        recorder.record_values(Identity(), (values,))
+    recorder(Identity(), (values,), values)
+    with pytest.raises(UserError, match=r"layer 3: its second FFN matrix saw \(2, 3, 5\), not 5 neurons at 2 x 4"):
+        recorder.record_values(Identity(), (values[:, :3],))
+    recorder.record_values(Identity(), (values,))
+    with pytest.raises(UserError, match="runs apart from its activation function"):
+        recorder.record_values(Identity(), (values,))
+
+
+def test_thresholds_need_a_position_but_those_of_bos() -> None:
+    rule, tokens = ActivationRule.parse("share:0.1"), np.full((3, 4), 7)
+    with pytest.raises(UserError, match=r"--activated share:0\.1: thresholds need a position whose token is not BOS"):
+        ThresholdWindows.choose(rule, tokens, [3], 7)
+    tokens[1, 2] = 8
+    found = ThresholdWindows.choose(rule, tokens, [3], 7)
+    assert found is not None and found.positions == found.rank == 1

@@ -8,9 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from ffnscope.core.activations.routed import RoutedRecorder
+from ffnscope.core.activations.forward import RecordedLayer, _made
+from ffnscope.core.activations.mixture import MixtureRecord, MixtureRecorder, MixtureScratch
+from ffnscope.core.activations.recorder import BatchRecord, pack_bits
+from ffnscope.core.activations.routed import RoutedRecorder, _whole_rows
 from ffnscope.core.activations.routed_scratch import RoutedScratch
-from ffnscope.core.model.experts import Experts, RoutedRows
+from ffnscope.core.model.experts import Experts, Mixture, RoutedRows
+from ffnscope.core.model.ffn import Ffn
+from ffnscope.store.errors import UserError
 from ffnscope.store.format.schema import CONTEXTS
 
 
@@ -67,3 +72,63 @@ def test_what_is_written_is_what_was_seen(dtype: torch.dtype, size: int, length:
         assert recorder.strongest.values[neuron, : len(places)].tolist() == own[places].tolist()
     scratch.remove()
     assert not any(tmp_path.iterdir())
+
+
+def test_experts_that_run_twice_or_on_other_rows_are_refused() -> None:
+    experts = Experts("mlp.experts", 6, 5, 2, True, "act_fn")
+    recorder, rows = RoutedRecorder(4, experts), routed_rows(np.random.default_rng(0), 2, 7, experts)
+    recorder.expect(0, 2, 8, 2)
+    with pytest.raises(UserError, match=r"layer 4: its experts saw 28 rows of 2 x 8 positions, not 2 each"):
+        recorder(rows)
+    recorder.expect(0, 2, 7, 2)
+    recorder(rows)
+    with pytest.raises(UserError, match="layer 4: its experts run more than once per forward pass"):
+        recorder(rows)
+
+
+@pytest.mark.parametrize(
+    ("shape", "strides", "offset", "first"),
+    [
+        ((4, 3), (6, 1), 0, 0),  # the first half of a product's columns
+        ((4, 3), (6, 1), 3, 3),  # the second half
+        ((4, 6), (6, 1), 6, 0),  # rows from the second on
+        # A copy is made of a single row, of every other column, beyond the end of a row, and where the last is not whole.
+        ((1, 3), (6, 1), 3, 0),
+        ((4, 3), (6, 2), 0, 0),
+        ((4, 3), (6, 1), 4, 0),
+        ((2, 3), (6, 1), 25, 0),
+    ],
+)
+def test_whole_rows_hold_the_columns(shape: tuple[int, int], strides: tuple[int, int], offset: int, first: int) -> None:
+    tensor = torch.arange(34.0).as_strided(shape, strides, offset)
+    whole, found = _whole_rows(tensor)
+    assert found == first and whole.is_contiguous()
+    assert torch.equal(whole[:, found : found + shape[1]], tensor)
+
+
+def test_a_block_of_neurons_lies_in_shared_experts_in_routed_ones_or_in_both(tmp_path: Path) -> None:
+    experts = Experts("mlp.experts", 6, 5, 2, True, "act_fn")
+    mixture = Mixture(Ffn("mlp.shared.act", "mlp.shared.down", 4, True), experts)
+    rng, rows = np.random.default_rng(0), routed_rows(np.random.default_rng(1), 3, 7, experts)
+    recorder, scratch = RoutedRecorder(0, experts), MixtureScratch(tmp_path, 0, 3, mixture, 7)
+    recorder.expect(0, 3, 7, 3)
+    recorder(rows)
+    shared = torch.from_numpy(rng.random((3, 7, 4)) < 0.5)
+    assert recorder.batch is not None
+    nothing = torch.zeros(3, 4)
+    scratch.write(0, MixtureRecord(BatchRecord(pack_bits(shared), nothing, nothing), recorder.batch))
+    on = np.zeros((3, 7, 34), bool)
+    on[..., :4] = shared.numpy()
+    token, expert = rows.tokens.numpy(), rows.experts.numpy()
+    on[..., 4:].reshape(21, 6, 5)[token, expert] = rows.before.numpy() > 0
+    expected = np.packbits(on, axis=1, bitorder="little").transpose(2, 0, 1)
+    for first, last in ((0, 34), (1, 3), (2, 9), (4, 34), (11, 30)):
+        assert np.array_equal(scratch.block(first, last), expected[first:last])
+        assert np.array_equal(scratch.window(1, first, last), expected[first:last, 1])
+
+
+def test_a_layer_whose_activation_function_was_not_called_is_an_error(tmp_path: Path) -> None:
+    mixture = Mixture(None, Experts("mlp.experts", 6, 5, 2, True, "act_fn"))
+    layer = RecordedLayer(7, MixtureScratch(tmp_path, 7, 3, mixture, 7), MixtureRecorder(7, mixture))
+    with pytest.raises(RuntimeError, match="layer 7 ran without its activation function being called"):
+        _made([layer], None)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ffnscope.core.activations import scratch as module
+from ffnscope.core.activations import scratch_folder
 from ffnscope.core.activations.recorder import BatchRecord, pack_bits
 from ffnscope.core.activations.scratch import SUM_WINDOWS, LayerScratch, ScratchFile, byte_width
+from ffnscope.core.activations.scratch_folder import lock_folder
+from ffnscope.core.processes import Processes
 from ffnscope.store.errors import UserError
 
 
@@ -75,7 +81,12 @@ def test_sums_are_added_in_double_precision(tmp_path: Path) -> None:
     assert layer.sums()[0] == 2.0**24 + 0.25 * (S - 1)
 
 
-def test_fresh_files_are_empty_and_others_are_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize("reserves", [True, False])
+def test_fresh_files_are_empty_and_others_are_kept(
+    tmp_path: Path, reserves: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not reserves:  # as on macOS
+        monkeypatch.delattr(module.os, "posix_fallocate")
     first = ScratchFile(tmp_path / "file", 8)
     first.write(0, np.arange(8, dtype=np.uint8))
     first.close()
@@ -127,3 +138,36 @@ def test_a_write_that_takes_several_calls(tmp_path: Path, monkeypatch: pytest.Mo
     out = np.empty(16, np.uint8)
     file.read(0, out)
     assert out.tolist() == [0, 0, *range(13), 0]
+
+
+class OtherHost(Processes):
+    """The second process of a run, on a host where the first one's files never come."""
+
+    def broadcast(self, value: Any) -> Any:
+        return value
+
+    def on_main(self, work: Callable[[], Any]) -> Any:
+        return None
+
+    def on_all(self, work: Callable[[], Any]) -> Any:
+        return work()
+
+
+def test_a_process_that_sees_another_folder_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scratch_folder, "PATIENCE", 0.05)
+    with pytest.raises(UserError, match="process 1 sees another folder under this path than process 0"):
+        with lock_folder(tmp_path, OtherHost(1, 2)):
+            raise AssertionError("not reached")
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EROFS])
+def test_a_folder_without_locks_is_used_and_one_that_cannot_be_made_is_not(
+    tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(scratch_folder, "take_lock", refuse)
+    expected = nullcontext() if number == errno.ENOLCK else pytest.raises(UserError, match="Read-only file system")
+    with expected, lock_folder(tmp_path / "scratch", Processes()):
+        assert (tmp_path / "scratch").is_dir()

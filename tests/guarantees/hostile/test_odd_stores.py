@@ -235,7 +235,12 @@ def problems_of(store: Store) -> list[str]:
             "window 3 holds token ids that",
         ),
         ("columns", b"\0\0promoted", encode_array(np.zeros((16, 7), np.uint32)), "promoted of layer 0"),
-        ("columns", b"\0\0token_set", encode_array(np.full((16, 20), 300, np.uint32)), "token ids that are out of range"),
+        (
+            "columns",
+            b"\0\0token_set",
+            encode_array(np.full((16, 20), 300, np.uint32)),
+            "token ids that are out of range",
+        ),
         ("vocabulary", bytes(4) + b"ends", encode_array(np.arange(300, dtype=np.uint32)), "not in ascending order"),
         ("meta", b"progress", b"", "progress"),
     ],
