@@ -246,14 +246,18 @@ class _Run:
         recorder = recorded.strongest
         if not isinstance(recorder, ByThresholds):
             return None
-        everywhere = int(np.count_nonzero(recorder.thresholds == 0))
-        if everywhere:
-            routed = isinstance(recorder, MixtureThresholdRecorder)
-            where = "wherever a token is routed to their expert" if routed else "everywhere"
-            self.report(
-                f"layer {recorded.layer}: {everywhere:,} neurons are 0 at so many positions that their threshold is 0: "
-                f"they count as activated {where}"
-            )
+        # Routed neurons come behind those that see every token.
+        first = recorder.first if isinstance(recorder, MixtureThresholdRecorder) else len(recorder.thresholds)
+        zero = recorder.thresholds == 0
+        for where, neurons in (
+            ("everywhere", zero[:first]),
+            ("wherever a token is routed to their expert", zero[first:]),
+        ):
+            if neurons.any():
+                self.report(
+                    f"layer {recorded.layer}: {neurons.sum():,} neurons are 0 at so many positions that their threshold is 0: "
+                    f"they count as activated {where}"
+                )
         negative = recorder.negative
         return ThresholdValues(recorder.thresholds, recorder.positive, negative.values, negative.places)
 

@@ -72,7 +72,8 @@ class LayerRecorder(Protocol):
 
 
 class MixtureRecorder:
-    """Records a layer of a mixture; its parts fill ``values`` and ``places`` [F, C], those of shared experts first."""
+    """Records a layer of a mixture; its parts fill ``values`` and ``places`` [F, C], those of shared experts first, those of
+    routed ones from neuron ``first`` on."""
 
     def __init__(self, layer: int, mixture: Mixture):
         self.layer = layer
@@ -81,7 +82,7 @@ class MixtureRecorder:
         self._parts: list[Recorder | RoutedRecorder] = [self._routed]
         if self._shared is not None:
             self._parts.insert(0, self._shared)
-        first = mixture.first
+        self.first = first = mixture.first
         self._slices = [slice(first, None)] if self._shared is None else [slice(first), slice(first, None)]
         for part, own in zip(self._parts, self._slices, strict=True):
             part.strongest.values, part.strongest.places = self.values[own], self.places[own]

@@ -64,10 +64,18 @@ def page_sentences(page: PageData) -> list[list[Part]]:
             out.append([(values, "text")])
         if neuron.threshold is not None:
             share = "" if neuron.positive_share is None else f"{dot}{percent(neuron.positive_share)} of them above 0"
-            out.append([(f"activated from |a| = {neuron.threshold:.3g} on{share}", "text")])
+            out.append([(f"{_threshold(neuron)}{share}", "text")])
     else:
         out.append([("its output row still points somewhere: see promoted and suppressed", "dim")])
     return out
+
+
+def _threshold(neuron: Neuron) -> str:
+    """From which value on a neuron counts as activated."""
+    if neuron.threshold:
+        return f"activated from |a| = {neuron.threshold:.3g} on"
+    where = "everywhere" if neuron.expert is None else "wherever its expert is chosen"
+    return f"its threshold is 0: it counts as activated {where}"
 
 
 def _expert(page: PageData) -> list[Part]:

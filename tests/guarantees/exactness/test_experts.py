@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny_models as tm
+import torch
 from damage import problems, put
 from exact import activations, compare, load, run, sources_of
 from same_store import differing
@@ -194,6 +195,32 @@ def test_every_number_by_thresholds(
         assert not never[~routed].any()
         chosen = opened.column(0, "expert_positions").sum(axis=1)[opened.column(0, "expert")[never & routed]]
         assert opened.column(0, "activations")[never].tolist() == chosen.tolist()
+
+
+@pytest.mark.parametrize("silent", [0, 2])
+def test_thresholds_of_0_of_shared_and_of_routed_neurons_are_told_apart(silent: int, tmp_path: Path) -> None:
+    """A neuron of shared experts that is 0 nearly everywhere counts as activated everywhere, a routed one where its expert is
+    chosen."""
+    folder, domains = tiny_experts("qwen2_moe", tmp_path), domains_of()
+    model = load(folder)
+    with torch.no_grad():
+        model.model.layers[0].mlp.shared_expert.up_proj.weight[:silent] = 0
+        model.model.layers[0].mlp.experts.gate_up_proj[1, SIZE] = 0  # the other branch of its first neuron
+    model.save_pretrained(folder)
+    lines: list[Any] = []
+    options = {"bos_id": tm.BOS_ID, "batch_size": 5, "activated": "share:0.05"}
+    store = run(folder, sources_of(tmp_path / "data", domains), tmp_path / "run.ffn", lines.append, **options)
+    said = [line for line in lines if isinstance(line, str) and line.startswith("layer 0: ")]
+    with Store.open(store) as opened:
+        never, shared = opened.column(0, "threshold") == 0, opened.column(0, "expert") == ABSENT
+        positions = sum(windows.size for windows in domains.values())
+        assert opened.column(0, "activations")[never & shared].tolist() == [positions] * silent
+        routed = int((never & ~shared).sum())
+    reason = "are 0 at so many positions that their threshold is 0: they count as activated"
+    wanted = [f"layer 0: {routed} neurons {reason} wherever a token is routed to their expert"]
+    if silent:
+        wanted.insert(0, f"layer 0: {silent} neurons {reason} everywhere")
+    assert routed > 0 and said == wanted
 
 
 def test_descriptions_of_experts_neurons(tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
-"""What the browser says of a neuron's description by concepts."""
+"""What the browser says of a neuron: its description by concepts, its threshold."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from synthetic import make_store
 
 from ffnscope.store.records import Description
@@ -28,5 +29,27 @@ def test_the_page_gives_the_formula_its_figures_and_the_runner_up(tmp_path: Path
             in lines
         )
         assert not any("described" in "".join(text for text, _ in parts) for parts in page_sentences(page))
+    finally:
+        session.close()
+
+
+@pytest.mark.parametrize(
+    ("threshold", "expert", "line"),
+    [
+        (0.25, 3, "activated from |a| = 0.25 on · 50% of them above 0"),
+        (0.0, 3, "its threshold is 0: it counts as activated wherever its expert is chosen · 50% of them above 0"),
+        (0.0, None, "its threshold is 0: it counts as activated everywhere · 50% of them above 0"),
+    ],
+)
+def test_the_page_says_from_which_value_on_a_neuron_is_activated(
+    threshold: float, expert: int | None, line: str, tmp_path: Path
+) -> None:
+    session = Session(make_store(tmp_path / "s.ffn", layers=1, neurons=48), UNICODE)
+    try:
+        session.start()
+        page = session.page((0, next(n for n in range(48) if session.store.neuron(0, n).activations)), contexts=False)
+        neuron = replace(page.neuron, threshold=threshold, positive_share=0.5, expert=expert)
+        lines = ["".join(text for text, _ in parts) for parts in page_sentences(replace(page, neuron=neuron))]
+        assert line in lines
     finally:
         session.close()
