@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,13 @@ class TestedWindows:
     def positions(self) -> int:
         """Tested positions: all but each window's last, where nothing is left to predict."""
         return len(self.tokens) * (self.tokens.shape[1] - 1)
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits of the sha256 over the windows' tokens."""
+        digest = hashlib.sha256(str(self.tokens.shape).encode())
+        digest.update(np.ascontiguousarray(self.tokens, "<i8").tobytes())
+        return digest.hexdigest()[:16]
 
 
 def chosen_windows(count: int, seq_len: int, tokens: int) -> np.ndarray:

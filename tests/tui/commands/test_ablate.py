@@ -94,6 +94,48 @@ def test_a_file_is_continued(store, tmp_path, capsys, monkeypatch):
     assert code == 2 and "holds effects over 62 positions, not 31" in one_line(err)
 
 
+@pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl"])
+def test_rows_of_another_store_or_of_other_windows_are_not_taken_for_known(store, model, tmp_path, capsys, name):
+    """However many positions there are."""
+    file, neurons = tmp_path / name, ["--neurons", "L0N1", "--output", tmp_path / name]
+    assert run(capsys, "ablate", store, "--tokens", 64, *neurons)[0] == 0
+    with ffnscope.store.open(store) as opened:
+        own = opened.run.run_id[:16]
+    assert own in file.read_text() and own in run(capsys, "info", store)[1]
+    other = collect(model, tmp_path / "other", keep="20", text=tm.random_text(np.random.default_rng(9), 900))
+    before = file.read_text()
+    for _ in range(2):
+        code, _, err = run(capsys, "ablate", other, "--tokens", 64, *neurons)
+        assert code == 2 and one_line(err.splitlines(keepends=True)[-1])
+        assert f"holds effects of another store, of run '{own}', not " in err and "or --overwrite" in err
+        assert file.read_text() == before
+    np.save(tmp_path / "w.npy", np.random.default_rng(2).integers(1, tm.VOCAB, (2, tm.SEQ_LEN)))
+    code, _, err = run(capsys, "ablate", store, "--data", tmp_path / "w.npy", *neurons)
+    assert code == 2 and "holds effects over other windows, or other text; give another" in err
+    assert run(capsys, "ablate", other, "--tokens", 64, *neurons, "--overwrite")[0] == 0
+    assert own not in file.read_text()
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl"])
+def test_a_file_of_an_earlier_version_is_continued_as_it_was_begun(store, tmp_path, capsys, name):
+    file, arguments = tmp_path / name, ["ablate", store, "--tokens", 64, "--neurons"]
+    assert run(capsys, *arguments, "L0N1,L0N2", "--output", file)[0] == 0
+    if name.endswith("csv"):
+        old = "".join(",".join(line.split(",")[:-2]) + "\n" for line in file.read_text().splitlines())
+    else:
+        lines = map(json.loads, file.read_text().splitlines())
+        rows = ({key: value for key, value in row.items() if key not in ("run", "windows")} for row in lines)
+        old = "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
+    file.write_text(old)
+    code, _, err = run(capsys, *arguments, "L0N2,L0N3", "--output", file)
+    assert code == 0 and "its rows do not say which store" in err and "1 are in the file already" in err
+    text = file.read_text()
+    assert text.startswith(old) and len(text.splitlines()) == len(old.splitlines()) + 1
+    assert run(capsys, *arguments, "L0N1,L0N2,L0N3", "--output", file)[0] == 0 and file.read_text() == text
+    code, _, err = run(capsys, *arguments[:3], 32, "--neurons", "L0N1", "--output", file)
+    assert code == 2 and "holds effects over 62 positions, not 31" in err
+
+
 def test_a_file_of_something_else_stays(store, tmp_path, capsys):
     file = tmp_path / "notes.csv"
     for content in ("my notes\n", "my notes", '{"a": 1}\n', COLUMNS + "\n1,2\n", "layer,neuron\n", "\xff\xfe\n"):

@@ -163,6 +163,13 @@ def test_a_run_that_was_stopped_goes_on(made, capsys, tmp_path, monkeypatch, nam
     before = len(calls)
     code, out, _ = run(capsys, *arguments, *rows)
     assert out == whole and all(len(neurons) > 1 for neurons in calls[before:])
+    own = (tmp_path / name).read_text()
+    with ffnscope.store.open(made[0]) as store:
+        foreign = own.replace(store.run.run_id[:16], "0" * 16)
+    (tmp_path / name).write_text(foreign)
+    code, _, err = run(capsys, *arguments, *rows)
+    assert foreign != own and code == 2 and (tmp_path / name).read_text() == foreign
+    assert "of another store, of run '0000000000000000', not" in err and "another --causal-rows, or delete it" in err
     (tmp_path / name).write_text("something else\n")
     code, _, err = run(capsys, *arguments, *rows)
     assert code == 2 and "is no" in one_line(err.splitlines(keepends=True)[-1])

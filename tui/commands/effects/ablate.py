@@ -20,6 +20,7 @@ from ffnscope.tui.commands.shared import StorePath, open_store, prepare_stdout, 
 
 if TYPE_CHECKING:
     from ffnscope.core.effects import Effect
+    from ffnscope.core.effects.rows import Origin
     from ffnscope.core.effects.windows import TestedWindows
     from ffnscope.store.reader import Store
 
@@ -100,7 +101,8 @@ def ablate(
         columns = (*rows.COLUMNS, *rows.INTERVALS) if intervals else rows.COLUMNS
         file = None
         if output is not None:
-            file = stack.enter_context(_open_file(output, format, mode, tested.positions, columns, together, overwrite))
+            origin = rows.Origin.of(opened, tested)
+            file = stack.enter_context(_open_file(output, format, mode, origin, columns, together, overwrite))
         left = [key for key in keys if file is None or key not in file.finished]
         say_rule(opened)
         _describe(keys, left, tested, together)
@@ -171,14 +173,25 @@ def _windows(
 
 
 def _open_file(
-    output: Path, format: str, mode: str, positions: int, columns: tuple[str, ...], together: bool, overwrite: bool
+    output: Path, format: str, mode: str, origin: Origin, columns: tuple[str, ...], together: bool, overwrite: bool
 ) -> Any:
     from ffnscope.core.effects.rows import EffectFile
     from ffnscope.store.atomic_write import check_writable
 
     # Rows of single neurons are continued; the row of a set doesn't say which set it was.
     check_writable(output, overwrite or not together)
-    return EffectFile(output, format, mode, positions, columns, fresh=overwrite or together)
+    file = EffectFile(output, format, mode, origin, columns, fresh=overwrite or together)
+    if not file.tied:
+        print(safe(untied(output), sys.stderr), file=sys.stderr)
+    return file
+
+
+def untied(path: Path) -> str:
+    """A line for a file of rows that does not say which store they are of."""
+    return (
+        f"{path}: begun by an earlier version of ffnscope and continued as it was begun; its rows do not say which store and "
+        "windows they are of, so make sure that it is this one"
+    )
 
 
 def _describe(keys: list[Any], left: list[Any], tested: TestedWindows, together: bool) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ffnscope.store.atomic_write import check_writable
 from ffnscope.tui.commands.collect import check_address_space
-from ffnscope.tui.commands.effects.ablate import row_format, show_progress
+from ffnscope.tui.commands.effects.ablate import row_format, show_progress, untied
 from ffnscope.tui.commands.shared import safe
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def take_away(store: Store, model: str, tokens: int, device: str, rows: Path | N
     those of single neurons, so that a run that was stopped goes on. Raises UserError."""
     check_address_space()
     from ffnscope.core.effects.causal import causal_effects
-    from ffnscope.core.effects.rows import COLUMNS, INTERVALS, EffectFile
+    from ffnscope.core.effects.rows import COLUMNS, INTERVALS, EffectFile, Origin
     from ffnscope.core.effects.windows import kept_windows
     from ffnscope.core.run.model import load_run_model
     from ffnscope.tui.commands.progress import Reporter
@@ -37,8 +37,11 @@ def take_away(store: Store, model: str, tokens: int, device: str, rows: Path | N
         given: dict[str, Any] = {"progress": progress}
         if rows is not None:
             check_writable(rows, True)
-            file = EffectFile(rows, row_format(rows), "zero", windows.positions, (*COLUMNS, *INTERVALS))
-            stack.enter_context(file)
+            instead = "give another --causal-rows, or delete it"
+            origin, columns = Origin.of(store, windows), (*COLUMNS, *INTERVALS)
+            file = stack.enter_context(EffectFile(rows, row_format(rows), "zero", origin, columns, instead=instead))
+            if not file.tied:
+                report(untied(rows))
             given |= {"known": file.effects, "keep": file.append}
             if file.effects:
                 report(f"{rows}: {len(file.effects):,} neurons are in the file already")
