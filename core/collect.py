@@ -10,6 +10,7 @@ from functools import partial
 
 import numpy as np
 
+from ffnscope.core import pinned_memory
 from ffnscope.core.activations.budget import GIB
 from ffnscope.core.activations.forward import RecordedLayer, Sweep, make_groups
 from ffnscope.core.activations.mixture import MixtureScratch, MixtureThresholdRecorder
@@ -41,7 +42,7 @@ def collect(request: CollectRequest, report: Report = lambda event: None) -> Non
 
     Raises UserError for whatever the user can fix; layers finished before it stay in the store.
     """
-    with interruptible(), join_processes(report) as processes:
+    with interruptible(), join_processes(report) as processes, pinned_memory.reporting(report):
         report = report if processes.is_main_process else _silent
         if compile_ahead():
             report("compiling the counting loops beside the run, once after installation")

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ffnscope.core import pinned_memory
 from ffnscope.core.activations.scratch import ScratchFile
 from ffnscope.core.processes import Processes
 
@@ -41,7 +42,7 @@ class Layout:
 
     def empty(self, windows: int) -> torch.Tensor:
         """Memory for a batch: [windows, T, d]."""
-        return torch.empty(windows, self.seq_len, self.width, dtype=self.dtype, pin_memory=self.pinned)
+        return pinned_memory.empty((windows, self.seq_len, self.width), self.dtype, self.pinned)
 
 
 class HiddenStates(ABC):

@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
+from ffnscope.core import pinned_memory
+
 FIRST = -1  # the priority of what goes before the model's work
 
 
@@ -33,7 +35,7 @@ class SideStream:
         self._stream.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(self._stream):
             # Pinned memory that is let go serves the next batch: torch keeps it, and knows when no copy uses it any more.
-            copies = [torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True) for tensor in tensors]
+            copies = [pinned_memory.empty(tensor.shape, tensor.dtype) for tensor in tensors]
             for copy, tensor in zip(copies, tensors, strict=True):
                 copy.copy_(tensor, non_blocking=True)
                 tensor.record_stream(self._stream)

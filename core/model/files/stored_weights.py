@@ -19,6 +19,7 @@ from transformers.core_model_loading import (
     rename_source_key,
 )
 
+from ffnscope.core import pinned_memory
 from ffnscope.core.model.checkpoint import Checkpoint
 from ffnscope.store.errors import UserError
 
@@ -48,8 +49,8 @@ class StoredWeight:
         places = self._places(checkpoint)
         if places is None:
             weight = self._joined(model, checkpoint, dtype, device)
-            return torch.empty(shape, dtype=dtype, pin_memory=True).copy_(weight) if pinned else weight
-        stacked = torch.empty(shape, dtype=dtype, device=device, pin_memory=pinned)
+            return pinned_memory.empty(shape, dtype).copy_(weight) if pinned else weight
+        stacked = pinned_memory.empty(shape, dtype) if pinned else torch.empty(shape, dtype=dtype, device=device)
         for name, place in places:
             stacked[place] = checkpoint.tensor(name, dtype, device)
         return stacked

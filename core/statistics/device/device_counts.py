@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch.nn.functional import embedding_bag
 
+from ffnscope.core import pinned_memory
 from ffnscope.core.statistics.device.device_order import DeviceOrder
 from ffnscope.core.statistics.kernels import FEW, Ngrams
 from ffnscope.core.statistics.suffix_kernel import NEURONS
@@ -128,7 +129,7 @@ class DeviceCounter:
                 places = self._tables.suffix_order.places
                 self._order = DeviceOrder(places, self._tables.seq_len, bits.shape[2], self._device)
             # Pinned memory that is let go serves the next block: torch keeps it.
-            out = torch.empty((len(bits), self._order.words), dtype=torch.int64, pin_memory=cuda)
+            out = pinned_memory.empty((len(bits), self._order.words), torch.int64, cuda)
             for first in range(0, len(bits) if self._order.words else 0, step):
                 part = bits[first : first + step]
                 packed = torch.zeros(

@@ -62,9 +62,11 @@ def answers(guard: Path, folder: Path, cases: list[dict[str, Any]]) -> list[dict
     return [json.loads(line) for line in ran.stdout.splitlines()]
 
 
-def case(family: str, dtype: str, without: str | None = None, **options: Any) -> dict[str, Any]:
+def case(
+    family: str, dtype: str, without: str | None = None, pinnable: int | None = None, **options: Any
+) -> dict[str, Any]:
     """A case of emulated_runs.py."""
-    return {"family": family, "dtype": dtype, "options": options, "without": without}
+    return {"family": family, "dtype": dtype, "options": options, "without": without, "pinnable": pinnable}
 
 
 def check(answer: dict[str, Any], dtype: str) -> None:
@@ -76,13 +78,22 @@ def check(answer: dict[str, Any], dtype: str) -> None:
 
 
 WAITS = ("wait_stream", "synchronize", "record_stream")
+# family, way, and bytes that can be pinned
+UNPINNED = [
+    ("opt", "resident", 0),
+    ("llama", "offloaded", 1 << 14),
+    ("qwen2_moe", "offloaded", 0),
+    ("opt", "resident, hidden states on the disk", 5000),
+]
 
 
 @pytest.fixture(scope="module")
 def found(guard: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """The answers to FEW, then those of runs without each of WAITS; from one process, which takes seconds to start."""
+    """The answers to FEW, then those of runs without each of WAITS, then UNPINNED; from one process, which takes seconds to
+    start."""
     cases = [case(family, dtype, **WAYS[way]) for family, dtype, way in FEW]
     cases += [case("opt", "bfloat16", without, group_layers=1) for without in WAITS]
+    cases += [case(family, "float32", pinnable=pinnable, **WAYS[way]) for family, way, pinnable in UNPINNED]
     return answers(guard, tmp_path_factory.mktemp("runs"), cases)
 
 
@@ -93,10 +104,20 @@ def test_the_store_is_that_of_a_run_on_the_cpu(found: list[dict[str, Any]]) -> N
 
 
 def test_a_wait_that_is_taken_out_is_noticed(found: list[dict[str, Any]]) -> None:
-    without = dict(zip(WAITS, found[len(FEW) :], strict=True))
+    without = dict(zip(WAITS, found[len(FEW) :], strict=False))
     assert any("without waiting for it" in problem for problem in without["wait_stream"]["problems"])
     assert any("may still read it" in problem for problem in without["record_stream"]["problems"])
     assert without["synchronize"]["problems"] or without["synchronize"]["differing"]
+
+
+def test_memory_that_cannot_be_pinned_is_replaced_by_ordinary_memory(found: list[dict[str, Any]]) -> None:
+    for (family, way, pinnable), answer in zip(UNPINNED, found[-len(UNPINNED) :], strict=True):
+        assert answer["problems"] == [], (family, way)
+        assert [key for key in answer["differing"] if SUMMED not in key] == []
+        assert bool(answer["to_host"].get("pinned")) == bool(pinnable) and answer["to_host"]["pageable"] > 0
+        (line,) = [line for line in answer["lines"] if "pinned" in line]
+        assert "cannot be pinned (CUDA error: out of memory); ordinary memory is used" in line
+    assert not any("cannot be pinned" in line for answer in found[: len(FEW)] for line in answer["lines"])
 
 
 @pytest.mark.slow

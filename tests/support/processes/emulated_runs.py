@@ -2,8 +2,9 @@
 
     python emulated_runs.py GUARD FOLDER < cases.json      a JSON object per case, one a line
 
-A case is {"family", "dtype", "options": of CollectRequest, "without": what is taken out, or null}. The answer has what the
-device would punish (``problems``), the keys in which the stores differ, and what was copied and waited for.
+A case is {"family", "dtype", "options": of CollectRequest, "without": what is taken out, or null, "pinnable": bytes of the
+host's memory that can be pinned, or null}. The answer has what the device would punish (``problems``), the keys in which the
+stores differ, what was copied and waited for, and the lines of the run.
 """
 
 from __future__ import annotations
@@ -71,6 +72,7 @@ class Runs:
         self.models: dict[str, Path] = {}
         self.plain: dict[tuple[str, str, str], dict[tuple[bytes, bytes], bytes]] = {}
         self.count = 0
+        self.lines: list[str] = []  # of the last run
 
     def run(self, family: str, dtype: str, device: str, **options: Any) -> Path:
         """Collect into a new store."""
@@ -79,9 +81,14 @@ class Runs:
             make = tiny_experts.tiny_experts if family in tiny_experts.KINDS else tm.tiny
             self.models[family] = make(family, self.folder)
         store = self.folder / f"store-{self.count}"
+        self.lines.clear()
         given = {"bos_id": 0, "batch_size": BATCH, "min_occurrences": 2, "device": device, "dtype": dtype} | options
-        collect(CollectRequest(str(self.models[family]), self.sources, store, **given))
+        collect(CollectRequest(str(self.models[family]), self.sources, store, **given), self._report)
         return store
+
+    def _report(self, event: object) -> None:
+        if isinstance(event, str):
+            self.lines.append(event)
 
     def on_cpu(self, family: str, dtype: str, rule: str) -> dict[tuple[bytes, bytes], bytes]:
         """What the same run on the CPU gives, by the ``rule`` of --activated."""
@@ -89,11 +96,14 @@ class Runs:
             self.plain[family, dtype, rule] = contents(self.run(family, dtype, "cpu", activated=rule))
         return self.plain[family, dtype, rule]
 
-    def compare(self, family: str, dtype: str, options: dict[str, Any], without: str | None) -> dict[str, Any]:
+    def compare(
+        self, family: str, dtype: str, options: dict[str, Any], without: str | None, pinnable: int | None
+    ) -> dict[str, Any]:
         """One case."""
         expected = self.on_cpu(family, dtype, options.get("activated", "positive"))
         ORDERED.clear()
         with fake_cuda.installed(self.guard) as gpu, taken_out(without):
+            gpu.pinnable = gpu.pinnable if pinnable is None else pinnable
             try:
                 store = self.run(family, dtype, "cuda", **options)
             except Exception as error:
@@ -113,6 +123,7 @@ class Runs:
             "to_device": dict(gpu.to_device),
             "streams": len(gpu.streams),
             "ordered": list(ORDERED),
+            "lines": list(self.lines),
         }
 
 

@@ -126,6 +126,10 @@ def dispatch(func: Any, args: Any, kwargs: dict[str, Any], mode: Mode | None = N
     name = func._schema.name.split("::")[1]
     if func is aten.empty.memory_format and kwargs.get("pin_memory"):
         made = func(*args, **(kwargs | {"pin_memory": False}))
+        with gpu.lock:
+            if made.nbytes > gpu.pinnable:
+                raise RuntimeError("CUDA error: out of memory")
+            gpu.pinnable -= made.nbytes
         gpu.pinned.add(made.untyped_storage().data_ptr())
         return made
     devices = [each for each in flat if is_cuda(each)]

@@ -58,6 +58,7 @@ class Gpu:
         self.blocks: dict[int, Block] = {}
         self.bytes = self.peak = 0
         self.pinned: set[int] = set()
+        self.pinnable = 1 << 60  # bytes of the host's memory that may still be pinned
         self.streams: dict[int, Stream] = {}
         self.numbers = itertools.count()
         self.writes: dict[int, tuple[int, int]] = {}
