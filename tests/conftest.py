@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,10 @@ import torch
 from hypothesis import HealthCheck, settings
 
 torch.set_num_threads(1)
+
+# Workers and the processes that tests start read what one of them has compiled.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # The same examples every time, however slow the machine is; `pytest --hypothesis-profile=search` looks for others.
 unhurried = settings(
@@ -68,18 +73,35 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: takes minutes; runs with --slow")
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Where all tests run, each worker begins to import them at another place: it compiles a share of them, and reads the
+    others as already compiled."""
+    worker = getattr(session.config, "workerinput", None)
+    if worker is None or session.config.args != session.config.getini("testpaths"):
+        return
+    files = sorted(map(str, Path(__file__).parent.rglob("test_*.py")))
+    first = len(files) * int(worker["workerid"].removeprefix("gw")) // worker["workercount"]
+    session.config.args = files[first:] + files[:first]
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip what is slow unless asked for, and put the longest files first."""
 
-    def place(item: pytest.Item) -> int:
+    def place(item: pytest.Item) -> tuple[int, str]:
         path = item.path.as_posix()
-        return next((place for place, name in enumerate(LONGEST) if path.endswith(name)), len(LONGEST))
+        return next((place for place, name in enumerate(LONGEST) if path.endswith(name)), len(LONGEST)), path
 
     items.sort(key=place)
     if not config.getoption("--slow"):
         for item in items:
             if "slow" in item.keywords:
                 item.add_marker(pytest.mark.skip(reason="slow; --slow runs it"))
+
+
+def pytest_collection_finish() -> None:
+    """Modules and collected tests stay: the garbage collector need not look through them again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -27,6 +27,7 @@ from ffnscope.store.format.kept_bits import kept_windows
 
 GROUP_BYTES = 1 << 30  # of memory for finding the thresholds of a group, if one layer does not need more
 LEAST_ROOM = 256  # values that a neuron's list can take beside those that are kept
+CHUNKS = 8  # a chunk of rows fills this part of that room at most
 COLUMNS = 64  # threads' shares of the neurons are multiples of this
 
 
@@ -125,8 +126,8 @@ class LargestValues:
         share = -(-values.shape[1] // (threads * COLUMNS)) * COLUMNS
 
         def part(first: int) -> None:
-            columns = (first, min(first + share, values.shape[1]))
-            _take(values, columns, self._rank, self._lists, self._filled, self._least)
+            neurons = slice(first, min(first + share, values.shape[1]))
+            self._take(neurons, values[:, neurons])
 
         deque(hands.map(part, range(0, values.shape[1], share)), 0)
 
@@ -137,12 +138,27 @@ class LargestValues:
         edges = np.searchsorted(experts[order], np.arange(self._experts.count + 1))
 
         def part(expert: int) -> None:
-            neurons = slice(self._first + expert * size, self._first + (expert + 1) * size)
-            rows = values[order[edges[expert] : edges[expert + 1]]]
-            lists = self._lists[neurons], self._filled[neurons], self._least[neurons]
-            _take(rows, (0, size), self._rank, *lists)
+            first = self._first + expert * size
+            self._take(slice(first, first + size), values[order[edges[expert] : edges[expert + 1]]])
 
         deque(hands.map(part, range(self._experts.count)), 0)
+
+    def _take(self, neurons: slice, values: np.ndarray) -> None:
+        """Append the values [P, F] of some neurons to their lists; a list that may not hold those of the next rows keeps its
+        largest."""
+        lists, filled, least = self._lists[neurons], self._filled[neurons], self._least[neurons]
+        capacity = lists.shape[1]
+        rows = (capacity - self._rank) // CHUNKS
+        for first in range(0, len(values), rows):
+            _append(values[first : first + rows], lists, filled, least)
+            for neuron in np.flatnonzero(filled > capacity - rows).tolist():
+                # By numpy: a partition compiled by numba would take seconds to compile.
+                taken = lists[neuron, : filled[neuron]]
+                place = len(taken) - self._rank
+                taken.partition(place)
+                least[neuron] = taken[place]
+                lists[neuron, : self._rank] = taken[place:].copy()
+                filled[neuron] = self._rank
 
     def thresholds(self) -> np.ndarray:
         """[F] float32: the value of rank ``rank``; where there are fewer, 0 in routed experts, else infinity."""
@@ -160,22 +176,14 @@ def _room(rank: int) -> int:
 
 
 @compiled
-def _take(
-    values: np.ndarray, columns: tuple[int, int], rank: int, lists: np.ndarray, filled: np.ndarray, least: np.ndarray
-) -> None:
-    """Append what exceeds ``least`` to the neurons' lists; a list that is full keeps its ``rank`` largest."""
-    for row in range(len(values)):
-        for column in range(columns[0], columns[1]):
+def _append(values: np.ndarray, lists: np.ndarray, filled: np.ndarray, least: np.ndarray) -> None:
+    """Append the values [P, F] that exceed ``least`` to the neurons' lists, which have room for P."""
+    for row in range(values.shape[0]):
+        for column in range(values.shape[1]):
             value = values[row, column]
             if value > least[column]:
                 lists[column, filled[column]] = value
                 filled[column] += 1
-                if filled[column] == lists.shape[1]:
-                    place = lists.shape[1] - rank
-                    ordered = np.partition(lists[column], place)
-                    lists[column, :rank] = ordered[place:]
-                    filled[column] = rank
-                    least[column] = ordered[place]
 
 
 @torch.inference_mode()

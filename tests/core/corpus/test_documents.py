@@ -8,8 +8,8 @@ import itertools
 import json
 import os
 from pathlib import Path
+from types import ModuleType
 
-import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -189,7 +189,7 @@ def test_parquet_strings_that_are_invalid_utf8_are_replaced(tmp_path: Path) -> N
     assert read(tmp_path / "a.parquet") == (["a\ufffdb", "fine"], ReadNotes(replaced_documents=1))
 
 
-def test_parquet_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parquet_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, datasets: ModuleType) -> None:
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"body": ["x"]}), path)
     assert "no column 'text' (it has body)" in refusal(path)
@@ -212,7 +212,7 @@ def test_parquet_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert "pip install 'ffnscope[datasets]'" in refusal(tmp_path / "saved")
 
 
-def test_saved_datasets_are_read_no_further_than_asked(tmp_path: Path) -> None:
+def test_saved_datasets_are_read_no_further_than_asked(tmp_path: Path, datasets: ModuleType) -> None:
     texts = [f"text {i} é" for i in range(300)]
     datasets.Dataset.from_dict({"text": texts}).shuffle(seed=1).save_to_disk(tmp_path / "saved", num_shards=3)
     expected = datasets.load_from_disk(str(tmp_path / "saved"))["text"]
@@ -225,14 +225,14 @@ def test_saved_datasets_are_read_no_further_than_asked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("named", ["../a.arrow", "/etc/passwd"])
-def test_a_saved_dataset_names_no_files_outside(named: str, tmp_path: Path) -> None:
+def test_a_saved_dataset_names_no_files_outside(named: str, tmp_path: Path, datasets: ModuleType) -> None:
     datasets.Dataset.from_dict({"text": ["x"]}).save_to_disk(tmp_path / "saved")
     state = tmp_path / "saved" / "state.json"
     state.write_text(state.read_text().replace("data-00000-of-00001.arrow", named))
     assert "outside its folder" in refusal(tmp_path / "saved")
 
 
-def test_saved_datasets(tmp_path: Path) -> None:
+def test_saved_datasets(tmp_path: Path, datasets: ModuleType) -> None:
     texts = ["one", "", "two", None, *HOSTILE]
     saved = datasets.Dataset.from_dict({"text": texts, "n": list(range(len(texts)))})
     saved.save_to_disk(tmp_path / "plain", num_shards=3)

@@ -10,8 +10,8 @@ import json
 import lzma
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
-import datasets
 import pyarrow as pa
 import pyarrow.feather
 import pyarrow.parquet as pq
@@ -135,7 +135,7 @@ def test_csv_that_does_not_fit_its_header_is_refused(tmp_path: Path) -> None:
     assert read(path) == (["a\ufffdb", "x" * 200_000], ReadNotes(replaced_documents=1, empty_documents=1))
 
 
-def test_arrow_files_of_both_kinds(tmp_path: Path) -> None:
+def test_arrow_files_of_both_kinds(tmp_path: Path, datasets: ModuleType) -> None:
     datasets.Dataset.from_dict({"text": TEXTS}).save_to_disk(tmp_path / "saved")
     stream = next((tmp_path / "saved").glob("*.arrow")).read_bytes()
     (tmp_path / "cache").mkdir()
@@ -148,7 +148,7 @@ def test_arrow_files_of_both_kinds(tmp_path: Path) -> None:
     assert "cannot be read as Arrow" in refusal(tmp_path / "bad.arrow")
 
 
-def test_another_field_also_a_nested_one(tmp_path: Path) -> None:
+def test_another_field_also_a_nested_one(tmp_path: Path, datasets: ModuleType) -> None:
     (tmp_path / "a.jsonl").write_text('{"data": {"text": "a"}, "data.body": "b", "n": {"t": null}}\n')
     assert read(tmp_path / "a.jsonl", "data.text")[0] == ["a"]
     assert read(tmp_path / "a.jsonl", "data.body")[0] == ["b"]
@@ -236,7 +236,7 @@ def test_how_a_corpus_is_read_is_said(tmp_path: Path) -> None:
     assert describe(tmp_path / "g.npy", "text") == "windows of token ids"
 
 
-def test_a_split_of_a_dataset_dict(tmp_path: Path) -> None:
+def test_a_split_of_a_dataset_dict(tmp_path: Path, datasets: ModuleType) -> None:
     saved = datasets.Dataset.from_dict({"text": TEXTS})
     datasets.DatasetDict({"train": saved, "test": saved.select([0])}).save_to_disk(tmp_path / "dict")
     assert read(parse_source(f"d={tmp_path}/dict:test").path)[0] == TEXTS[:1]

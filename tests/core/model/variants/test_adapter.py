@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import peft
 import pytest
 import tiny_models as tm
 import torch
@@ -27,6 +26,8 @@ ABSENT = (DomainSource("text", Path("there-is-no-such-file.txt")),)
 @pytest.fixture
 def adapter(tmp_path: Path) -> Path:
     """An adapter of attention and FFN, saved alone; its base is beside it, and so is what peft merges of both."""
+    import peft  # here: importing it takes a while, which other processes that collect these tests need not
+
     base = tm.tiny("llama", tmp_path)
     wrapped = peft.get_peft_model(
         load(base), peft.LoraConfig(r=2, lora_alpha=8, target_modules=["q_proj", "down_proj"])
