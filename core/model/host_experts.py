@@ -15,6 +15,17 @@ MATRICES = ("gate_up_proj", "up_proj", "down_proj")  # of stacked experts, [E, .
 MOVED_BYTES = 1 << 29  # of matrices that are moved together
 
 
+def moved_bytes(module: nn.Module) -> int:
+    """The most bytes of matrices that are on the device at a time: those that are multiplied, and those before them."""
+    matrices: list[nn.Parameter] = [getattr(module, name) for name in MATRICES if hasattr(module, name)]
+    return max(min(matrix.nbytes, 2 * max(MOVED_BYTES, matrix[0].nbytes)) for matrix in matrices)
+
+
+def stacked_bytes(module: nn.Module) -> int:
+    """Bytes of the stacked matrices of an experts module, which can stay in the host's memory."""
+    return sum(getattr(module, name).nbytes for name in MATRICES if hasattr(module, name))
+
+
 class HostExperts:
     """Runs an experts module, whose stacked matrices lie in the host's memory, on ``device`` until it is removed.
 
@@ -57,7 +68,7 @@ class _ProductsFromHost(TorchFunctionMode):
 
     def _product(self, rows: torch.Tensor, matrices: torch.Tensor, ends: torch.Tensor) -> torch.Tensor:
         """[R, n]: ``rows`` [R, m], sorted by expert, times ``matrices`` [E, m, n]; expert e's rows end at ``ends[e]``."""
-        edges = [0, *ends.tolist()]
+        edges = [0, *ends.cpu().tolist()]
         parts = []
         for first, last in _slices(edges, max(1, MOVED_BYTES // (matrices[0].numel() * matrices.element_size()))):
             moved = matrices[first:last].to(self._device, non_blocking=True)

@@ -162,6 +162,11 @@ class LayeredModel:
         """The most layers per group that the device holds; None where there is no limit."""
         return None
 
+    @property
+    def host_bytes(self) -> int:
+        """Bytes of weights that a GPU's run holds in the host's memory with one layer per group; none here."""
+        return 0
+
     # Running
 
     @torch.inference_mode()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property, partial
 from typing import Any
@@ -76,21 +76,23 @@ def check_in_parts(source: ModelSource) -> None:
                         "run without --offload")  # fmt: skip
 
 
-def group_fits(layer_bytes: int, device: torch.device) -> int:
-    """The most layers per group: one on a CPU, on a GPU as many as fit in half of its free memory."""
+def group_fits(layer_bytes: int, device: torch.device, around_bytes: int = 0) -> int:
+    """The most layers per group: one on a CPU, on a GPU as many as fit in half of the memory that is free once
+    ``around_bytes`` of weights, which are to come yet, have their place."""
     if device.type != "cuda":
         return 1
-    return max(1, _room(device) // layer_bytes)
+    return max(1, _room(device, around_bytes) // layer_bytes)
 
 
-def layer_fits(layer_bytes: int, device: torch.device) -> bool:
-    """Whether a layer's weights fit in half of a GPU's free memory; on other devices they have to."""
-    return device.type != "cuda" or layer_bytes <= _room(device)
+def layer_fits(layer_bytes: int, device: torch.device, around_bytes: int = 0) -> bool:
+    """Whether a layer's weights fit in half of a GPU's free memory, as ``group_fits`` has it; on other devices they have
+    to."""
+    return device.type != "cuda" or layer_bytes <= _room(device, around_bytes)
 
 
-def _room(device: torch.device) -> int:
+def _room(device: torch.device, around_bytes: int) -> int:
     free, _ = torch.cuda.mem_get_info(device)
-    return int(free * SHARE_OF_GPU)
+    return int((free - around_bytes) * SHARE_OF_GPU)
 
 
 class OffloadedModel(LayeredModel):
@@ -175,10 +177,20 @@ class OffloadedModel(LayeredModel):
         the host's memory and are moved as they are needed."""
         return self.experts_implementation == GROUPED and not layer_fits(self._largest_layer(), self.device)
 
+    @property
+    def host_bytes(self) -> int:
+        """Bytes of weights that a GPU's run holds in the host's memory with one layer per group: the next layer's, which are
+        read meanwhile, and what stays of the one that runs."""
+        if self.device.type != "cuda":
+            return 0
+        return self._largest_layer() + max(self._bytes(self._on_host(index)) for index in range(self.count))
+
     def _largest_layer(self) -> int:
         """Bytes of the weights of the largest layer."""
-        sizes = {key: tensor.numel() * self._dtypes[key].itemsize for key, tensor in self._state.items()}
-        return max(sum(sizes[key] for key in self._keys(index)) for index in range(self.count))
+        return max(self._bytes(self._keys(index)) for index in range(self.count))
+
+    def _bytes(self, keys: Iterable[str]) -> int:
+        return sum(self._state[key].numel() * self._dtypes[key].itemsize for key in keys)
 
     def _on_host(self, index: int) -> set[str]:
         """The weights of a layer that stay in the host's memory."""
@@ -258,6 +270,11 @@ class _TextPart(OffloadedModel):
     def experts_on_host(self) -> bool:
         """Never."""
         return False
+
+    @property
+    def host_bytes(self) -> int:
+        """None."""
+        return 0
 
     def load_layers(self, first: int, last: int) -> None:
         """Nothing: they are loaded."""

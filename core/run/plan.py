@@ -24,8 +24,9 @@ from ffnscope.core.activations.thresholds import ThresholdWindows
 from ffnscope.core.corpus.windows import Corpus
 from ffnscope.core.model.device import choose_device, choose_dtype, device_name
 from ffnscope.core.model.experts import Mixture
-from ffnscope.core.model.offload import group_fits
 from ffnscope.core.model.shape import ModelShape, model_shape
+from ffnscope.core.model.source import ModelSource
+from ffnscope.core.model.variants.expert_kernels import describe_implementation
 from ffnscope.core.run.corpus import read_corpus
 from ffnscope.core.run.keep import choose_keep, kept_bytes
 from ffnscope.core.run.prepare import open_source
@@ -90,7 +91,8 @@ def plan_run(request: CollectRequest, report: Report) -> list[PlanLine]:
     counted = [domain.windows for domain in corpus.domains if not domain.count_only]
     rule = ActivationRule.parse(request.activated)
     chosen = ThresholdWindows.choose(rule, corpus.tokens, counted, corpus.bos_id)
-    most_layers = group_fits(shape.layer_bytes, device) if request.offload else None
+    on_host = request.offload and shape.experts_on_host(device)
+    most_layers = (1 if on_host else shape.group_fits(device)) if request.offload else None
     if chosen is not None:
         counting += chosen.bytes_needed(shape.neurons)
         most_layers = chosen.most_layers(shape.neurons, most_layers)
@@ -107,9 +109,12 @@ def plan_run(request: CollectRequest, report: Report) -> list[PlanLine]:
         most_layers=most_layers,
         groups_at_once=2 if overlaps else 1,
         hidden=hidden_place(request.hidden, device.type),
-        memory=None if available is None else available - counting,
+        memory=None
+        if available is None
+        else available - counting - (shape.host_bytes(device) if request.offload else 0),
     )
     batch = choose_batch_size(request.batch_size, corpus.seq_len, device)
+    batches = _batches(len(corpus.tokens), batch, chosen, shape)
     name = device_name(device)
     return [
         PlanLine("model", f"{source.title}: {shape.layers} layers of {shape.neurons:,} neurons, width {shape.width:,}, "
@@ -118,9 +123,35 @@ def plan_run(request: CollectRequest, report: Report) -> list[PlanLine]:
                            f"{batch} windows per batch", EXACT),
         PlanLine("groups", str(plan).split(", ")[0], EXACT),
         PlanLine("hidden states", plan.hidden_line(), EXACT),
-        *_space(request, plan, shape, corpus, counted, layers=layers, counting=counting, batch=batch, device=device),
-        *_times(plan, shape, corpus, speeds, chosen, batch=batch, layers=layers, threads=threads, overlaps=overlaps),
+        *_experts(source, shape, on_host),
+        *_space(request, plan, shape, corpus, counted, layers=layers, counting=counting, batches=batches, on_host=on_host,
+                device=device),
+        *_times(plan, shape, corpus, speeds, windows=sum(batches), layers=layers, threads=threads, overlaps=overlaps),
     ]  # fmt: skip
+
+
+def _batches(windows: int, batch: int, chosen: ThresholdWindows | None, shape: ModelShape) -> list[int]:
+    """Windows of each batch that runs through a layer; thresholds take a pass of their own."""
+    sizes = [min(batch, windows - first) for first in range(0, windows, batch)]
+    if chosen is not None:
+        whole = any(isinstance(ffn, Mixture) for ffn in shape.ffns)
+        sizes += [len(together) for together, _ in chosen.batches(windows, batch, whole=whole)]
+    return sizes
+
+
+def _experts(source: ModelSource, shape: ModelShape, on_host: bool) -> list[PlanLine]:
+    """How a mixture's experts are computed, and where their matrices are."""
+    if not shape.experts_implementation:
+        return []
+    lines = [
+        PlanLine("experts", describe_implementation(shape.experts_implementation, source.experts_implementation), EXACT)
+    ]
+    if on_host:
+        lines.append(PlanLine(
+            "experts", f"a layer's {size_text(shape.layer_bytes)} do not fit half of the GPU's free memory: the matrices of "
+            f"its experts, {size_text(shape.expert_bytes)}, stay in the host's memory, and those that a batch is routed to are "
+            f"moved for it, {size_text(shape.moved_bytes)} at a time", MEASURED))  # fmt: skip
+    return lines
 
 
 def _space(
@@ -132,22 +163,32 @@ def _space(
     *,
     layers: tuple[int, ...],
     counting: int,
-    batch: int,
+    batches: list[int],
+    on_host: bool,
     device: torch.device,
 ) -> list[PlanLine]:
     """Memory, scratch, the store, and what is moved."""
     total = layers[-1] + 1
-    resident = shape.layer_bytes * (min(plan.group_layers, total) if request.offload else shape.layers)
-    weights = resident + shape.around_bytes
-    activations = batch * corpus.seq_len * shape.neurons * 10
+    group = min(plan.group_layers, total)
+    layer_bytes = shape.layer_bytes - (shape.expert_bytes if on_host else 0)  # that are on the device
+    weights = layer_bytes * (group if request.offload else shape.layers) + shape.around_bytes
+    if on_host:
+        weights += shape.moved_bytes
+    activations = max(batches) * corpus.seq_len * shape.neurons * 10
     in_memory = plan.hidden_bytes if plan.hidden_in_memory else 0
     hidden_files = 0 if plan.hidden_in_memory else 2 * (plan.groups - 1) * plan.hidden_bytes
     bits = sum(scratch_bytes(len(corpus.tokens), shape.ffns[layer], corpus.seq_len) for layer in layers)
     size = {"seq_len": corpus.seq_len, "neurons": shape.neurons, "layers": len(layers)}
     keep = choose_keep(request.keep, request.keep_gb, counted, **size)
+    parts = {"counting": counting, "hidden states": in_memory}
+    if (
+        request.offload and device.type == "cuda"
+    ):  # those of the group, and all of the next one, which is read meanwhile
+        ahead = shape.layer_bytes * min(plan.group_layers, total - group)
+        parts["weights on their way to the GPU"] = ahead + (shape.expert_bytes * group if on_host else 0)
+    listed = ", ".join(f"{size_text(size)} for {name}" for name, size in parts.items())
     lines = [
-        PlanLine("memory", f"{size_text(counting + in_memory)}: {size_text(counting)} for counting, {size_text(in_memory)} "
-                           "for hidden states; beside the corpus and the model", EXACT),
+        PlanLine("memory", f"{size_text(sum(parts.values()))}: {listed}; beside the corpus and the model", EXACT),
         PlanLine("scratch", f"{size_text(plan.scratch_bytes)} at most, in {request.scratch_folder}", EXACT),
         PlanLine("scratch traffic", f"{size_text(2 * bits + hidden_files)} written and read again", ARITHMETIC),
         PlanLine("store", f"{size_text(kept_bytes(keep, **size))} of kept activation bits at most, beside the statistics",
@@ -155,12 +196,21 @@ def _space(
     ]  # fmt: skip
     if device.type == "cuda":
         moved = 2 * (plan.groups - 1) * plan.hidden_bytes
+        bus = f"{size_text(layer_bytes * total)} of weights once"
+        if on_host:
+            bus += f", {size_text(_routed_bytes(shape, corpus.seq_len, batches) * total)} of experts at most"
         lines += [
             PlanLine("GPU memory", f"{size_text(weights)} of weights, about {size_text(activations)} for a batch", ARITHMETIC),
-            PlanLine("bus", f"{size_text(shape.layer_bytes * total)} of weights once, {size_text(bits)} of bits, "
-                            f"{size_text(moved)} of hidden states", ARITHMETIC),
+            PlanLine("bus", f"{bus}, {size_text(bits)} of bits, {size_text(moved)} of hidden states", ARITHMETIC),
         ]  # fmt: skip
     return lines
+
+
+def _routed_bytes(shape: ModelShape, seq_len: int, batches: list[int]) -> int:
+    """Bytes of a layer's experts that its batches need at most, each moved once for each batch that is routed to it."""
+    experts = next(ffn.experts for ffn in shape.ffns if isinstance(ffn, Mixture))
+    needed = sum(min(experts.count, windows * seq_len * experts.chosen) for windows in batches)
+    return needed * (shape.expert_bytes // experts.count)
 
 
 def _times(
@@ -168,9 +218,8 @@ def _times(
     shape: ModelShape,
     corpus: Corpus,
     speeds: Speeds,
-    chosen: ThresholdWindows | None,
     *,
-    batch: int,
+    windows: int,
     layers: tuple[int, ...],
     threads: int,
     overlaps: bool,
@@ -178,11 +227,7 @@ def _times(
     """How long the parts take, and the whole."""
     total, positions = layers[-1] + 1, corpus.tokens.size
     matrices = 2 * shape.layer_values + 4 * corpus.seq_len * shape.width
-    passed = positions
-    if chosen is not None:  # thresholds take a pass of their own
-        batches = chosen.batches(len(corpus.tokens), batch, whole=any(isinstance(ffn, Mixture) for ffn in shape.ffns))
-        passed += sum(windows.size for windows, _ in batches) * corpus.seq_len
-    forward = matrices * total * passed / (MODEL_SHARE * speeds.products)
+    forward = matrices * total * windows * corpus.seq_len / (MODEL_SHARE * speeds.products)
     counting = speeds.counting * positions * shape.neurons * len(layers) / threads
     columns = shape.vocabulary + shape.neurons
     projecting = 2 * shape.neurons * columns * shape.width * len(layers) / speeds.float32

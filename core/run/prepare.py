@@ -127,7 +127,7 @@ class Prepared:
         if available is None:
             return None
         thresholds = 0 if self.chosen is None else self.chosen.bytes_needed(self.model.neurons)
-        return available - self.counting_bytes - thresholds
+        return available - self.counting_bytes - thresholds - self.model.host_bytes * self.processes.local_size
 
     @cached_property
     def chosen(self) -> ThresholdWindows | None:

@@ -63,10 +63,16 @@ def answers(guard: Path, folder: Path, cases: list[dict[str, Any]]) -> list[dict
 
 
 def case(
-    family: str, dtype: str, without: str | None = None, pinnable: int | None = None, **options: Any
+    family: str,
+    dtype: str,
+    without: str | None = None,
+    pinnable: int | None = None,
+    memory: int | None = None,
+    **options: Any,
 ) -> dict[str, Any]:
     """A case of emulated_runs.py."""
-    return {"family": family, "dtype": dtype, "options": options, "without": without, "pinnable": pinnable}
+    given = {"without": without, "pinnable": pinnable, "memory": memory}
+    return {"family": family, "dtype": dtype, "options": options} | given
 
 
 def check(answer: dict[str, Any], dtype: str) -> None:
@@ -86,14 +92,19 @@ UNPINNED = [
     ("opt", "resident, hidden states on the disk", 5000),
 ]
 
+# Bytes of a device: a layer of the mixture fits half of what is left of the first, and not of the second.
+LARGE, SMALL = 1 << 20, 30 << 10
+
 
 @pytest.fixture(scope="module")
 def found(guard: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """The answers to FEW, then those of runs without each of WAITS, then UNPINNED; from one process, which takes seconds to
-    start."""
+    """The answers to FEW, then those of runs without each of WAITS, then UNPINNED, then by LARGE and SMALL devices; from one
+    process, which takes seconds to start."""
     cases = [case(family, dtype, **WAYS[way]) for family, dtype, way in FEW]
     cases += [case("opt", "bfloat16", without, group_layers=1) for without in WAITS]
     cases += [case(family, "float32", pinnable=pinnable, **WAYS[way]) for family, way, pinnable in UNPINNED]
+    offloaded = {"offload": True, "count_on": "host"}
+    cases += [case("qwen2_moe", "float32", memory=memory, **offloaded) for memory in (LARGE, SMALL)]
     return answers(guard, tmp_path_factory.mktemp("runs"), cases)
 
 
@@ -111,13 +122,25 @@ def test_a_wait_that_is_taken_out_is_noticed(found: list[dict[str, Any]]) -> Non
 
 
 def test_memory_that_cannot_be_pinned_is_replaced_by_ordinary_memory(found: list[dict[str, Any]]) -> None:
-    for (family, way, pinnable), answer in zip(UNPINNED, found[-len(UNPINNED) :], strict=True):
+    for (family, way, pinnable), answer in zip(UNPINNED, found[-len(UNPINNED) - 2 : -2], strict=True):
         assert answer["problems"] == [], (family, way)
         assert [key for key in answer["differing"] if SUMMED not in key] == []
         assert bool(answer["to_host"].get("pinned")) == bool(pinnable) and answer["to_host"]["pageable"] > 0
         (line,) = [line for line in answer["lines"] if "pinned" in line]
         assert "cannot be pinned (CUDA error: out of memory); ordinary memory is used" in line
     assert not any("cannot be pinned" in line for answer in found[: len(FEW)] for line in answer["lines"])
+
+
+def test_a_plan_says_where_the_run_then_keeps_the_experts(found: list[dict[str, Any]]) -> None:
+    for memory, answer in zip((LARGE, SMALL), found[-2:], strict=True):
+        check(answer, "float32")
+        planned = dict(answer["planned"])
+        on_host = memory == SMALL
+        assert any("do not fit the GPU" in line for line in answer["lines"]) == on_host
+        assert ("stay in the host's memory" in planned["experts"]) == on_host
+        assert any(line.startswith(planned["groups"] + ", ") for line in answer["lines"])
+        assert ("of experts at most" in planned["bus"]) == on_host
+        assert "for weights on their way to the GPU" in planned["memory"]
 
 
 @pytest.mark.slow

@@ -10,8 +10,10 @@ import pytest
 import tiny_models as tm
 import torch
 from exact import run, sources_of
+from tiny_experts import EXPERTS, SIZE, WIDTH, tiny_experts
 
 from ffnscope.core.corpus.sources import DomainSource
+from ffnscope.core.model import host_experts
 from ffnscope.core.model.load import load_model
 from ffnscope.core.model.offload import load_offloaded
 from ffnscope.core.model.shape import model_shape
@@ -106,6 +108,40 @@ def test_a_shape_needs_no_weights(family: str, tmp_path: Path) -> None:
     assert shape.around_bytes + shape.layers * shape.layer_bytes == sum(
         each.nbytes for each in plain.model.parameters()
     )
+
+
+@pytest.mark.parametrize("kind", ["qwen2_moe", "gpt_oss", "deepseek_v3"])
+def test_a_shape_of_a_mixture_has_the_bytes_that_stay_on_the_host(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tiny_experts(kind, tmp_path)
+    source, cpu = open_model(str(folder)), torch.device("cpu")
+    shape = model_shape(source, torch.float32)
+    for home in ("offload", "shape"):
+        monkeypatch.setattr(f"ffnscope.core.model.{home}.layer_fits", lambda *_: False)
+    offloaded = load_offloaded(source, cpu, torch.float32)
+    assert offloaded.experts_on_host and shape.experts_on_host(cpu)
+    assert shape.layer_bytes == offloaded._largest_layer()
+    on_host = [offloaded._bytes(offloaded._on_host(layer)) for layer in range(offloaded.count)]
+    assert shape.expert_bytes == max(on_host) > shape.layer_bytes / 3
+    state = offloaded.base.state_dict()
+    loaded = sum(state[key].nbytes for key in state if not key.startswith(offloaded.layers_path))
+    assert shape.around_bytes - shape.unembedding_bytes == loaded
+    assert shape.unembedding_bytes == offloaded.unembedding().nbytes
+    largest = 4 * 2 * SIZE * WIDTH  # the gate and the other branch of an expert, in float32
+    assert shape.moved_bytes == EXPERTS * largest
+    monkeypatch.setattr(host_experts, "MOVED_BYTES", 1)
+    assert model_shape(source, torch.float32).moved_bytes == 2 * largest
+
+
+def test_a_plan_says_how_experts_are_computed(tmp_path: Path) -> None:
+    folder = tiny_experts("mixtral", tmp_path)
+    domains = {"a": tm.random_windows(np.random.default_rng(0), 9, 12, tm.VOCAB, 0)}
+    request = CollectRequest(
+        str(folder), sources_of(tmp_path / "data", domains), tmp_path / "s.ffn", device="cpu", bos_id=0
+    )
+    lines = [line for line in plan_run(request, lambda event: None) if line.name == "experts"]
+    assert [line.text for line in lines] == ["its experts are computed by transformers' grouped_mm"]
 
 
 def test_a_group_that_fits_is_the_one_that_is_loaded(model: Path) -> None:

@@ -3,8 +3,9 @@
     python emulated_runs.py GUARD FOLDER < cases.json      a JSON object per case, one a line
 
 A case is {"family", "dtype", "options": of CollectRequest, "without": what is taken out, or null, "pinnable": bytes of the
-host's memory that can be pinned, or null}. The answer has what the device would punish (``problems``), the keys in which the
-stores differ, what was copied and waited for, and the lines of the run.
+host's memory that can be pinned, or null, "memory": bytes of the device's, or null}. The answer has what the device would punish
+(``problems``), the keys in which the stores differ, what was copied and waited for, the lines of the run, and with "memory"
+those of its plan.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from transformers.integrations import moe
 
 from ffnscope.core.collect import collect
 from ffnscope.core.corpus.sources import DomainSource
+from ffnscope.core.run import plan as planning
 from ffnscope.core.run.request import CollectRequest
 from ffnscope.core.statistics import counts as counting
 from ffnscope.core.statistics import projection, similarity
@@ -74,17 +76,22 @@ class Runs:
         self.count = 0
         self.lines: list[str] = []  # of the last run
 
-    def run(self, family: str, dtype: str, device: str, **options: Any) -> Path:
-        """Collect into a new store."""
+    def request(self, family: str, dtype: str, device: str, **options: Any) -> CollectRequest:
+        """For a new store."""
         self.count += 1
         if family not in self.models:
             make = tiny_experts.tiny_experts if family in tiny_experts.KINDS else tm.tiny
             self.models[family] = make(family, self.folder)
         store = self.folder / f"store-{self.count}"
-        self.lines.clear()
         given = {"bos_id": 0, "batch_size": BATCH, "min_occurrences": 2, "device": device, "dtype": dtype} | options
-        collect(CollectRequest(str(self.models[family]), self.sources, store, **given), self._report)
-        return store
+        return CollectRequest(str(self.models[family]), self.sources, store, **given)
+
+    def run(self, family: str, dtype: str, device: str, **options: Any) -> Path:
+        """Collect into a new store."""
+        self.lines.clear()
+        request = self.request(family, dtype, device, **options)
+        collect(request, self._report)
+        return request.store
 
     def _report(self, event: object) -> None:
         if isinstance(event, str):
@@ -97,13 +104,23 @@ class Runs:
         return self.plain[family, dtype, rule]
 
     def compare(
-        self, family: str, dtype: str, options: dict[str, Any], without: str | None, pinnable: int | None
+        self,
+        family: str,
+        dtype: str,
+        options: dict[str, Any],
+        without: str | None,
+        pinnable: int | None,
+        memory: int | None,
     ) -> dict[str, Any]:
         """One case."""
         expected = self.on_cpu(family, dtype, options.get("activated", "positive"))
         ORDERED.clear()
-        with fake_cuda.installed(self.guard) as gpu, taken_out(without):
+        planned: list[tuple[str, str]] = []
+        with fake_cuda.installed(self.guard, memory or 80 << 30) as gpu, taken_out(without):
             gpu.pinnable = gpu.pinnable if pinnable is None else pinnable
+            if memory is not None:
+                lines = planning.plan_run(self.request(family, dtype, "cuda", **options), lambda event: None)
+                planned = [(line.name, line.text) for line in lines]
             try:
                 store = self.run(family, dtype, "cuda", **options)
             except Exception as error:
@@ -124,6 +141,7 @@ class Runs:
             "streams": len(gpu.streams),
             "ordered": list(ORDERED),
             "lines": list(self.lines),
+            "planned": planned,
         }
 
 
@@ -134,6 +152,7 @@ def main() -> None:
     for module in (projection, similarity):
         module.BLOCK_CELLS, module.GPU_BLOCK_CELLS = CELLS, CELLS
     counting.ORDERED_NEURONS = 1
+    planning.PROBE_SECONDS, planning.GPU_PROBE_SIZE = 0.01, 64
     order = DeviceCounter.order
 
     def ordered(counter: DeviceCounter, bits: np.ndarray) -> np.ndarray | None:
