@@ -316,8 +316,8 @@ class _Tap:
         gate = None
         if experts.activation is not None:
             self._hook = module.get_submodule(experts.activation).register_forward_hook(self._activated)
-        elif (gate := gate_of(module)) is None:
-            raise RuntimeError("the kind of gate was not known")
+        else:
+            gate = gate_of(module)
         if experts.gated:
             apply = changed._apply_gate
 

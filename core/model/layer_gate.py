@@ -36,10 +36,7 @@ class LayerGate(nn.Module):
 
     def __getattr__(self, name: str) -> Any:
         # Models ask their layers for attributes such as `attention_type`.
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(self.__dict__["original"], name)
+        return getattr(self.__dict__["original"], name)
 
     def forward(self, hidden_states: torch.Tensor, *arguments: Any, **named: Any) -> Any:
         self._keep(hidden_states, Call(arguments, named))

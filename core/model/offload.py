@@ -121,7 +121,7 @@ class OffloadedModel(LayeredModel):
         needed = [key for key in self._state if key.startswith(base)]
         if self._head is not None:
             needed.append(self._head)
-        self._check(needed)
+        self._places = self._find_places(needed)
         for module in model.modules():
             for buffer, value in module.named_buffers(recurse=False):
                 setattr(module, buffer, value.to(device))
@@ -233,24 +233,23 @@ class OffloadedModel(LayeredModel):
         partners = [key, source, *(partner for partner, of in self._ties.items() if of == source)]
         return next((self._stored[partner] for partner in partners if partner in self._stored), None)
 
-    def _check(self, needed: list[str]) -> None:
-        missing = [key for key in needed if self._where(key) is None]
+    def _find_places(self, needed: list[str]) -> dict[str, StoredWeight]:
+        """Where the weights ``needed`` lie in the checkpoint. Raises UserError for those that are missing or of another
+        shape."""
+        places = {key: stored for key in needed if (stored := self._where(key)) is not None}
+        missing = [key for key in needed if key not in places]
         if missing:
             raise UserError(
                 f"{self.name}: its checkpoint lacks {len(missing)} of the model's weights "
                 f"({', '.join(missing[:3])}{' ...' if len(missing) > 3 else ''}); random ones would give wrong counts"
             )
-        for key in needed:
-            stored = self._where(key)
-            if stored is not None:
-                stored.check(self.name, self.checkpoint, tuple(self._state[key].shape))
+        for key, stored in places.items():
+            stored.check(self.name, self.checkpoint, tuple(self._state[key].shape))
+        return places
 
     def _read(self, key: str, device: torch.device | None = None, pinned: bool = False) -> torch.Tensor:
-        stored = self._where(key)
-        if stored is None:
-            raise KeyError(key)
         shape, dtype = tuple(self._state[key].shape), self._dtypes[key]
-        return stored.read(self.model, self.checkpoint, shape, dtype, device or self.device, pinned)
+        return self._places[key].read(self.model, self.checkpoint, shape, dtype, device or self.device, pinned)
 
     @staticmethod
     def _assign(module: nn.Module, prefix: str, values: Mapping[str, torch.Tensor]) -> None:

@@ -25,8 +25,9 @@ from ffnscope.core.demo import demo_request
 from ffnscope.core.model.device import choose_device, choose_dtype
 from ffnscope.core.model.ffn import is_mixture
 from ffnscope.core.model.hub import fetch_weights, is_offline
+from ffnscope.core.model.layer_gate import LayerGate
 from ffnscope.core.model.layered import LayeredModel
-from ffnscope.core.model.load import load_model
+from ffnscope.core.model.load import _take_computed_buffers, load_model
 from ffnscope.core.model.source import open_model
 from ffnscope.core.model.token_texts import build_vocabulary
 from ffnscope.core.model.tokenizer import load_tokenizer, tokenizer_failures
@@ -287,10 +288,40 @@ def test_a_model_that_does_not_fit_the_device_says_how_it_would(
     def full(*_: Any, **__: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
+    def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("a bug of ours")
+
     source = open_model(str(tm.tiny("llama", tmp_path)))
-    monkeypatch.setattr(torch.nn.Module, "to", full)
-    with pytest.raises(UserError, match="does not fit on cpu; --offload"):
+    for place, name in ((torch.nn.Module, "to"), (hf.AutoModelForCausalLM, "from_pretrained")):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, name, full)
+            with pytest.raises(UserError, match="does not fit on cpu; --offload"):
+                load_model(source, CPU, torch.float32)
+    monkeypatch.setattr(torch.nn.Module, "to", broken)
+    with pytest.raises(RuntimeError, match="a bug of ours"):
         load_model(source, CPU, torch.float32)
+
+
+def test_tables_that_a_device_computes_otherwise_are_the_hosts(tmp_path: Path) -> None:
+    source = open_model(str(tm.tiny("llama", tmp_path)))
+    model = load_model(source, CPU, torch.float32).model
+    expected = {name: value.clone() for name, value in model.named_buffers()}
+    for value in model.buffers():
+        value += 1
+    _take_computed_buffers(model, source, torch.float32)
+    found = dict(model.named_buffers())
+    assert found.keys() == expected.keys() and expected
+    for name, value in expected.items():
+        assert torch.equal(found[name], value), name
+
+
+def test_what_stands_in_for_a_layer_has_its_attributes() -> None:
+    layer = torch.nn.Linear(2, 3)
+    layer.attention_type = "sliding_attention"  # type: ignore[assignment]
+    gate = LayerGate(layer, lambda hidden, call: None, 0)
+    assert gate.attention_type == "sliding_attention" and gate.out_features == 3 and not list(gate.parameters())
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = gate.nothing
 
 
 def test_the_demo_goes_on_where_it_was_stopped(tmp_path: Path) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,10 +17,13 @@ from safetensors.torch import load_file, save_file
 from same_store import differing
 from sweeping import CPU, ordinary, same, swept
 from tiny_experts import tiny_experts
+from transformers import LlamaForCausalLM
 from transformers.conversion_mapping import register_checkpoint_conversion_mapping
-from transformers.core_model_loading import Transpose, WeightConverter
+from transformers.core_model_loading import Concatenate, MergeModulelist, Transpose, WeightConverter, WeightRenaming
 
 from ffnscope.core.model import host_experts, offload
+from ffnscope.core.model.checkpoint import Checkpoint
+from ffnscope.core.model.files.stored_weights import StoredWeight
 from ffnscope.core.model.load import load_model
 from ffnscope.core.model.offload import OffloadedModel, load_offloaded
 from ffnscope.core.model.source import open_model
@@ -202,20 +208,101 @@ def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
         load_model(open_model(str(folder)), CPU, torch.float32)
 
 
-def test_weights_that_need_converting_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def register(monkeypatch: pytest.MonkeyPatch) -> Callable:
+    """What gives a family rules of conversion until the test ends."""
     import transformers.conversion_mapping as mapping
 
-    folder = tm.tiny("starcoder2", tmp_path)
-    _offloaded(folder)
+    mapping.get_checkpoint_conversion_mapping("legacy")  # makes the table of all rules
     monkeypatch.setattr(
         mapping, "_checkpoint_conversion_mapping_cache", dict(mapping._checkpoint_conversion_mapping_cache)
     )
     monkeypatch.setattr(mapping, "USER_REGISTERED_MAPPINGS", set(mapping.USER_REGISTERED_MAPPINGS))
+    return register_checkpoint_conversion_mapping
+
+
+def test_weights_that_need_converting_are_refused(tmp_path: Path, register: Callable) -> None:
+    folder = tm.tiny("starcoder2", tmp_path)
+    _offloaded(folder)
     rule = WeightConverter("mlp.c_proj.weight", "mlp.c_proj.weight", operations=[Transpose(0, 1)])
-    register_checkpoint_conversion_mapping("starcoder2", [rule])
+    register("starcoder2", [rule])
     message = _refused(folder)
     assert "model.layers.0.mlp.c_proj.weight in another form" in message
     assert "run without --offload" in message
+
+
+def test_names_that_a_rule_should_leave_alone(tmp_path: Path, register: Callable) -> None:
+    folder = tm.tiny("starcoder2", tmp_path)
+    register("starcoder2", [WeightRenaming("mlp.c_proj", "mlp.second")])
+    model, expected = _offloaded(folder), load_file(folder / "model.safetensors")
+    for layer in range(model.count):
+        assert torch.equal(model.output_rows(layer).T, expected[f"model.layers.{layer}.mlp.c_proj.weight"])
+
+
+@pytest.mark.parametrize(
+    ("patterns", "operations", "expected"),
+    [
+        (["a", "b"], [Concatenate(0)], lambda a, b: torch.cat(a + b)),
+        (["a"], [MergeModulelist(0)], lambda a: torch.stack(a)),
+        (["a"], [MergeModulelist(1)], lambda a: torch.stack(a, 1)),
+        (
+            ["a", "b"],
+            [MergeModulelist(0), Concatenate(1)],
+            lambda a, b: torch.cat([torch.stack(a), torch.stack(b)], 1),
+        ),
+        (
+            ["a", "b"],
+            [MergeModulelist(0), Concatenate(2)],
+            lambda a, b: torch.cat([torch.stack(a), torch.stack(b)], 2),
+        ),
+        (["a", "b"], [MergeModulelist(0), Concatenate(0)], lambda a, b: torch.stack(a + b)),
+        (
+            ["a", "b", "none"],
+            [MergeModulelist(0), Concatenate(1)],
+            lambda a, b: torch.cat([torch.stack(a), torch.stack(b)], 1),
+        ),
+    ],
+)
+def test_a_weight_is_put_together_from_its_parts(
+    patterns: list[str], operations: list, expected: Callable, tmp_path: Path
+) -> None:
+    tensors = {f"{name}.{part}": torch.randn(4, 5) for name in patterns if name != "none" for part in range(3)}
+    save_file(tensors, tmp_path / "model.safetensors")
+    parts = tuple((name, name[0]) for name in tensors)
+    weight = expected(*([tensors[f"{name}.{part}"] for part in range(3)] for name in patterns if name != "none"))
+    stored = StoredWeight("whole", parts, WeightConverter(patterns, "whole", operations))
+    checkpoint = Checkpoint.open(tmp_path)
+    stored.check("m", checkpoint, tuple(weight.shape))
+    made = stored.read(SimpleNamespace(config=None), checkpoint, tuple(weight.shape), torch.float32, CPU)
+    assert torch.equal(made, weight)
+
+
+def test_layers_are_read_ahead_once_and_in_order() -> None:
+    ahead, reads = offload._Ahead(), []
+
+    def read(layer: int) -> dict[str, torch.Tensor]:
+        reads.append(layer)
+        return {"weight": torch.tensor(layer)}
+
+    for layer in (1, 2, 2, 3):
+        ahead.begin(layer, partial(read, layer))
+    assert ahead.take(2) == {"weight": torch.tensor(2)}  # what is before it is given up
+    assert ahead.take(1) is None and ahead.take(3) == {"weight": torch.tensor(3)} and ahead.take(3) is None
+    ahead.begin(4, partial(read, 4))
+    assert ahead.take(4) == {"weight": torch.tensor(4)}
+    assert [layer for layer in reads if layer > 1] == [2, 3, 4]
+
+
+def test_a_model_without_unembedding_is_run_and_has_no_projections(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tm.tiny("llama", tmp_path)
+    monkeypatch.setattr(LlamaForCausalLM, "get_output_embeddings", lambda self: None)
+    model = _offloaded(folder)
+    model.load_layers(0, 1)
+    assert not any(weight.is_meta for weight in model.layer(0).parameters())
+    with pytest.raises(UserError, match="has no unembedding matrix; give a causal LM"):
+        model.unembedding()
 
 
 def test_quantised_weights_are_refused(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,11 @@ import torch
 import transformers as hf
 from exact import compare, run, sources_of
 from safetensors.torch import load_file, save_file
+from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
+from transformers.quantizers.base import HfQuantizer
 
 from ffnscope.core.corpus.sources import DomainSource
+from ffnscope.core.model.variants.quantised import _method, check_quantised, dequantised
 from ffnscope.store.errors import UserError
 
 ABSENT = (DomainSource("text", Path("there-is-no-such-file.txt")),)
@@ -84,3 +88,56 @@ def test_a_missing_package_is_named_before_the_corpus(tmp_path: Path) -> None:
         quantised(model, {"quant_method": "compressed-tensors", "format": "float-quantized", "config_groups": {}})
         with pytest.raises(UserError, match=r"quantised by compressed-tensors; .*pip install"):
             run(model, ABSENT, tmp_path / "run.ffn")
+
+
+class Own(HfQuantizer):
+    """A method whose package may fail at turning its weights back into matrices."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+
+    def _dequantize(self, model: Any, dtype: torch.dtype | None = None) -> Any:
+        if self.error is not None:
+            raise self.error
+        return "matrices", dtype
+
+    is_serializable = is_trainable = True
+
+
+class Plain(Own):
+    """One whose weights are matrices when they are loaded."""
+
+    _dequantize = HfQuantizer._dequantize  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("quantizer", [None, Plain(), Own(), Own(ValueError("of two\nlines"))])
+def test_weights_that_are_still_quantised_when_they_are_loaded(quantizer: Own | None) -> None:
+    def dequantize(dtype: torch.dtype) -> Any:
+        return quantizer._dequantize(None, dtype)
+
+    model = SimpleNamespace(hf_quantizer=quantizer, dequantize=dequantize)
+    if quantizer is None or isinstance(quantizer, Plain):
+        assert dequantised(model, "m", torch.float32) is model
+    elif quantizer.error is None:
+        assert dequantised(model, "m", torch.float32) == ("matrices", torch.float32)
+    else:
+        with pytest.raises(
+            UserError, match=r"^m: its quantised weights cannot .* \(of two lines\); give the checkpoint"
+        ):
+            dequantised(model, "m", torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("settings", "method"),
+    [
+        ({"load_in_4bit": True}, "bitsandbytes_4bit"),
+        ({"quant_method": "bitsandbytes", "load_in_8bit": True}, "bitsandbytes_8bit"),
+        ({"quant_method": "fp8"}, "fp8"),
+    ],
+)
+def test_methods_are_named_as_transformers_names_them(settings: dict[str, Any], method: str) -> None:
+    assert _method(settings) == method and method in AUTO_QUANTIZATION_CONFIG_MAPPING
+
+
+def test_a_method_that_nobody_knows_is_left_to_transformers() -> None:
+    check_quantised("m", SimpleNamespace(quantization_config={"quant_method": "there-is-none"}))
