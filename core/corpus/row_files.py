@@ -126,8 +126,9 @@ class _JsonText:
     def _next(self, skipped: re.Pattern[str] = _SPACE) -> str:
         """The next character that is not skipped; "" at the end of the file."""
         while True:
-            if match := skipped.match(self._buffer, self._at):
-                self._at = match.end()
+            match = skipped.match(self._buffer, self._at)
+            assert match is not None  # if with nothing
+            self._at = match.end()
             if self._at < len(self._buffer):
                 return self._buffer[self._at]
             if not self._fill():

@@ -132,8 +132,7 @@ class _ZstdFile(io.RawIOBase):
         return True
 
     def close(self) -> None:
-        if not self.closed:
-            self._file.close()
+        self._file.close()
         super().close()
 
     def readinto(self, buffer: Any) -> int:

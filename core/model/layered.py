@@ -175,8 +175,7 @@ class LayeredModel:
 
         Returns the hidden states [B, T, d] that enter layer 0, and what the model passes to layers 0 .. last.
         """
-        if self._returned is None:
-            raise RuntimeError("prepare() comes first")
+        assert self._returned is not None, "prepare() comes first"
         entering: list[torch.Tensor] = []
         calls: list[Call] = []
 
@@ -225,8 +224,7 @@ class LayeredModel:
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """[B, n, V] float32: the logits that hidden states [B, n, d] leaving the last layer give, n at most T: the final norm,
         the unembedding and what the model does to its logits, each the model's own."""
-        if self._returned is None:
-            raise RuntimeError("prepare() comes first")
+        assert self._returned is not None, "prepare() comes first"
         tokens = torch.zeros(hidden.shape[:2], dtype=torch.int64, device=self.device)
         with self._gates(lambda *_: None, self._returned, hidden):
             return self.model(input_ids=tokens, use_cache=False).logits.float()

@@ -21,7 +21,7 @@ from warm import WarmProcess, WarmServer
 
 from ffnscope.core.activations.recorder import Recorder
 from ffnscope.core.corpus.sources import DomainSource
-from ffnscope.core.processes import Processes
+from ffnscope.core.processes import Processes, join_processes
 from ffnscope.store.errors import UserError
 from ffnscope.store.format.environment import BITS
 
@@ -296,3 +296,14 @@ def test_a_group_is_counted_while_the_next_one_runs(
     assert codes == ((0, 0) if fails == "nothing" else (2, 2))
     if fails == "nothing":
         assert differing(alone, folder / store) == []
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_processes_that_cannot_meet_say_so(rank: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"RANK": rank, "WORLD_SIZE": "3", "MASTER_PORT": "29"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    others = "processes 1 to 2" if rank == "0" else "process 0"
+    says = rf"^process {rank} of 3 waits for {others} at \?:29, but cannot reach them \(.*MASTER_ADDR.*\); check"
+    with pytest.raises(UserError, match=says), join_processes():
+        raise AssertionError("not reached")

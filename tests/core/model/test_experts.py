@@ -14,7 +14,10 @@ from tiny_experts import CHOSEN, EXPERTS, KINDS, SIZE, WIDTH, randomise
 from torch import nn
 from transformers.models.nemotron_h.modeling_nemotron_h import NemotronHMoE
 
+from ffnscope.core.effects.replay import zero_when_off
 from ffnscope.core.model.experts import Mixture, RoutedRows, find_layer_ffns, find_mixture, listen
+from ffnscope.core.model.layered import LayeredModel
+from ffnscope.core.model.shape import _values_met
 from ffnscope.store.errors import UserError
 
 
@@ -162,3 +165,18 @@ def test_rows_that_are_not_the_choices_end_the_run() -> None:
     listen(layer, experts, rows.append)
     layer.mlp(torch.randn(1, 5, WIDTH))
     assert rows[0].values.shape == (10, SIZE)
+
+
+def test_a_token_meets_the_values_of_the_experts_that_it_is_routed_to() -> None:
+    layer, mixture = layer_of("qwen2_moe"), found(layer_of("qwen2_moe"))
+    one = 3 * WIDTH * SIZE
+    every = sum(parameter.numel() for parameter in layer.parameters())
+    assert _values_met(layer, mixture) == every - (EXPERTS - CHOSEN) * one
+
+
+def test_a_layer_of_experts_has_no_dense_ffn() -> None:
+    config, model, settings, _ = KINDS["mixtral"]
+    layered = LayeredModel(getattr(hf, model)(getattr(hf, config)(**settings)), "m", torch.device("cpu"))
+    assert not zero_when_off(layered)
+    with pytest.raises(UserError, match="m: layer 1 is a mixture of experts, whose neurons' direct effects are not"):
+        layered.dense_ffn(1)

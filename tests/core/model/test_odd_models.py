@@ -16,14 +16,14 @@ import transformers as hf
 from exact import DEMO_DOMAINS, run, sources_of
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 from odd_tokenizers import SlowTokenizer
-from tokenizers import Tokenizer, decoders, models
+from tokenizers import Tokenizer, decoders, models, normalizers
 from transformers import DogeConfig, PreTrainedTokenizerFast
 
 from ffnscope.core.corpus.cache import fingerprint_tokenizer
 from ffnscope.core.corpus.sources import parse_source
 from ffnscope.core.demo import demo_request
 from ffnscope.core.model.device import choose_device, choose_dtype
-from ffnscope.core.model.ffn import is_mixture
+from ffnscope.core.model.ffn import Ffn, find_ffns, is_mixture
 from ffnscope.core.model.hub import fetch_weights, is_offline
 from ffnscope.core.model.layer_gate import LayerGate
 from ffnscope.core.model.layered import LayeredModel
@@ -31,6 +31,7 @@ from ffnscope.core.model.load import _take_computed_buffers, load_model
 from ffnscope.core.model.source import open_model
 from ffnscope.core.model.token_texts import build_vocabulary
 from ffnscope.core.model.tokenizer import load_tokenizer, tokenizer_failures
+from ffnscope.core.model.variants.text_part import text_base
 from ffnscope.store.errors import UserError
 
 CPU = torch.device("cpu")
@@ -64,10 +65,14 @@ def test_slow_byte_level_tokenizers() -> None:
     assert vocabulary.whole.tolist() == [True, True, False, True, True]
 
 
+def wrapped(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>")
+
+
 def fast(pieces: list[str], decoder: Any) -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.WordLevel({piece: token for token, piece in enumerate(pieces)}, unk_token=pieces[0]))
     tokenizer.decoder = decoder
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token=pieces[0])
+    return wrapped(tokenizer)
 
 
 def test_decoders_that_replace_by_a_pattern() -> None:
@@ -367,3 +372,52 @@ def test_an_activation_function_with_trained_numbers_is_one() -> None:
     )  # fmt: skip
     ffns = LayeredModel(hf.ApertusForCausalLM(config), "m", CPU).ffns
     assert [(ffn.activation, ffn.second, ffn.neurons) for ffn in ffns] == [("mlp.act_fn", "mlp.down_proj", 24)] * 2
+
+
+def test_an_activation_function_beside_other_projections_is_no_ffn() -> None:
+    layer = torch.nn.Module()
+    layer.mixer = torch.nn.Module()
+    layer.mixer.act, layer.mixer.into = torch.nn.SiLU(), torch.nn.Linear(16, 7)
+    layer.mixer.out = torch.nn.Linear(24, 16)
+    assert find_ffns(layer, 16) == ([], ["mixer (act, into, out)"])
+    layer.mixer.into = torch.nn.Linear(16, 48)
+    assert find_ffns(layer, 16)[0] == [Ffn("mixer.act", "mixer.out", 24, True)]
+
+
+def test_a_device_that_fails_while_a_model_is_tried_is_not_taken_for_the_models_fault(tmp_path: Path) -> None:
+    layered = LayeredModel(loaded("llama", tmp_path), "m", CPU)
+
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    layered.layer(0).register_forward_pre_hook(full)
+    with pytest.raises(torch.OutOfMemoryError):
+        layered.prepare(torch.tensor([[2, 3]]))
+
+
+def test_a_language_model_that_is_not_inside_its_wrapper_is_refused() -> None:
+    class Odd(torch.nn.Module):
+        config = hf.LlavaConfig(text_config=hf.LlamaConfig(num_hidden_layers=1))
+
+    with pytest.raises(UserError, match="m: its language model was not found inside Odd"):
+        text_base(Odd(), "m")
+
+
+def test_pieces_of_tokenizers_without_a_decoder() -> None:
+    """The model's own marks and what cut the text say what a piece stands for."""
+    wordpiece = Tokenizer(models.WordPiece({"<unk>": 0, "sing": 1, "##ing": 2}, unk_token="<unk>"))
+    assert build_vocabulary(wrapped(wordpiece), 3).texts == ("<unk>", "sing", "ing")
+    bpe = Tokenizer(models.BPE({"<unk>": 0, "\u2581the": 1, "<0xC3>": 2}, [], unk_token="<unk>", byte_fallback=True))
+    bpe.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Replace(" ", "\u2581")])
+    vocabulary = build_vocabulary(wrapped(bpe), 3)
+    assert vocabulary.texts == ("<unk>", " the", "<0xC3>") and vocabulary.raw == (b"", b"", b"\xc3")
+
+
+def test_slow_tokenizers_that_join_halves_of_characters() -> None:
+    class Halves(SlowTokenizer):
+        def convert_tokens_to_string(self, pieces: list[str]) -> str:
+            return "".join(pieces).replace("H", "\ufffd")
+
+    vocabulary = build_vocabulary(Halves(["<unk>", "aHb", "a"]), 3)
+    assert vocabulary.texts == ("<unk>", "aHb", "a") and vocabulary.whole.tolist() == [True, False, True]
+    assert vocabulary.raw[1] == b"aHb"

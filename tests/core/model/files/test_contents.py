@@ -138,6 +138,14 @@ def test_a_tokenizer_file_names_the_extra_that_reads_it(
         load_tokenizer(open_model(str(folder)))
 
 
+def test_a_tokenizer_file_whose_packages_are_there_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ffnscope.core.model.tokenizer._installed", lambda package: True)
+    folder = tm.tiny("llama", tmp_path)
+    (folder / "tokenizer.model").write_bytes(b"\n\x0e")
+    with pytest.raises(UserError, match="its tokenizer cannot be read"):  # as it is cut short
+        load_tokenizer(open_model(str(folder)))
+
+
 def test_a_tokenizer_that_is_python_code_names_the_option_that_runs_it(tmp_path: Path) -> None:
     folder = tm.tiny("llama", tmp_path)
     settings = {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": ["own.Own", None]}}

@@ -17,6 +17,8 @@ from exact import load, run, sources_of
 
 from ffnscope.core.corpus.sources import DomainSource
 from ffnscope.core.model.source import fingerprint, open_model
+from ffnscope.core.model.tokenizer import load_tokenizer
+from ffnscope.core.model.variants.adapter import Adapter, merged
 from ffnscope.store.errors import UserError
 from ffnscope.store.reader import Store
 
@@ -129,9 +131,10 @@ def test_a_broken_configuration_a_missing_package_and_offloading_are_refused(
     with pytest.raises(UserError, match=r"needs a package: pip install 'ffnscope\[adapters\]'"):
         open_model(str(adapter))
     monkeypatch.undo()
-    (adapter / "adapter_config.json").write_text("{")
-    with pytest.raises(UserError, match=r"adapter_config.json cannot be read"):
-        open_model(str(adapter))
+    for content, says in (("{", "cannot be read"), ("[]", "is not a JSON object")):
+        (adapter / "adapter_config.json").write_text(content)
+        with pytest.raises(UserError, match=f"adapter_config.json {says}"):
+            open_model(str(adapter))
 
 
 def test_an_adapter_of_another_shape_is_refused_with_a_line(adapter: Path, tmp_path: Path) -> None:
@@ -139,3 +142,25 @@ def test_an_adapter_of_another_shape_is_refused_with_a_line(adapter: Path, tmp_p
     tm.tiny("llama", tmp_path, hidden_size=32)
     with pytest.raises(UserError, match="its adapter cannot be merged with"):
         collected(adapter, tmp_path / "run.ffn", [])
+
+
+def test_a_tokenizer_beside_the_adapter_comes_before_the_bases(adapter: Path) -> None:
+    source = open_model(str(adapter))
+    assert load_tokenizer(source) is None
+    tm.tiny_tokenizer(adapter, vocab=["house"])
+    found = load_tokenizer(source)
+    assert found is not None and "house" in found.get_vocab()
+    assert source.path == str(adapter) and source.title == "adapter"
+    assert source.adapter is not None
+    shutil.rmtree(adapter)
+    assert source.path == source.adapter.name
+
+
+def test_an_adapter_that_changes_no_weights_is_refused(tmp_path: Path) -> None:
+    base = tm.tiny("llama", tmp_path)
+    settings = peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2)
+    peft.get_peft_model(load(base), settings).save_pretrained(tmp_path / "prompt")
+    with pytest.raises(
+        UserError, match=r"an adapter of type \S*PROMPT_TUNING, which is no change of the model's weights"
+    ):
+        merged(load(base), Adapter("prompt", tmp_path / "prompt", str(base), None))
