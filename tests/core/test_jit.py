@@ -10,8 +10,10 @@ import sys
 import time
 from pathlib import Path
 
+import numba
 import pytest
 
+from ffnscope.core import jit
 from ffnscope.core.jit import compiled
 
 
@@ -123,3 +125,27 @@ def test_a_disk_that_fills_up_is_no_error(toy: Path) -> None:
     done = subprocess.run([sys.executable, "full.py"], cwd=toy, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("10 0\n", "")
     assert [output(start(toy)) for _ in range(2)] == ["10 0", "10 1"], "the index names a file that was never written"
+
+
+def test_a_lock_that_another_process_keeps_is_not_waited_for_forever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jit, "PATIENCE", 0.05)
+    monkeypatch.setattr(jit, "LOOK", 0.01)
+    with (tmp_path / "lock").open("w") as one, (tmp_path / "lock").open("w") as other:
+        fcntl.flock(one, fcntl.LOCK_EX)
+        jit._lock(other.fileno())
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(one, fcntl.LOCK_UN)
+        jit._lock(other.fileno())
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(one, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_without_a_compiler_python_runs_the_loops(monkeypatch: pytest.MonkeyPatch) -> None:
+    def double(x: int) -> int:
+        return 2 * x
+
+    monkeypatch.setattr(numba.config, "DISABLE_JIT", 1)
+    assert compiled(double) is double

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -9,11 +10,14 @@ import numpy as np
 import pytest
 import reference_forward as fwd
 import tiny_models as tm
+import torch
 from exact import run
 from prompt_store import collect, collect_rules
 
 from ffnscope.core.corpus.sources import DomainSource
-from ffnscope.core.prompt import PromptModel
+from ffnscope.core.model.experts import RoutedRows
+from ffnscope.core.prompt import PromptModel, _keepers
+from ffnscope.core.run.model import load_run_model, open_run_model
 from ffnscope.store.errors import UserError
 from ffnscope.store.reader import Store
 
@@ -117,6 +121,18 @@ def test_another_model_in_its_place_is_refused(tmp_path):
         run = replace(store.run, settings=store.run.settings | {"model_path": str(other)})
     with pytest.raises(UserError, match="not the model that this store was collected from"):
         PromptModel.load(run)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"auto_map": {"AutoModel": "own.Model"}}))
+    with Store.open(path) as store, pytest.raises(UserError, match="has custom code, which is not run here"):
+        open_run_model(store.run)
+
+
+def test_a_store_that_says_another_shape_than_its_model_is_refused(rules):
+    with Store.open(rules[0]) as store:
+        run = store.run
+    wrong = replace(run, model=replace(run.model, layers=run.model.layers + 1))
+    with pytest.raises(UserError, match="unlike the store"):
+        load_run_model(wrong)
 
 
 def test_a_model_without_a_tokenizer_is_refused(tmp_path):
@@ -147,3 +163,40 @@ def test_a_text_that_nobody_waits_for_is_given_up_between_layers(rules):
     after = model.run("the of and")
     for layer in whole.layers:
         np.testing.assert_array_equal(after.active[layer], whole.active[layer])
+
+
+def test_a_tokenizer_that_does_not_fit_the_model_is_said(rules):
+    model = load(rules[0])
+    small = replace(model.run_info.model, vocabulary=4)
+    model.run_info = replace(model.run_info, model=small)
+    with pytest.raises(UserError, match=r"token id \d+ is outside the model's vocabulary"):
+        model.run("the of and to in is")
+
+
+@pytest.mark.parametrize("small", [True, False])
+def test_little_work_takes_one_thread_and_much_all(rules, small, monkeypatch):
+    model, before = load(rules[0]), torch.get_num_threads()
+    monkeypatch.setattr("ffnscope.core.prompt.SMALL_WORK", np.inf if small else 0)
+    torch.set_num_threads(2)
+    try:
+        with model._alone(3):
+            assert torch.get_num_threads() == (1 if small else 2)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("thresholds", [None, torch.linspace(0, 2, 14)])
+def test_routed_experts_fill_the_last_columns_of_their_tokens(thresholds):
+    """Two neurons of a shared expert, then three experts of four."""
+    rng = np.random.default_rng(0)
+    active, values = np.zeros((5, 14), bool), np.zeros((5, 14), np.float32)
+    before, after, a = (torch.from_numpy(rng.standard_normal((10, 4)).astype(np.float32)) for _ in range(3))
+    tokens, experts = torch.arange(10) // 2, torch.tensor([0, 1, 2, 1, 0, 2, 1, 2, 0, 1])
+    _keepers(active, values, thresholds)[1](RoutedRows(before, after, a, tokens, experts, 3))
+    expected = np.zeros((5, 14), np.float32)
+    for row in range(10):
+        columns = slice(2 + 4 * experts[row], 6 + 4 * experts[row])
+        on = before[row] > 0 if thresholds is None else a[row].abs() >= thresholds[columns]
+        expected[tokens[row], columns] = torch.where(on, after[row] if thresholds is None else a[row], 0)
+    assert np.array_equal(values, expected) and np.array_equal(active, expected != 0) and active.any()

@@ -12,8 +12,9 @@ from transformers import AutoTokenizer
 import ffnscope.core
 from ffnscope.core.corpus import cache as corpus_cache
 from ffnscope.core.corpus.build import build_corpus
+from ffnscope.core.corpus.documents import ReadNotes
 from ffnscope.core.corpus.sources import DomainSource
-from ffnscope.core.corpus.windows import Corpus
+from ffnscope.core.corpus.windows import Corpus, CutText
 from ffnscope.store.errors import UserError
 
 DEMO = Path(ffnscope.core.__file__).parent / "demo"
@@ -98,6 +99,16 @@ def test_cached_windows_are_found_again_and_only_then(tmp_path: Path, tokenizer,
         build_corpus(
             [DomainSource("a", path)], tokenizer, 16, vocabulary_size=VOCABULARY, bos_id=BOS, cache_dir=blocked
         )
+
+
+def test_cached_labels_outside_the_windows_are_not_taken(tmp_path: Path) -> None:
+    windows = np.arange(8, dtype=np.int32).reshape(2, 4)
+    for places, whole in (([0, 7], True), ([0, 8], False), ([-1, 2], False)):
+        cut = CutText(windows, 0, 1, ReadNotes(), {"a": np.array(places, np.int64), "none": np.zeros(0, np.int64)})
+        corpus_cache.save_cut_text(tmp_path, "key", cut)
+        found = corpus_cache.load_cut_text(tmp_path, "key")
+        assert (found is not None) == whole
+        assert found is None or found.labels["a"].tolist() == places
 
 
 def test_tokenizers_have_fingerprints(tokenizer) -> None:

@@ -230,6 +230,8 @@ def test_a_saved_dataset_names_no_files_outside(named: str, tmp_path: Path, data
     state = tmp_path / "saved" / "state.json"
     state.write_text(state.read_text().replace("data-00000-of-00001.arrow", named))
     assert "outside its folder" in refusal(tmp_path / "saved")
+    state.write_text(json.dumps(json.loads(state.read_text()) | {"_indices_data_files": [{"filename": "i.arrow"}]}))
+    assert "its rows are reordered by an index" in refusal(tmp_path / "saved")
 
 
 def test_saved_datasets(tmp_path: Path, datasets: ModuleType) -> None:

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import tiny_models as tm
 from exact import run
+from odd_tokenizers import SlowTokenizer
 from tiny_tokenizers import tiny_tokenizer
 
 from ffnscope.core.corpus import text as corpus_text
 from ffnscope.core.corpus.build import build_corpus
+from ffnscope.core.corpus.labels import MOST_LABELS, JoinedLabels, labelled_tokens, read_spans
 from ffnscope.core.corpus.sources import DomainSource
 from ffnscope.store.errors import UserError
 from ffnscope.store.notebook import NotebookStore as Store
@@ -147,3 +149,23 @@ def test_a_store_is_asked_for_its_labels(tmp_path):
     write(tmp_path / "b.jsonl", [{"text": row["text"]} for row in rows["b"]])
     with pytest.raises(UserError, match="cannot be resumed, because its run differs in the corpus"):
         run(model, sources, path, seq_len=32, bos_id=0, keep="all", min_occurrences=2, resume=True)
+
+
+def test_labels_that_a_tokenizer_cannot_place_are_refused(tmp_path):
+    tokenizer, encoded = tiny_tokenizer(tmp_path, vocab=["the", "school"]), lambda token: b"?"
+    ids = tokenizer("the school", add_special_tokens=False)["input_ids"]
+    ((label, tokens),) = labelled_tokens("the school", ids, [(4, 6, "a")], tokenizer, encoded)
+    assert (label, tokens.tolist()) == ("a", [1])
+    with pytest.raises(UserError, match="gives other tokens for the same text"):
+        labelled_tokens("the school", ids[::-1], [(4, 6, "a")], tokenizer, encoded)
+    with pytest.raises(UserError, match="does not say which characters its tokens hold"):
+        labelled_tokens("the school", ids, [(4, 6, "a")], SlowTokenizer(["the", "school"]), encoded)
+
+
+def test_labels_beside_no_text_and_more_labels_than_there_may_be_are_refused():
+    with pytest.raises(UserError, match=r"^here: 'spans' beside a text that is no string"):
+        read_spans([[0, 1, "a"]], 3, "here")
+    joined, one = JoinedLabels(), np.array([0])
+    joined.add(0, [(str(number), one) for number in range(MOST_LABELS)])
+    with pytest.raises(UserError, match="'spans' with more than 1,000 different labels"):
+        joined.add(5, [("one more", one)])

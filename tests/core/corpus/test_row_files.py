@@ -100,7 +100,7 @@ def test_compressed_files_that_are_cut_short_or_something_else_are_refused(endin
         assert "a.jsonl" in refusal(path) and "cannot be read" in refusal(path)
 
 
-def test_json_that_is_not_rows_of_text_is_refused(tmp_path: Path) -> None:
+def test_json_that_is_not_rows_of_text_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.json"
     for raw, said in (
         ('[{"text": "a"}, {"text": "b"}', "does not end"),
@@ -115,6 +115,10 @@ def test_json_that_is_not_rows_of_text_is_refused(tmp_path: Path) -> None:
     ):
         path.write_text(raw)
         assert said in refusal(path), raw
+    with monkeypatch.context() as patch:
+        patch.setattr(row_files, "CHUNK_BYTES", 3)
+        path.write_text("[12345, 6]")
+        assert "row 1: a number instead of an object" in refusal(path)
     path.write_bytes(b'[{"text": "a\xffb"}, {"text": "\\ud800"}, {"text": null}]')
     assert read(path) == (["a\ufffdb", "\ufffd"], ReadNotes(replaced_documents=2, empty_documents=1))
 
@@ -154,6 +158,7 @@ def test_another_field_also_a_nested_one(tmp_path: Path, datasets: ModuleType) -
     assert read(tmp_path / "a.jsonl", "data.body")[0] == ["b"]
     assert read(tmp_path / "a.jsonl", "n.t.x")[1].empty_documents == 1
     assert "(it has data.text, data.body, n.t); --text-field" in refusal(tmp_path / "a.jsonl")
+    assert "no field 'data.text.x'" in refusal(tmp_path / "a.jsonl", "data.text.x")
     rows = [{"meta": {"body": text}, "text": "other"} for text in TEXTS]
     pq.write_table(pa.Table.from_pylist([*rows, {"meta": None, "text": ""}]), tmp_path / "a.parquet")
     assert read(tmp_path / "a.parquet", "meta.body") == (TEXTS, ReadNotes(empty_documents=1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -112,3 +113,13 @@ def test_hostile_text_is_tokenised_as_it_is(tmp_path: Path, tokenizer) -> None:
     assert len(expected) - len(flat) == corpus.domains[0].dropped_tokens < 8
     assert corpus.domains[0].notes.empty_documents == 1
     assert BOS in tokenizer("a</s>b", add_special_tokens=False)["input_ids"]
+
+
+@pytest.mark.parametrize("before", [None, "true"])
+def test_one_worker_leaves_the_librarys_setting_as_it_was(before: str | None, monkeypatch) -> None:
+    monkeypatch.delenv("TOKENIZERS_PARALLELISM", raising=False)
+    if before is not None:
+        monkeypatch.setenv("TOKENIZERS_PARALLELISM", before)
+    with corpus_tokens._parallelism(1):
+        assert os.environ["TOKENIZERS_PARALLELISM"] == "false"
+    assert os.environ.get("TOKENIZERS_PARALLELISM") == before

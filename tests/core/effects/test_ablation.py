@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import math
+import os
+from dataclasses import replace
 
 import hooked
 import numpy as np
 import pytest
 import reference_forward as fwd
 import tiny_models as tm
+import torch
 from exact import run, sources_of
+from synthetic import make_store
 from tiny_experts import tiny_experts
 
 import ffnscope.store
 from ffnscope.core.effects import ablate
-from ffnscope.core.effects.windows import chosen_windows
+from ffnscope.core.effects.ablation import Experiment
+from ffnscope.core.effects.causal import _direct, causal_effects, token_detectors
+from ffnscope.core.effects.rows import EffectFile, header, line
+from ffnscope.core.effects.triggers import Triggers
+from ffnscope.core.effects.windows import chosen_windows, kept_windows, window_of_text, windows_of_files
+from ffnscope.core.model.layered import LayeredModel
+from ffnscope.core.run.model import load_run_model
 from ffnscope.store.errors import UserError
 
 V, T, S, BOS = 24, 16, 60, 0
@@ -157,3 +167,59 @@ def test_neurons_of_experts(kind, mode, tmp_path):
         (all_of_them,) = ablate(store, keys, mode=mode, together=True, batch_size=3)
         assert all_of_them.changed > 0.3
         check(all_of_them, expected(plain, kept, 65_536, tuple(keys), mode, detected))
+
+
+def test_a_model_with_fewer_neurons_than_the_store_is_refused(made, tmp_path):
+    small = LayeredModel(fwd.load_model(tm.tiny("opt", tmp_path, ffn_dim=8)), "small", torch.device("cpu"))
+    with ffnscope.store.open(made[0]) as store, pytest.raises(UserError, match="L0N9: layer 0 has neurons 0 to 7"):
+        list(ablate(store, [(0, 9)], model=small))
+
+
+def test_text_that_cannot_be_tested_is_refused(made, tmp_path):
+    (tmp_path / "a.txt").write_text("some text")
+    tokenizer = tm.tiny_tokenizer(tmp_path / "tokenizer", vocab=tm.words(61))
+    ((last, _),) = [(word, token) for word, token in tokenizer.get_vocab().items() if token == len(tokenizer) - 1]
+    with ffnscope.store.open(made[0]) as store:
+        for work, says in (
+            (lambda: windows_of_files(store, tmp_path / "a.txt", None), "a.txt: the model has no tokenizer; give .npy"),
+            (lambda: window_of_text(store, "some text", None), "--text: the model has no tokenizer"),
+            (lambda: window_of_text(store, last, tokenizer), "--text: token id 63 is outside the model's vocabulary"),
+            (lambda: window_of_text(store, "", tokenizer), "--text: has no two tokens"),
+        ):
+            with pytest.raises(UserError, match=says):
+                work()
+        one = replace(store.run, corpus=replace(store.run.corpus, seq_len=1, bos_id=None))
+        np.save(tmp_path / "w.npy", np.ones((4, 1), np.int64))
+        store.run = one
+        with pytest.raises(UserError, match="windows of one token leave no next token to predict"):
+            windows_of_files(store, tmp_path / "w.npy", None)
+
+
+def test_a_store_without_layers_has_nothing_to_take_away(tmp_path):
+    with ffnscope.store.open(make_store(tmp_path / "s.ffn", neurons=16, complete=False, written=0)) as store:
+        assert Triggers(store).ngrams(1, 0).shape == (0, 1)
+        with pytest.raises(UserError, match="no layer is finished yet, so there is no neuron to take away"):
+            causal_effects(store, None, None)
+
+
+def test_direct_effects_of_detectors_do_not_depend_on_the_batches(made):
+    """Of one window at a time, some have no detected token."""
+    with ffnscope.store.open(made[0]) as store:
+        model, windows = load_run_model(store.run), kept_windows(store)
+        detectors = {layer: keys[-2:] for layer, keys in token_detectors(store).items()} | {1: []}
+        singles = [key for keys in detectors.values() for key in keys]
+        found = [_direct(Experiment(store, model, windows, singles, "zero", size), detectors)[0] for size in (1, 40)]
+    assert found[0].keys() == found[1].keys() == set(singles)
+    for key in singles:
+        assert found[0][key] == pytest.approx(found[1][key], abs=1e-5)
+
+
+def test_rows_are_appended_to_a_pipe_too(tmp_path, made):
+    os.mkfifo(tmp_path / "pipe")
+    reading = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    with ffnscope.store.open(made[0]) as store:
+        (effect,) = ablate(store, [(0, 3)], tokens=T)
+    with EffectFile(tmp_path / "pipe", "csv", "zero", T - 1) as file:
+        file.append(effect)
+    assert os.read(reading, 1 << 16).decode() == header("csv") + line(effect, "csv")
+    os.close(reading)

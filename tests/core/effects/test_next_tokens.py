@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 import reference_forward as fwd
@@ -71,7 +73,7 @@ def test_what_nobody_waits_for_ends(model, tokens):
     assert not ran
 
 
-def test_what_is_known_already_is_not_computed_again(model, tokens):
+def test_what_is_known_already_is_not_computed_again(model, tokens, monkeypatch):
     entering: dict[int, torch.Tensor] = {}
     before = final_states(model, tokens, entering=entering)
     assert sorted(entering) == [0, 1, 2]
@@ -82,6 +84,9 @@ def test_what_is_known_already_is_not_computed_again(model, tokens):
         handle.remove()
     assert ran == [1, 2]
     assert torch.equal(after, final_states(model, tokens, [(1, 7), (2, 3)]))
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules[few_logits.__module__], "KEPT_LOGITS", 1)
+        assert few_logits(model, before) is None
     logits = few_logits(model, before)
     found = compare(model, before, after, tokens, [(1, 7)], logits)
     plain = compare(model, before, after, tokens, [(1, 7)])

@@ -12,6 +12,7 @@ import torch
 from ffnscope.core.effects.means import mean_values
 from ffnscope.core.effects.replay import Replay, readouts, zero_when_off
 from ffnscope.core.model.layered import LayeredModel
+from ffnscope.store.errors import UserError
 
 CPU = torch.device("cpu")
 NEURONS = {0: np.array([0, 3, 7]), 1: np.array([2, 5]), 2: np.array([11, 20])}
@@ -150,3 +151,14 @@ def test_readouts_are_the_models_own_logits_in_any_parts(family, tmp_path, windo
             found = torch.cat([logits for _, logits in parts])
             torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
             assert [at for at, _ in parts] == np.cumsum([0, *(len(logits) for _, logits in parts)])[:-1].tolist()
+
+
+def test_a_replay_goes_forward_only_and_refuses_what_is_not_finite(tmp_path, windows):
+    model, replay = open_tiny(tm.tiny("opt", tmp_path), windows)
+    replay.advance(2)
+    with pytest.raises(ValueError, match="the hidden states kept enter layer 2, above 1"):
+        replay.advance(1)
+    with torch.no_grad():
+        model.unembedding()[5] = torch.inf
+    with pytest.raises(UserError, match="its predictions are not finite on these windows"):
+        Replay(model, windows, 4).run({}, {}, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,11 @@ def test_a_run_that_is_resumed_on_another_gpu_says_so(
         run_id = store.run.run_id
     monkeypatch.setattr(identity, "device_name", lambda device: second)
     said: list[str] = []
+    monkeypatch.setattr(identity, "version", lambda package: "99.0")
+    monkeypatch.setattr("ffnscope.core.run.store.remote_file_system", lambda path: "nfs4")
     run(model, sources, tmp_path / "run.ffn", lambda event: said.append(str(event)), bos_id=0, resume=True)
+    assert any(re.search(r"started with ffnscope \S+, resumed with 99\.0$", line) for line in said)
+    assert any("on a network file system (nfs4), where LMDB is slow" in line for line in said)
     warned = [line for line in said if "started on NVIDIA H100, resumed on NVIDIA A100" in line]
     assert bool(warned) == (second == "NVIDIA A100")
     with Store.open(tmp_path / "run.ffn") as store:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 
-from ffnscope.core.run.keep import choose_keep, describe_keep, is_balanced, kept_bytes
-from ffnscope.store.format.kept_bits import kept_windows
+from ffnscope.core.run.keep import check_room, choose_keep, describe_keep, is_balanced, kept_bytes
+from ffnscope.core.run.kept_bits import KeptWindows, kept_values
+from ffnscope.store.errors import UserError
+from ffnscope.store.format.kept_bits import BLOCK, kept_windows
 
 SHAPE = {"seq_len": 64, "neurons": 64, "layers": 2}
 ONE = kept_bytes(1, **SHAPE) / 1e9  # GB of a window
@@ -30,3 +36,28 @@ def test_all_are_kept_where_they_fit() -> None:
     assert choose_keep(None, 20.5 * ONE, (11, 9), **SHAPE) == 20
     assert choose_keep(None, 15.5 * ONE, (11, 9), **SHAPE) == 0
     assert choose_keep(None, 3.5 * ONE, (3,), **SHAPE) == 3
+
+
+def test_more_than_the_disk_has_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ffnscope.core.run.keep.shutil.disk_usage", lambda _: SimpleNamespace(free=3 * 10**9))
+    check_room(tmp_path / "not" / "yet", 3 * 10**9)
+    with pytest.raises(UserError, match=r"kept activation bits take 3\.50 GB and 3\.00 GB are free; keep fewer"):
+        check_room(tmp_path / "not" / "yet", 35 * 10**8)
+
+
+def test_bits_that_nobody_waits_for_are_given_up() -> None:
+    class Bits:
+        neurons = 9 * BLOCK
+
+        def window(self, window: int, first: int, last: int) -> np.ndarray:
+            return np.zeros((last - first, 2), np.uint8)
+
+    def proceed() -> None:
+        asked.append(1)
+        if len(asked) == 5:
+            raise KeyboardInterrupt
+
+    asked: list[int] = []
+    kept = KeptWindows.choose(np.ones((6, 16), np.int32), (6,), 6, None)
+    with pytest.raises(KeyboardInterrupt):
+        list(kept_values(0, Bits(), kept, 2, proceed))

@@ -19,7 +19,7 @@ from ffnscope.core.model.offload import load_offloaded
 from ffnscope.core.model.shape import model_shape
 from ffnscope.core.model.source import open_model
 from ffnscope.core.run import plan as module
-from ffnscope.core.run.plan import ARITHMETIC, EXACT, MEASURED, plan_run
+from ffnscope.core.run.plan import ARITHMETIC, EXACT, MEASURED, _duration, plan_run
 from ffnscope.core.run.request import CollectRequest
 from ffnscope.store.errors import UserError
 from ffnscope.tui.cli import main
@@ -151,3 +151,10 @@ def test_a_group_that_fits_is_the_one_that_is_loaded(model: Path) -> None:
     assert model_shape(source, torch.float32).layer_bytes == sum(
         offloaded._state[key].numel() * 4 for key in offloaded._keys(0)
     )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(3.21, "3.2 s"), (45.4, "45 s"), (90, "2 min"), (5399, "90 min"), (9000, "2.5 h")]
+)
+def test_how_long_is_said_as_people_say_it(seconds: float, text: str) -> None:
+    assert _duration(seconds) == text

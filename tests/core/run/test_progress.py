@@ -11,6 +11,7 @@ from synthetic import make_store
 
 from ffnscope.core.run import progress as module
 from ffnscope.core.run.progress import COUNT_WEIGHT, ProgressMeter
+from ffnscope.store.errors import UserError
 from ffnscope.store.reader import Store
 from ffnscope.store.records import Progress, RunInfo
 
@@ -120,3 +121,15 @@ def test_beside_each_other_the_slower_one_says_how_long_it_takes(
         assert left == pytest.approx(whole - at, rel=0.2, abs=0.5)
     meter.finish()
     assert said[-1][1].fraction == 1
+
+
+def test_a_disk_that_is_full_ends_the_run_only_where_it_would_be_complete(run_info: RunInfo) -> None:
+    class Full:
+        def write_progress(self, progress: Progress) -> None:
+            raise UserError("no space left")
+
+    meter = ProgressMeter(run_info, Full(), lambda event: None)  # type: ignore[arg-type]
+    meter.begin(0, 0)
+    meter.interrupt()
+    with pytest.raises(UserError, match="no space left"):
+        meter.finish()
