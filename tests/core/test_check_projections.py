@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from damage import change
 from exact import run, sources_of
 
 from ffnscope.core.check_projections import check_projections
+from ffnscope.store.errors import UserError
 from ffnscope.store.format.encoding import decode_array, encode_array
 from ffnscope.store.format.keys import LAYER_KEY
 from ffnscope.store.reader import Store
@@ -93,3 +95,10 @@ def test_the_command(path: Path, made: tuple[Path, Path], tmp_path: Path, capsys
     assert "another model than the store's" in capsys.readouterr().out
     assert main(["verify", str(path), "--model", str(tmp_path / "none")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_store_that_says_another_shape_than_its_model_is_refused(path: Path, made: tuple[Path, Path]) -> None:
+    with Store.open(path) as store:
+        store.run = replace(store.run, model=replace(store.run.model, layers=2))
+        with pytest.raises(UserError, match="unlike the store"):
+            list(check_projections(store, str(made[0])))

@@ -16,7 +16,7 @@ import transformers as hf
 from exact import DEMO_DOMAINS, run, sources_of
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 from odd_tokenizers import SlowTokenizer
-from tokenizers import Tokenizer, decoders, models, normalizers
+from tokenizers import Tokenizer, decoders, models
 from transformers import DogeConfig, PreTrainedTokenizerFast
 
 from ffnscope.core.corpus.cache import fingerprint_tokenizer
@@ -65,14 +65,10 @@ def test_slow_byte_level_tokenizers() -> None:
     assert vocabulary.whole.tolist() == [True, True, False, True, True]
 
 
-def wrapped(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>")
-
-
 def fast(pieces: list[str], decoder: Any) -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.WordLevel({piece: token for token, piece in enumerate(pieces)}, unk_token=pieces[0]))
     tokenizer.decoder = decoder
-    return wrapped(tokenizer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token=pieces[0])
 
 
 def test_decoders_that_replace_by_a_pattern() -> None:
@@ -401,23 +397,3 @@ def test_a_language_model_that_is_not_inside_its_wrapper_is_refused() -> None:
 
     with pytest.raises(UserError, match="m: its language model was not found inside Odd"):
         text_base(Odd(), "m")
-
-
-def test_pieces_of_tokenizers_without_a_decoder() -> None:
-    """The model's own marks and what cut the text say what a piece stands for."""
-    wordpiece = Tokenizer(models.WordPiece({"<unk>": 0, "sing": 1, "##ing": 2}, unk_token="<unk>"))
-    assert build_vocabulary(wrapped(wordpiece), 3).texts == ("<unk>", "sing", "ing")
-    bpe = Tokenizer(models.BPE({"<unk>": 0, "\u2581the": 1, "<0xC3>": 2}, [], unk_token="<unk>", byte_fallback=True))
-    bpe.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Replace(" ", "\u2581")])
-    vocabulary = build_vocabulary(wrapped(bpe), 3)
-    assert vocabulary.texts == ("<unk>", " the", "<0xC3>") and vocabulary.raw == (b"", b"", b"\xc3")
-
-
-def test_slow_tokenizers_that_join_halves_of_characters() -> None:
-    class Halves(SlowTokenizer):
-        def convert_tokens_to_string(self, pieces: list[str]) -> str:
-            return "".join(pieces).replace("H", "\ufffd")
-
-    vocabulary = build_vocabulary(Halves(["<unk>", "aHb", "a"]), 3)
-    assert vocabulary.texts == ("<unk>", "aHb", "a") and vocabulary.whole.tolist() == [True, False, True]
-    assert vocabulary.raw[1] == b"aHb"

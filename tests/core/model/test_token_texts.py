@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from odd_tokenizers import SlowTokenizer, fast, metaspace_bpe
 from tiny_tokenizers import HOSTILE
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 import ffnscope.core
@@ -182,3 +182,23 @@ def test_a_tokenizer_with_parts_in_python_is_read_as_a_slow_one() -> None:
     wrapped = SlowTokenizer(["<unk>", "▁a"])
     wrapped.backend_tokenizer = tokenizer  # type: ignore[attr-defined]
     assert build_vocabulary(wrapped, 2).texts == ("<unk>", " a")
+
+
+def test_pieces_of_tokenizers_without_a_decoder() -> None:
+    """The model's own marks and what cut the text say what a piece stands for."""
+    wordpiece = Tokenizer(models.WordPiece({"<unk>": 0, "sing": 1, "##ing": 2}, unk_token="<unk>"))
+    assert build_vocabulary(fast(wordpiece, unk_token="<unk>"), 3).texts == ("<unk>", "sing", "ing")
+    bpe = Tokenizer(models.BPE({"<unk>": 0, "\u2581the": 1, "<0xC3>": 2}, [], unk_token="<unk>", byte_fallback=True))
+    bpe.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Replace(" ", "\u2581")])
+    vocabulary = build_vocabulary(fast(bpe, unk_token="<unk>"), 3)
+    assert vocabulary.texts == ("<unk>", " the", "<0xC3>") and vocabulary.raw == (b"", b"", b"\xc3")
+
+
+def test_slow_tokenizers_that_join_halves_of_characters() -> None:
+    class Halves(SlowTokenizer):
+        def convert_tokens_to_string(self, pieces: list[str]) -> str:
+            return "".join(pieces).replace("H", "\ufffd")
+
+    vocabulary = build_vocabulary(Halves(["<unk>", "aHb", "a"]), 3)
+    assert vocabulary.texts == ("<unk>", "aHb", "a") and vocabulary.whole.tolist() == [True, False, True]
+    assert vocabulary.raw[1] == b"aHb"

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tiny_models as tm
 import torch
 import transformers as hf
+from damage import put
 from exact import run, sources_of
+from synthetic import make_store
 
 from ffnscope.core.activations import budget as plan
 from ffnscope.core.corpus.sources import DomainSource
 from ffnscope.core.corpus.windows import Corpus, Domain
 from ffnscope.core.model.layered import LayeredModel
 from ffnscope.core.model.source import open_model
+from ffnscope.core.run import prepare
+from ffnscope.core.run.request import CollectRequest, check_request
+from ffnscope.core.run.signals import interruptible
 from ffnscope.core.statistics.tables import make_tables
-from ffnscope.store.errors import UserError
+from ffnscope.store.errors import DamagedStoreError, UserError
 from ffnscope.store.reader import Store
 
 ABSENT = (DomainSource("text", Path("there-is-no-such-file.txt")),)
@@ -144,3 +153,51 @@ def test_a_disk_that_is_full_while_windows_are_kept_is_said(tmp_path: Path, monk
     monkeypatch.setattr(np, "save", save)
     with pytest.raises(UserError, match=r"3000 requested and 12 written.*--scratch"):
         run(model, (DomainSource("text", tmp_path / "text.txt"),), tmp_path / "run.ffn")
+
+
+def test_a_damaged_store_is_overwritten_where_that_is_asked_for(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "run.ffn", neurons=16)
+    put(store, "meta", b"format", None)
+    request = CollectRequest("model", ABSENT, store)
+    with pytest.raises(DamagedStoreError, match="its run entry is missing"):
+        check_request(request)
+    check_request(replace(request, overwrite=True))
+
+
+def test_where_nobody_says_how_much_memory_is_free_a_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepare, "available_memory", lambda: None)
+    with Store.open(run(tm.tiny("opt", tmp_path), windows(tmp_path), tmp_path / "run.ffn", hidden="memory")) as store:
+        assert store.complete
+
+
+@pytest.mark.parametrize("choice", ["auto", "device"])
+def test_more_positions_than_a_gpu_counts_exactly(choice: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepare.DeviceCounter, "exact", lambda tables: False)
+    prepared = SimpleNamespace(
+        request=SimpleNamespace(count_on=choice), model=SimpleNamespace(device=torch.device("cuda")), tables=None
+    )
+    count = prepare.Prepared.device_counter.func
+    if choice == "auto":
+        assert count(prepared) is None
+    else:
+        with pytest.raises(UserError, match="counts exactly up to 16,777,216 positions; use --count-on host"):
+            count(prepared)
+
+
+@pytest.mark.parametrize("main", [True, False])
+def test_signals_stop_a_run_in_the_main_thread_only(main: bool) -> None:
+    """Python lets no other thread handle them."""
+
+    def work() -> None:
+        with interruptible():
+            handlers.append(signal.getsignal(signal.SIGTERM))
+
+    before, handlers = signal.getsignal(signal.SIGTERM), []
+    if main:
+        work()
+    else:
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(work).result()
+    assert (handlers[0] is before) == (not main) and signal.getsignal(signal.SIGTERM) is before

@@ -117,8 +117,9 @@ def test_a_complete_run_is_left_as_it_is(model: Path, sources: tuple[DomainSourc
     store = run(model, sources, tmp_path / "run.ffn", **OPTIONS)
     before = (store / "data.mdb").read_bytes()
     said: list[Any] = []
-    run(model, sources, store, said.append, resume=True, **OPTIONS)
-    assert (store / "data.mdb").read_bytes() == before
+    (tmp_path / "scratch").mkdir()
+    run(model, sources, store, said.append, resume=True, scratch=tmp_path / "scratch", **OPTIONS)
+    assert (store / "data.mdb").read_bytes() == before and (tmp_path / "scratch").is_dir()
     assert any("complete already" in event for event in said if isinstance(event, str))
 
 

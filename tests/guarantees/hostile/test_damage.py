@@ -230,3 +230,15 @@ def test_keys_in_another_order_are_found(path: Path, database: str, length: int)
     (path / "data.mdb").write_bytes(data)
     found = problems(path)
     assert any(f"in database {database} 1 out of order" in line for line in found), found
+
+
+def test_a_file_of_another_version_of_lmdb_is_left_to_it(path: Path) -> None:
+    file = path / "data.mdb"
+    newer = bytearray(file.read_bytes())
+    for page in (0, PAGE):
+        struct.pack_into("<I", newer, page + 20, 2)
+    for data in (newer, newer[:PAGE]):
+        file.write_bytes(data)
+        assert read_metas(file) is None
+        with pytest.raises(UserError, match=r"cannot be opened as a store \("):
+            Store.open(path)

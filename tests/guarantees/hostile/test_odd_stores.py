@@ -391,13 +391,3 @@ def test_meta_pages_that_contradict_each_other(path: Path) -> None:
     assert check_metas((first, type(first)(8192, *list(vars(first).values())[1:]))) is not None
     fresh = type(first)(PAGE, 1, 0, first.free, first.main)
     assert check_metas((fresh, fresh)) is None
-
-
-def test_a_file_of_another_version_of_lmdb_is_left_to_it(path: Path) -> None:
-    file = path / "data.mdb"
-    newer = damaged(damaged(file.read_bytes(), 20, "<I", 2), PAGE + 20, "<I", 2)
-    for data in (newer, newer[:PAGE]):
-        file.write_bytes(data)
-        assert read_metas(file) is None
-        with pytest.raises(UserError, match=r"cannot be opened as a store \("):
-            Store.open(path)
