@@ -28,6 +28,7 @@ from ffnscope.store.format.encoding import (
 )
 from ffnscope.store.format.environment import open_environment
 from ffnscope.store.format.keys import INDEX_KEY, LAYER_KEY, NEURON_KEY
+from ffnscope.store.format.limits import check_chunk
 from ffnscope.store.reader import Store
 from ffnscope.store.records import Progress
 from ffnscope.store.vocabulary import CHUNK, RAW_PARTS, TEXT_PARTS, Vocabulary, pack_chunks, pack_raw
@@ -129,6 +130,13 @@ def test_token_texts_come_back(some, chunks):
     assert vocabulary.text(len(texts)) == f"<{len(texts)}>" and vocabulary.text(-1) == "<-1>"
 
 
+def test_texts_that_are_cut_within_a_character_are_refused():
+    joined, whole = np.frombuffer("aé".encode(), np.uint8), np.ones(2, np.uint8)
+    check_chunk(np.array([1, 3], np.uint32), whole, joined, 2)
+    with pytest.raises(DamagedValueError, match="are cut within a character"):
+        check_chunk(np.array([2, 3], np.uint32), whole, joined, 2)
+
+
 @pytest.fixture
 def path(tmp_path):
     return make_store(tmp_path / "s.ffn", neurons=40, count_only=("extra",))
@@ -206,6 +214,9 @@ def test_a_damaged_value_is_named_and_the_rest_still_reads(path):
         with pytest.raises(UserError, match=f"damaged .*L0N{neuron}"):
             store.curves(0, neuron)
         assert store.column(0, "activations").any() and store.column(1, "kind").any()
+    change(path, "curves", NEURON_KEY.pack(0, neuron), lambda _: encode_array(np.zeros((2, 3), np.uint8)))
+    with Store.open(path) as store, pytest.raises(UserError, match=r"is uint8\[2, 3\], not unsigned integers of shape"):
+        store.curves(0, neuron)
     change(path, "meta", b"run", flip)
     with pytest.raises(UserError, match="damaged"):
         Store.open(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from exact import run
 
 from ffnscope.core.corpus.sources import DomainSource
 from ffnscope.core.model.load import check_structure
-from ffnscope.core.model.source import open_model
+from ffnscope.core.model.source import _own_code, open_model
 from ffnscope.core.model.tokenizer import load_tokenizer
 from ffnscope.store.errors import UserError
 
@@ -161,3 +162,13 @@ def test_a_trainers_leftovers_beside_weights_are_nothing(tmp_path: Path) -> None
     windows = tm.random_windows(np.random.default_rng(0), 3, 8, tm.VOCAB, 0)
     np.save(tmp_path / "w.npy", windows)
     run(folder, (DomainSource("w", tmp_path / "w.npy"),), tmp_path / "run.ffn")
+
+
+def test_code_of_a_models_own_is_what_lies_in_its_folder(tmp_path: Path) -> None:
+    for name in ("own.py", "other.py"):
+        (tmp_path / name).write_text("X = 1\n")
+    named = {"AutoConfig": "own.Config", "AutoModel": "some/where--other.Model", "AutoTokenizer": ["missing.T", None]}
+    source = SimpleNamespace(
+        location=str(tmp_path), name=str(tmp_path), trust_remote_code=True, config=SimpleNamespace(auto_map=named)
+    )
+    assert _own_code(source) == [tmp_path / "own.py"]  # type: ignore[arg-type]
