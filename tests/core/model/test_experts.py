@@ -12,7 +12,6 @@ import torch
 import transformers as hf
 from tiny_experts import CHOSEN, EXPERTS, KINDS, SIZE, WIDTH, randomise
 from torch import nn
-from transformers.models.nemotron_h.modeling_nemotron_h import NemotronHMoE
 
 from ffnscope.core.effects.replay import zero_when_off
 from ffnscope.core.model.experts import Mixture, RoutedRows, find_layer_ffns, find_mixture, listen
@@ -34,6 +33,8 @@ class Layer(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        from transformers.models.nemotron_h.modeling_nemotron_h import NemotronHMoE
+
         config = hf.NemotronHConfig(
             hidden_size=WIDTH, n_routed_experts=EXPERTS, num_experts_per_tok=CHOSEN, moe_intermediate_size=SIZE,
             moe_shared_expert_intermediate_size=7, n_group=1, topk_group=1,

@@ -157,6 +157,8 @@ def test_a_tokenizer_beside_the_adapter_comes_before_the_bases(adapter: Path) ->
 
 
 def test_an_adapter_that_changes_no_weights_is_refused(tmp_path: Path) -> None:
+    import peft
+
     base = tm.tiny("llama", tmp_path)
     settings = peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2)
     peft.get_peft_model(load(base), settings).save_pretrained(tmp_path / "prompt")
