@@ -20,7 +20,7 @@ import ffnscope.store
 from ffnscope.core.effects import ablate
 from ffnscope.core.effects.ablation import Experiment
 from ffnscope.core.effects.causal import _direct, causal_effects, token_detectors
-from ffnscope.core.effects.rows import EffectFile, header, line
+from ffnscope.core.effects.rows import COLUMNS, ORIGIN, EffectFile, Origin, header, line
 from ffnscope.core.effects.triggers import Triggers
 from ffnscope.core.effects.windows import chosen_windows, kept_windows, window_of_text, windows_of_files
 from ffnscope.core.model.layered import LayeredModel
@@ -219,7 +219,8 @@ def test_rows_are_appended_to_a_pipe_too(tmp_path, made):
     reading = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
     with ffnscope.store.open(made[0]) as store:
         (effect,) = ablate(store, [(0, 3)], tokens=T)
-    with EffectFile(tmp_path / "pipe", "csv", "zero", T - 1) as file:
+        origin = Origin.of(store, kept_windows(store, T))
+    with EffectFile(tmp_path / "pipe", "csv", "zero", origin) as file:
         file.append(effect)
-    assert os.read(reading, 1 << 16).decode() == header("csv") + line(effect, "csv")
+    assert os.read(reading, 1 << 16).decode() == header("csv", (*COLUMNS, *ORIGIN)) + line(effect, "csv", origin=origin)
     os.close(reading)
