@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from ffnscope.core.effects.hooks import Neurons
 from ffnscope.core.effects.norms import FixedScale, is_norm
+from ffnscope.core.effects.routed import Routed
+from ffnscope.core.model.experts import Mixture, RoutedRows
 from ffnscope.core.model.ffn import in_out, is_projection, output_rows
 from ffnscope.core.model.layered import LayeredModel
 from ffnscope.store.errors import UserError
 
+ATTENTION, SECOND, EXPERTS = "attention", "second", "experts"  # whose output it is
 TOLERANCE = 1e-4  # of the sum of the parts' sizes, by which their sum may miss the logit
 _PROBED = 4  # positions at which the logits are compared with the unembedding's
 
@@ -23,9 +28,10 @@ _PROBED = 4  # positions at which the logits are compared with the unembedding's
 class DirectEffects:
     """What adds up to a logit, or to the difference of two, at each of T positions; all float32.
 
-    ``neurons``: layer -> [T, F]. ``attention`` [L, T]: the output of each layer's attention. ``embeddings`` [T].
-    ``biases`` [T]: those of the second FFN matrices, the norms and the unembedding. ``logits`` [T]: the sum, which is the
-    model's logit before a softcap (``softcap`` says where there is one: the model's own logit is cap * tanh(logit / cap)).
+    ``neurons``: layer -> [T, F]; 0 where a token is not routed to a neuron's expert. ``attention`` [L, T]: the output of each
+    layer's attention. ``embeddings`` [T]. ``biases`` [T]: those of the second FFN matrices (times the router's weights, of
+    experts), the norms and the unembedding. ``logits`` [T]: the sum, which is the model's logit before a softcap (``softcap``
+    says where there is one: the model's own logit is cap * tanh(logit / cap)).
     """
 
     neurons: dict[int, np.ndarray]
@@ -44,8 +50,8 @@ def direct_effects(
 
     The direct effect of neuron i at position k on token v is a_i(k) (w_i . E[v]) through the final norm with the norm's own
     scale at k held fixed, and likewise through a norm behind the FFN (Gemma 2 and 3, OLMo 2) or behind the layer (OPT-350m) and
-    an output projection. Raises UserError for token ids that the model does not have, and for models whose logits are not
-    such a sum.
+    an output projection. A neuron of a routed expert adds the router's weight times that, where the token is routed to it.
+    Raises UserError for token ids that the model does not have, and for models whose logits are not such a sum.
     """
     ids = np.asarray(tokens, np.int64)
     wanted = [
@@ -68,20 +74,33 @@ class Linearised:
     model: LayeredModel
     logits: torch.Tensor
     softcap: float | None
-    values: dict[int, torch.Tensor]  # layer -> what the second matrix is multiplied with [B, T, F]
-    outputs: dict[int, torch.Tensor]  # layer -> gradient at the second matrix's output [B, T, d]
+    # Of neurons that see every token: layer -> what the second matrix is multiplied with [B, T, F], and the gradient at its
+    # output [B, T, d].
+    values: dict[int, torch.Tensor]
+    outputs: dict[int, torch.Tensor]
+    # Of routed ones: layer -> their rows, and the gradient at the experts' output [B * T, d].
+    routed: dict[int, tuple[Routed, torch.Tensor]] = field(default_factory=dict)
     _sums: dict[str, torch.Tensor] = field(default_factory=dict)
     _attention: dict[int, torch.Tensor] = field(default_factory=dict)
 
     @torch.no_grad()
     def neurons(self, layer: int, neurons: torch.Tensor | None = None) -> torch.Tensor:
         """[B, T, F]: the direct effects of a layer's neurons, or [B, T, n] those of ``neurons`` [n]."""
-        module: Any = self.model.second(layer)
-        rows = output_rows(module, module.weight.detach())
-        values = self.values[layer]
-        if neurons is not None:
-            rows, values = rows[neurons], values[..., neurons]
-        return values * (self.outputs[layer] @ rows.T.to(values.dtype))
+        if neurons is None:
+            neurons = torch.arange(self.model.ffns[layer].neurons)
+        own = Neurons.of(self.model, layer, neurons)
+        effects = torch.zeros(*self.logits.shape, len(neurons), device=self.logits.device)
+        if layer in self.values:
+            module: Any = _second(self.model, layer)
+            rows, values = (
+                output_rows(module, module.weight.detach())[own.columns],
+                self.values[layer][..., own.columns],
+            )
+            effects[..., own.dense] = values * (self.outputs[layer] @ rows.T.to(values.dtype))
+        if layer in self.routed:
+            routed, gradient = self.routed[layer]
+            routed.fill(gradient, own, effects.view(-1, len(neurons)))
+        return effects
 
     def attention(self, layer: int) -> torch.Tensor:
         """[B, T]: what a layer's attention output adds."""
@@ -149,12 +168,18 @@ def _sum_up(
     line._sums["embeddings"] = added(cut.embeddings, grads[0])
     biases = bias + sum((added(*pair) for pair in zip(cut.biases, norms, strict=True)), torch.zeros_like(bias))
     total, size = line.embeddings().clone(), line.embeddings().abs()
-    for (layer, second, leaf), gradient in zip(cut.outputs, outputs, strict=True):
+    for (layer, kind, leaf), gradient in zip(cut.outputs, outputs, strict=True):
         own = added(leaf, gradient)
+        if kind == EXPERTS:
+            met = (torch.zeros_like(leaf) if gradient is None else gradient).reshape(-1, leaf.shape[-1])
+            line.routed[layer] = cut.routed[layer], met
+            own, sizes, of_biases = (part.reshape(logits.shape) for part in cut.routed[layer].sums(met))
+            total, size, biases = total + own, size + sizes, biases + of_biases
+            continue
         total, size = total + own, size + own.abs()
-        if second:
+        if kind == SECOND:
             line.outputs[layer] = torch.zeros_like(leaf).reshape(shape) if gradient is None else gradient.reshape(shape)
-            module: Any = model.second(layer)
+            module: Any = _second(model, layer)
             if module.bias is not None and gradient is not None:
                 of_bias = added(module.bias, gradient)
                 total, biases = total - of_bias, biases + of_bias
@@ -200,8 +225,10 @@ class _Cut:
         self.embeddings: torch.Tensor = torch.empty(0)
         self.leaving: torch.Tensor | None = None  # the last layer
         self.read: torch.Tensor | None = None  # what the unembedding is multiplied with
-        self.outputs: list[tuple[int, bool, torch.Tensor]] = []  # (layer, whether the second FFN matrix's, output)
+        self.outputs: list[tuple[int, str, torch.Tensor]] = []  # (layer, whose output, the output)
         self.values: dict[int, torch.Tensor] = {}
+        self.routed: dict[int, Routed] = {}
+        self._choices: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}  # layer -> experts and their weights
         self.biases: list[torch.Tensor] = []
         self._norms: dict[nn.Module, FixedScale] = {}
         self._stack = ExitStack()
@@ -210,7 +237,7 @@ class _Cut:
         model = self._model
         for index in range(model.count):
             layer = model.layer(index)
-            second = model.second(index)
+            second = _second(model, index)
             for module in layer.modules():
                 if is_projection(module):
                     writes = in_out(module)[1] == model.width
@@ -218,7 +245,15 @@ class _Cut:
                     if module is second:
                         self._hook(module.register_forward_pre_hook(self._values_of(index)))
                     if writes:
-                        self._hook(module.register_forward_hook(self._output_of(index, module is second)))
+                        kind = SECOND if module is second else ATTENTION
+                        self._hook(module.register_forward_hook(self._output_of(index, kind)))
+            ffn = model.ffns[index]
+            if isinstance(ffn, Mixture):
+                experts = layer.get_submodule(ffn.experts.module)
+                self._hook(experts.register_forward_pre_hook(self._choices_of(index), with_kwargs=True))
+                self._hook(experts.register_forward_hook(self._output_of(index, EXPERTS)))
+                for handle in model.listen(index, None, self._rows_of(index, experts)):
+                    self._hook(handle)
         for module in model.base.modules():
             if is_norm(module):
                 self._hook(module.register_forward_hook(self._norm))
@@ -240,10 +275,27 @@ class _Cut:
 
         return keep
 
-    def _output_of(self, layer: int, second: bool) -> Any:
+    def _choices_of(self, layer: int) -> Any:
+        def keep(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
+            given = _detached(module, inputs)
+            held = {name: _detached(module, (value,))[0] for name, value in named.items()}
+            _, index, weights = (*given, *held.values())[:3]
+            self._choices[layer] = index, weights
+            return given, held
+
+        return keep
+
+    def _rows_of(self, layer: int, module: nn.Module) -> Callable[[RoutedRows], None]:
+        def keep(rows: RoutedRows) -> None:
+            rows = replace(rows, values=rows.values.detach().float())
+            self.routed[layer] = Routed.of(module, rows, *self._choices[layer])
+
+        return keep
+
+    def _output_of(self, layer: int, kind: str) -> Any:
         def cut(module: nn.Module, inputs: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
             leaf = output.detach().requires_grad_()
-            self.outputs.append((layer, second, leaf))
+            self.outputs.append((layer, kind, leaf))
             return leaf.clone()  # some models add to it in place
 
         return cut
@@ -271,6 +323,12 @@ class _Cut:
     def _head(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
         self.read = inputs[0]
         raise _Stop
+
+
+def _second(model: LayeredModel, layer: int) -> nn.Module | None:
+    """The second matrix of the FFN that every token passes through in a layer; None where there is none."""
+    dense = model.ffns[layer].dense
+    return None if dense is None else model.layer(layer).get_submodule(dense.second)
 
 
 def _detached(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:

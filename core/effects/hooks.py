@@ -24,7 +24,7 @@ def replaced(model: LayeredModel, replacements: Replacements) -> Iterator[None]:
     handles: list[Handle] = []
     try:
         for layer, (neurons, values) in replacements.items():
-            own = _Neurons.of(model, layer, neurons)
+            own = Neurons.of(model, layer, neurons)
             handles += model.listen(layer, None, *_replacers(own, values.to(model.device)))
         yield
     finally:
@@ -49,7 +49,7 @@ class Observation:
 @contextmanager
 def observed(model: LayeredModel, layer: int, neurons: torch.Tensor, positions: int) -> Iterator[Observation]:
     """While it lasts, note what ``neurons`` [n] int64 of a layer do in a pass of so many ``positions``."""
-    own = _Neurons.of(model, layer, neurons)
+    own = Neurons.of(model, layer, neurons)
     shape = positions, len(neurons)
     seen = Observation(torch.zeros(shape, device=model.device), torch.full(shape, -torch.inf, device=model.device))
 
@@ -73,7 +73,7 @@ def observed(model: LayeredModel, layer: int, neurons: torch.Tensor, positions: 
 
 
 @dataclass(frozen=True, eq=False)
-class _Neurons:
+class Neurons:
     """n neurons of a layer: those that every token passes through, ``dense`` their places among the n and ``columns`` in the
     FFN, and those of routed experts: expert -> (places, numbers within it)."""
 
@@ -82,7 +82,7 @@ class _Neurons:
     routed: Mapping[int, tuple[torch.Tensor, torch.Tensor]]
 
     @classmethod
-    def of(cls, model: LayeredModel, layer: int, neurons: torch.Tensor) -> _Neurons:
+    def of(cls, model: LayeredModel, layer: int, neurons: torch.Tensor) -> Neurons:
         ffn, numbers = model.ffns[layer], neurons.to(model.device)
         if not isinstance(ffn, Mixture):
             return cls(torch.arange(len(numbers), device=model.device), numbers, {})
@@ -101,7 +101,7 @@ class _Neurons:
             yield places, (rows.experts == expert).nonzero(), columns
 
 
-def _replacers(own: _Neurons, new: torch.Tensor) -> tuple[Any, Any]:
+def _replacers(own: Neurons, new: torch.Tensor) -> tuple[Any, Any]:
     """What ``listen`` takes to put ``new`` [n] in the neurons' place: for routed experts, and for the second matrix."""
 
     def values(module: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:

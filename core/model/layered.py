@@ -109,9 +109,7 @@ class LayeredModel:
         """The FFN of a dense layer. Raises UserError for a layer with experts."""
         ffn = self.ffns[index]
         if isinstance(ffn, Mixture):
-            raise UserError(
-                f"{self.name}: layer {index} is a mixture of experts, whose neurons' direct effects are not computed"
-            )
+            raise UserError(f"{self.name}: layer {index} is a mixture of experts, which has no FFN of all neurons")
         return ffn
 
     def listen(

@@ -6,6 +6,7 @@ import hooked
 import numpy as np
 import pytest
 import reference_forward as fwd
+import tiny_experts
 import tiny_models as tm
 import torch
 from torch import nn
@@ -82,6 +83,80 @@ def test_a_direct_effect_is_what_the_definition_says(family, tmp_path, window):
             scale = np.sqrt(hidden.var(1) + module.eps)
         wanted = values[layer][0] * ((rows * gain) @ E[7]) / scale[:, None]
         np.testing.assert_allclose(effects.neurons[layer], wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", tiny_experts.KINDS)
+def test_neurons_of_experts(kind, tmp_path, window):
+    """They sum to the logit with all else, and are a times the router's weight times w_i, through the final norm."""
+    plain = fwd.load_model(tiny_experts.tiny_experts(kind, tmp_path))
+    logits = hooked.logits(plain, window[None])[0].numpy()
+    values, weights, gates, seen = tiny_experts.expert_values(plain, window[None]), {}, {}, []
+    handles = [
+        plain.model.norm.register_forward_hook(lambda _, inputs, output: seen.append(inputs[0].double().numpy()[0]))
+    ]
+    for layer, module in enumerate(plain.model.layers):
+        if hasattr(module.mlp, "experts"):
+            handles.append(
+                module.mlp.experts.register_forward_pre_hook(
+                    lambda _, inputs, at=layer: weights.update({at: inputs[1:3]})
+                )
+            )
+        if hasattr(module.mlp, "shared_expert_gate"):
+            handles.append(
+                module.mlp.shared_expert_gate.register_forward_hook(
+                    lambda *given, at=layer: gates.update({at: given[2]})
+                )
+            )
+    hooked.logits(plain, window[None])
+    for handle in handles:
+        handle.remove()
+    (hidden,), gain, E = (
+        seen,
+        plain.model.norm.weight.detach().double().numpy(),
+        fwd.unembedding(plain)[0].astype(float),
+    )
+    scale = np.sqrt((hidden**2).mean(1) + plain.model.norm.variance_epsilon)
+    model = open_model(plain)
+    effects = direct_effects(model, window, 7)
+    parts = [
+        *(each.sum(1) for each in effects.neurons.values()),
+        *effects.attention,
+        effects.embeddings,
+        effects.biases,
+    ]
+    np.testing.assert_allclose(np.sum(parts, axis=0), logits[:, 7], atol=1e-4)
+    np.testing.assert_allclose(effects.logits, logits[:, 7], atol=1e-4)
+    assert (np.abs(effects.biases).max() > 0.01) == (kind == "gpt_oss")
+    for layer in range(model.count):
+        rows = fwd.output_rows(plain, layer).astype(float)
+        factors = np.ones((len(window), len(rows)))
+        if layer in weights:
+            index, own = (tensor.reshape(len(window), -1) for tensor in weights[layer])
+            by_expert = np.zeros((len(window), tiny_experts.EXPERTS))
+            np.put_along_axis(by_expert, index.numpy(), own.double().numpy(), axis=1)
+            first = len(rows) - tiny_experts.EXPERTS * tiny_experts.SIZE
+            factors[:, first:] = np.repeat(by_expert, tiny_experts.SIZE, axis=1)
+            if layer in gates:
+                factors[:, :first] = torch.sigmoid(gates[layer]).reshape(len(window), 1).numpy()
+        wanted = values[layer][0] * factors * ((rows * gain) @ E[7]) / scale[:, None]
+        assert (wanted == 0).any() == (layer in weights)
+        np.testing.assert_allclose(effects.neurons[layer], wanted, atol=2e-5, rtol=1e-4)
+    # Windows at once, and some neurons alone.
+    windows = tm.random_windows(np.random.default_rng(4), 3, 12, tm.VOCAB, 0)
+    line, some = linearise(model, windows, windows), torch.tensor([15, 3, 17])
+    for row in range(3):
+        alone = direct_effects(model, windows[row], windows[row])
+        for layer in range(model.count):
+            np.testing.assert_allclose(line.neurons(layer)[row].numpy(), alone.neurons[layer], atol=1e-5)
+            np.testing.assert_allclose(line.neurons(layer, some)[row].numpy(), alone.neurons[layer][:, some], atol=1e-5)
+
+
+def test_experts_that_add_something_else_are_refused(tmp_path, window):
+    plain = fwd.load_model(tiny_experts.tiny_experts("mixtral", tmp_path))
+    model = open_model(plain)
+    plain.model.layers[1].mlp.experts.register_forward_hook(lambda *given: given[2] + 1)
+    with pytest.raises(UserError, match="are not the sum of its neurons"):
+        direct_effects(model, window, 7)
 
 
 def test_windows_at_once_and_some_neurons_alone(tmp_path):

@@ -150,8 +150,12 @@ def test_a_prompt_and_projections_computed_anew(tmp_path: Path) -> None:
     store = run(folder, sources_of(tmp_path / "data", domains), tmp_path / "run", bos_id=tm.BOS_ID, batch_size=5)
     with Store.open(store) as opened:
         assert list(check_projections(opened, str(folder))) == []
-        found = PromptModel.load(opened.run).run(tm.random_text(np.random.default_rng(0), 9))
+        prompt = PromptModel.load(opened.run)
+        found = prompt.run(tm.random_text(np.random.default_rng(0), 9))
+        sizes = opened.run.model.layer_neurons
     assert found is not None
+    direct = prompt.direct_effects(found.tokens, 7)
+    assert [direct.neurons[layer].shape for layer in range(3)] == [(len(found.tokens), size) for size in sizes]
     for layer, (before, after) in enumerate(activations(load(folder), found.tokens[None], 1)):
         assert np.array_equal(found.active[layer], before[0] > 0)
         np.testing.assert_allclose(found.values[layer], np.where(before[0] > 0, after[0], 0), rtol=1e-6)
