@@ -27,13 +27,19 @@ def some(*families: str) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A checkpoint of every family with 2,048 positions."""
+    """A checkpoint of every family with 2,048 positions, and two layers: one with windows that slide where there are such."""
     folder = tmp_path_factory.mktemp("models")
     made = {}
     for family in tm.FAMILIES:
-        named = {"gpt2": "n_positions", "gptj": "n_positions"}.get(family, "max_position_embeddings")
-        positions: dict[str, Any] = {} if family == "bloom" else {named: LONGEST}
-        made[family] = tm.tiny(family, folder, **positions)
+        old = family in ("gpt2", "gptj")
+        settings: dict[str, Any] = {"n_layer" if old or family == "bloom" else "num_hidden_layers": 2}
+        if family != "bloom":
+            settings["n_positions" if old else "max_position_embeddings"] = LONGEST
+        if family == "gemma2":  # whose attention is slow
+            settings |= {"num_attention_heads": 2, "num_key_value_heads": 1}
+        if family == "gemma3":
+            settings["layer_types"] = ["sliding_attention", "full_attention"]
+        made[family] = tm.tiny(family, folder, **settings)
     return made
 
 

@@ -119,8 +119,9 @@ def compare(
         assert full == list(range(corpus.counted_windows))
         for window in full:
             assert np.array_equal(store.window(window), tokens[window])
-        N = {n: ref.occurrences(tokens, n, corpus.bos_id, full) for n in (1, 2, 3)}
-        halves = reference_explained.Halves(tokens, full, corpus.bos_id)
+        grams = ref.grams_of(tokens, corpus.bos_id, full)
+        N = ref.all_occurrences(grams)
+        halves = reference_explained.Halves(tokens, full, corpus.bos_id, grams)
         totals = store.unigram_totals()
         assert {(t,): int(totals[t]) for t in np.flatnonzero(totals)} == dict(N[1])
 
@@ -174,6 +175,7 @@ def compare(
                     corpus.bos_id,
                     settings["min_occurrences"],
                     N,
+                    grams,
                 )
                 at = f"L{layer}N{neuron}"
                 there = store.neuron(layer, neuron)

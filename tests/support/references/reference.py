@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 Gram = tuple[int, ...]
+Grams = dict[tuple[int, int], list[Gram]]  # (window, position): the n-grams that end there, by length
 Detected = tuple[Gram, int, int]
 
 ORDER_NAMES = {1: "token", 2: "bigram", 3: "trigram"}
@@ -62,6 +63,19 @@ def gram_at(tokens: np.ndarray, window: int, position: int, n: int, bos_id: int 
     return gram
 
 
+def grams_of(tokens: np.ndarray, bos_id: int | None, windows: Iterable[int]) -> Grams:
+    """The n-grams that end at each position of some windows. Where one holds BOS or leaves the window, so do longer ones.
+
+    They are made once for all neurons: this is most of the time that the reference takes.
+    """
+    found: Grams = {}
+    for window in windows:
+        for position in range(tokens.shape[1]):
+            grams = [gram_at(tokens, window, position, n, bos_id) for n in (1, 2, 3)]
+            found[window, position] = [gram for gram in grams if gram is not None]
+    return found
+
+
 def full_windows(domains: Iterable[Domain]) -> list[int]:
     """The windows of all domains that are not count-only."""
     return [w for d in domains if not d.count_only for w in range(d.first, d.first + d.windows)]
@@ -76,6 +90,11 @@ def occurrences(tokens: np.ndarray, n: int, bos_id: int | None, windows: Iterabl
             if gram is not None:
                 found[gram] += 1
     return found
+
+
+def all_occurrences(grams: Grams) -> dict[int, Counter[Gram]]:
+    """N(g) of every n-gram, by n."""
+    return {n: Counter(there[n - 1] for there in grams.values() if len(there) >= n) for n in (1, 2, 3)}
 
 
 # ---- N-grams and detectors --------------------------------------------------------------------------------
@@ -198,17 +217,20 @@ def neuron_statistics(
     bos_id: int | None,
     min_occurrences: int = 5,
     N: dict[int, Counter[Gram]] | None = None,
+    grams: Grams | None = None,
 ) -> Neuron:
     """One neuron from `active` bool, `values` float (the activation function's output) and `tokens`, all [S, T].
 
     Count-only domains enter positions, activations, frequencies, BOS activations, max, mean and dead, nothing
-    else.
+    else. `grams` are those of the other domains' windows, and `N` their occurrences, where these are known.
     """
     S, T = tokens.shape
     assert sorted(w for d in domains for w in range(d.first, d.first + d.windows)) == list(range(S))
     full = full_windows(domains)
+    if grams is None:
+        grams = grams_of(tokens, bos_id, full)
     if N is None:
-        N = {n: occurrences(tokens, n, bos_id, full) for n in (1, 2, 3)}
+        N = all_occurrences(grams)
 
     activations = bos_activations = 0
     activated_values: list[float] = []
@@ -226,10 +248,8 @@ def neuron_statistics(
                 if domain.count_only:
                     continue
                 position_counts[position] += 1
-                for n in (1, 2, 3):
-                    gram = gram_at(tokens, window, position, n, bos_id)
-                    if gram is not None:
-                        count[n][gram] += 1
+                for gram in grams[window, position]:
+                    count[len(gram)][gram] += 1
 
     covering = {n: coverage_95(count[n]) for n in (1, 2, 3)}
     detector_order, detected = 0, []
@@ -288,9 +308,10 @@ def layer_statistics(
 ) -> list[Neuron]:
     """All neurons of one layer: `active` bool and `values` float [S, T, F], `tokens` [S, T]."""
     named = [Domain(*d) for d in domains]
-    N = {n: occurrences(tokens, n, bos_id, full_windows(named)) for n in (1, 2, 3)}
+    grams = grams_of(tokens, bos_id, full_windows(named))
+    N = all_occurrences(grams)
     return [
-        neuron_statistics(active[:, :, i], values[:, :, i], tokens, named, bos_id, min_occurrences, N)
+        neuron_statistics(active[:, :, i], values[:, :, i], tokens, named, bos_id, min_occurrences, N, grams)
         for i in range(active.shape[2])
     ]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
-from reference import Gram, gram_at
+from reference import Gram, Grams, grams_of
 
 
 @dataclass
@@ -28,21 +28,12 @@ class Explained:
 class Halves:
     """Occurrences of every n-gram, and the positions that have a unigram, in the even and the odd windows."""
 
-    def __init__(self, tokens: np.ndarray, full: Sequence[int], bos_id: int | None):
-        self.tokens, self.bos_id = tokens, bos_id
-        T = tokens.shape[1]
+    def __init__(self, tokens: np.ndarray, full: Sequence[int], bos_id: int | None, grams: Grams | None = None):
+        self.grams = grams_of(tokens, bos_id, full) if grams is None else grams
         self.places = [
-            [(w, k) for w in full if w % 2 == half for k in range(T) if gram_at(tokens, w, k, 1, bos_id) is not None]
-            for half in (0, 1)
+            [place for place, found in self.grams.items() if place[0] % 2 == half and found] for half in (0, 1)
         ]
-        # Once for all neurons: they are most of the time that the reference takes.
-        self.grams = {place: self._grams(*place) for places in self.places for place in places}
         self.total = [self.count(places) for places in self.places]
-
-    def _grams(self, window: int, position: int) -> list[Gram]:
-        """The n-grams that end at a position, by length."""
-        grams = [gram_at(self.tokens, window, position, n, self.bos_id) for n in (1, 2, 3)]
-        return [gram for gram in grams if gram is not None]
 
     def count(self, places: list[tuple[int, int]]) -> tuple[Counter[Gram], Counter[int]]:
         """How often each n-gram, and each position, is among some places."""
