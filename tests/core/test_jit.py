@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numba
 import pytest
+from forks import ended, forked_code
 
 from ffnscope.core import jit
 from ffnscope.core.jit import compiled
@@ -36,12 +37,13 @@ def test_cached_code_is_renewed_with_whatever_it_uses(tmp_path: Path) -> None:
         "from ffnscope.core.jit import compiled\nfrom loops import inner\nscaled = inner.scaled\n\n"
         "@compiled\ndef twice(x):\n    return scaled(x) + scaled(x)\n"
     )
-    code = "from loops.outer import twice\nprint(twice(5), sum(twice.stats.cache_hits.values()))"
+    code = (
+        "import sys\nsys.dont_write_bytecode = True\n"
+        "from loops.outer import twice\nprint(twice(5), sum(twice.stats.cache_hits.values()))"
+    )
 
     def run() -> str:
-        environment = os.environ | {"PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
-        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-        return done.stdout.strip()
+        return output(forked_code(code, tmp_path))
 
     assert [run(), run()] == ["20 0", "20 1"], "compiled once, then read from the cache"
     (package / "constants.py").write_text("FACTOR = 3\n")
@@ -62,19 +64,16 @@ def toy(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start(folder: Path, **environment: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", "import toy; toy.run()"],
-        cwd=folder,
-        env=os.environ | environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+def start(folder: Path) -> tuple[int, int]:
+    """A process that runs the loop: its number, and a pipe with what it prints."""
+    return forked_code("import toy; toy.run()", folder)
 
 
-def output(process: subprocess.Popen[str]) -> str:
-    return process.communicate(timeout=60)[0].strip()
+def output(process: tuple[int, int]) -> str:
+    """What it prints, once it has ended."""
+    status, said = ended(*process)
+    assert status == 0, said
+    return said.decode().strip()
 
 
 def test_one_of_several_processes_compiles(toy: Path) -> None:
@@ -93,8 +92,8 @@ def test_a_process_that_was_killed_holds_up_nobody(toy: Path) -> None:
         assert holder.stdout is not None
         holder.stdout.readline()
         waiting = start(toy)
-        time.sleep(2)
-        assert waiting.poll() is None
+        time.sleep(1)
+        assert os.waitpid(waiting[0], os.WNOHANG) == (0, 0), "it waits"
         holder.send_signal(signal.SIGKILL)
         assert output(waiting) == "10 1"
     with lock.open("r+") as file:
@@ -110,20 +109,23 @@ def test_damaged_files_are_compiled_anew(toy: Path, pattern: str) -> None:
 
 
 def test_without_a_folder_that_can_be_written_it_is_compiled_all_the_same(toy: Path) -> None:
+    """In processes from the start: numba looks for a folder when it is imported."""
     (toy / "__pycache__").write_text("not a folder")
     nowhere = str(toy / "toy.py")  # not a folder either
+    environment = os.environ | {"HOME": nowhere, "XDG_CACHE_HOME": nowhere, "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-c", "import toy; toy.run()"]
     for _ in range(2):
-        assert output(start(toy, HOME=nowhere, XDG_CACHE_HOME=nowhere, PYTHONDONTWRITEBYTECODE="1")) == "10 0"
+        done = subprocess.run(command, cwd=toy, env=environment, capture_output=True, text=True)
+        assert (done.stdout, done.stderr) == ("10 0\n", "")
 
 
 def test_a_disk_that_fills_up_is_no_error(toy: Path) -> None:
-    (toy / "full.py").write_text(
+    code = (
         "import errno, numba.core.caching as caching\n\n"
         "def refuse(self, name, data):\n    raise OSError(errno.ENOSPC, 'No space left on device')\n\n"
         "caching.IndexDataCacheFile._save_data = refuse\nimport toy\ntoy.run()\n"
     )
-    done = subprocess.run([sys.executable, "full.py"], cwd=toy, capture_output=True, text=True)
-    assert (done.stdout, done.stderr) == ("10 0\n", "")
+    assert output(forked_code(code, toy)) == "10 0"
     assert [output(start(toy)) for _ in range(2)] == ["10 0", "10 1"], "the index names a file that was never written"
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import numpy as np
 import pytest
 import tiny_models as tm
 from exact import run, sources_of
+from forks import ended, forked
 from same_store import contents
 
 from ffnscope.core.activations import budget, hidden_states
@@ -161,27 +160,20 @@ def test_no_more_than_two_snapshots_are_there(
 
 
 def test_a_killed_run_goes_on(model: Path, sources: tuple[DomainSource, ...], whole: Any, tmp_path: Path) -> None:
-    program = f"""
-import os, signal, sys
-sys.path[:0] = {sys.path!r}
-import torch; torch.set_num_threads(1)
-from pathlib import Path
-from exact import run
-from ffnscope.core.corpus.sources import DomainSource
-from ffnscope.core.activations import hidden_states
-from ffnscope.core.activations.forward import Sweep
-hidden_states.SNAPSHOT_SECONDS = 0
-run_batch = Sweep._run_batch
-def running(self, group, first, *arguments):
-    if group.first == 3 and first:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return run_batch(self, group, first, *arguments)
-Sweep._run_batch = running
-sources = tuple(DomainSource(*each) for each in {[(s.name, s.path, s.count_only) for s in sources]!r})
-run(Path({str(model)!r}), sources, Path({str(tmp_path / "run.ffn")!r}), hidden="memory", **{OPTIONS!r})
-""".replace("PosixPath", "Path")
-    killed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=os.environ)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
+    def work(pipe: int) -> None:
+        run_batch = Sweep._run_batch
+
+        def running(self: Sweep, group: Any, first: int, *arguments: Any) -> Any:
+            if group.first == 3 and first:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return run_batch(self, group, first, *arguments)
+
+        Sweep._run_batch = running  # type: ignore[method-assign]
+        hidden_states.SNAPSHOT_SECONDS = 0
+        run(model, sources, tmp_path / "run.ffn", hidden="memory", **OPTIONS)
+
+    status, said = ended(*forked(work))
+    assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL, said
     with Store.open(tmp_path / "run.ffn") as store:
         assert store.layers() == (0, 1, 2)
     assert contents(run(model, sources, tmp_path / "run.ffn", hidden="memory", resume=True, **OPTIONS)) == whole

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import numpy as np
 import pytest
 import tiny_models as tm
 from exact import run, sources_of
+from forks import SECONDS, ended, forked
 from pty_browser import PtyBrowser
 from same_store import contents
 from synthetic import make_store
@@ -30,7 +30,6 @@ from ffnscope.store.records import Progress
 from ffnscope.store.writer import StoreWriter, is_begun
 
 OPTIONS: dict[str, Any] = {"bos_id": tm.BOS_ID, "batch_size": 4, "min_occurrences": 2, "group_layers": 1}
-SECONDS = 60  # no child may need more
 
 
 @pytest.fixture(scope="module")
@@ -51,28 +50,6 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> tuple[DomainSource, ...
 def whole(model: Path, sources: tuple[DomainSource, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What an undisturbed run makes."""
     return run(model, sources, tmp_path_factory.mktemp("whole") / "run.ffn", **OPTIONS)
-
-
-def forked(work: Callable[[int], None]) -> tuple[int, int]:
-    """``work(pipe)`` in a process of its own: its number, and what it writes to the pipe."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
-        signal.alarm(SECONDS)
-        try:
-            work(writing)
-            os._exit(0)
-        finally:
-            os._exit(1)
-    os.close(writing)
-    return child, reading
-
-
-def ended(child: int, reading: int) -> tuple[int, bytes]:
-    """The wait status of a process and what it wrote."""
-    with os.fdopen(reading, "rb") as file:
-        said = file.read()
-    return os.waitpid(child, 0)[1], said
 
 
 @pytest.mark.parametrize("share", [0.02, 0.1, 0.3, 0.5, 0.7, 0.85, 0.97])
