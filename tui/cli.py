@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr, suppress
+from functools import cache
 from typing import Annotated, Any
 
 import typer
@@ -68,6 +69,11 @@ def options(
     """See what the FFN neurons of a language model do: exact statistics in a store, and a terminal browser on it."""
 
 
+@cache
+def _command() -> Any:
+    return typer.main.get_command(app)
+
+
 def program() -> int:
     """The program ``ffnscope``: ``main``, then an exit that does not wait for a prompt that is still running."""
     return leave(main())
@@ -91,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str]) -> tuple[int, str]:
     """The exit code of a command, and the message if it failed."""
     try:
-        code = app(arguments, prog_name="ffnscope", standalone_mode=False)
+        code = _command()(arguments, prog_name="ffnscope", standalone_mode=False)
         sys.stdout.flush()
         return (code if isinstance(code, int) else 0), ""
     except LostProcessError as error:

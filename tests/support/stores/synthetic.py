@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from made_once import made_once
 from synthetic_bits import bits_of, kept_rows, piece_bytes, random_bits
 from synthetic_explained import sums
 from synthetic_neurons import MIN_OCCURRENCES, RULES, Corpus, count_layer
@@ -22,7 +23,7 @@ from ffnscope.store.writer import StoreWriter
 POOL = 4096  # neurons counted for a light store, which every layer draws its neurons from
 
 
-def make_store(
+def _make_store(
     path: Path | str,
     layers: int = 2,
     neurons: int = 256,
@@ -103,6 +104,10 @@ def make_store(
         if complete:
             writer.write_progress(_progress("complete", layers, layers))
     return path
+
+
+# A store that is not complete tells when it was written.
+make_store = made_once(_make_store, unless=lambda given: not given["complete"])
 
 
 def _active(fired: Sequence[np.ndarray], rows: np.ndarray, size: int) -> np.ndarray:
