@@ -12,10 +12,9 @@ from tempfile import TemporaryDirectory
 import figures_oracle
 import numpy as np
 import pytest
-import synthetic
 from hypothesis import given
 from hypothesis import strategies as st
-from synthetic import make_store
+from synthetic import NOTHING_ALIVE, make_store
 
 from ffnscope.store.figures import COVERING_BINS, COVERING_LABELS, POSITIONAL, layer_figures, model_figures
 from ffnscope.store.figures.intervals import Z95, rank_correlation, rule_of_three, wilson
@@ -88,9 +87,8 @@ def test_what_explains_a_layer_is_of_its_sums(tmp_path):
         assert [layer.explained for layer in model_figures(store).layers] == [None, None]
 
 
-def test_nothing_alive(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(synthetic, "_mix", lambda depth: np.array([1.0, *[0.0] * 8]))
-    store = make_store(tmp_path / "s.ffn", layers=2, neurons=30)
+def test_nothing_alive(tmp_path, capsys):
+    store = make_store(tmp_path / "s.ffn", layers=2, neurons=30, mix=NOTHING_ALIVE)
     found, wanted = reported(store, capsys), exported(store, tmp_path)
     assert [row[4] for row in found["figure_1a_dead_neurons"]["rows"]] == [1.0, 1.0]
     for key, rows in wanted.items():

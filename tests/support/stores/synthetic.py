@@ -20,6 +20,7 @@ from ffnscope.store.format.schema import EXPLAINED
 from ffnscope.store.records import CorpusInfo, DomainInfo, ModelInfo, Progress, RunInfo
 from ffnscope.store.writer import StoreWriter
 
+NOTHING_ALIVE = (1.0, *[0.0] * (len(RULES) - 1))  # as `mix`
 POOL = 4096  # neurons counted for a light store, which every layer draws its neurons from
 
 
@@ -45,6 +46,7 @@ def _make_store(
     keep: int = 0,
     labels: Mapping[str, np.ndarray] | None = None,
     density: int | None = None,
+    mix: Sequence[float] | None = None,
 ) -> Path:
     """A store of ``layers`` x ``neurons`` over ``windows`` windows (of all domains together), all numbers consistent.
 
@@ -52,7 +54,8 @@ def _make_store(
     ``count_only``: further domains, of a quarter as many windows. ``light``: layers repeat a pool of counted neurons,
     and only positional neurons and the first 64 of a layer have position curves. ``explained``: with the group of
     optional arrays of that name. ``keep``: windows whose bits are kept, ``labels``: places [S, T] bool of labelled spans;
-    ``density``: kept bits are random, one of 2**density is set, whatever the numbers say. Deterministic in ``seed``.
+    ``density``: kept bits are random, one of 2**density is set, whatever the numbers say. ``mix``: the shares of RULES in
+    every layer, which otherwise change with its depth. Deterministic in ``seed``.
     """
     path = Path(path)
     rng = np.random.default_rng(seed)
@@ -81,7 +84,7 @@ def _make_store(
             labels=marked,
         )
         made = _light_layers if light else _layers
-        for layer, arrays in enumerate(made(rng, corpus, layers, written, neurons, top_k, pool)):
+        for layer, arrays in enumerate(made(rng, corpus, layers, written, neurons, top_k, pool, mix)):
             curves, fired = arrays.pop("curves"), arrays.pop("fired")
             arrays["explained_sums"] = sums(arrays.pop("code_lengths"))
             kept = arrays.pop("has_curve", arrays["activations"] > 0)
@@ -146,8 +149,10 @@ def _run(
     return RunInfo(model, info, settings, "2026-01-01T00:00:00+00:00", "0.1.0", f"{seed:032x}")
 
 
-def _mix(depth: float) -> np.ndarray:
-    """Shares of RULES at a relative depth: dead and detectors early, positional throughout."""
+def _mix(depth: float, mix: Sequence[float] | None) -> np.ndarray:
+    """Shares of RULES at a relative depth: ``mix``, or else dead and detectors early, positional throughout."""
+    if mix is not None:
+        return np.array(mix)
     dead, token = max(0.02, 0.3 - 0.5 * abs(depth - 0.3)), max(0.04, 0.25 - 0.3 * depth)
     shares = {"dead": dead, "token": token, "bigram": 0.05, "trigram": 0.03, "oscillatory": 0.02, "both": 0.03}
     shares |= {"one": 0.03, "hump": 0.02}
@@ -155,21 +160,35 @@ def _mix(depth: float) -> np.ndarray:
 
 
 def _layers(
-    rng: np.random.Generator, corpus: Corpus, layers: int, written: int, neurons: int, top_k: int, pool: int
+    rng: np.random.Generator,
+    corpus: Corpus,
+    layers: int,
+    written: int,
+    neurons: int,
+    top_k: int,
+    pool: int,
+    mix: Sequence[float] | None,
 ) -> Iterator[dict[str, np.ndarray]]:
     for layer in range(written):
-        mix = _mix(layer / max(layers - 1, 1))
-        yield count_layer(rng, corpus, rng.choice(RULES, neurons, p=mix).tolist(), top_k)
+        shares = _mix(layer / max(layers - 1, 1), mix)
+        yield count_layer(rng, corpus, rng.choice(RULES, neurons, p=shares).tolist(), top_k)
 
 
 def _light_layers(
-    rng: np.random.Generator, corpus: Corpus, layers: int, written: int, neurons: int, top_k: int, pool: int
+    rng: np.random.Generator,
+    corpus: Corpus,
+    layers: int,
+    written: int,
+    neurons: int,
+    top_k: int,
+    pool: int,
+    mix: Sequence[float] | None,
 ) -> Iterator[dict[str, np.ndarray]]:
-    rules = rng.choice(RULES, min(pool, neurons), p=_mix(0.5))
+    rules = rng.choice(RULES, min(pool, neurons), p=_mix(0.5, mix))
     counted = count_layer(rng, corpus, rules.tolist(), top_k)
     ends = np.searchsorted(counted["detected_neuron"], np.arange(len(rules) + 1))
     for layer in range(written):
-        shares = dict(zip(RULES, _mix(layer / max(layers - 1, 1)), strict=True))
+        shares = dict(zip(RULES, _mix(layer / max(layers - 1, 1), mix), strict=True))
         weights = np.array([shares[rule] / np.count_nonzero(rules == rule) for rule in rules])
         drawn = rng.choice(len(rules), neurons, p=weights / weights.sum())
         sizes = (ends[1:] - ends[:-1])[drawn]

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import re
 
-import numpy as np
-import synthetic
 from report_page import Page, document, run
-from synthetic import make_store
+from synthetic import NOTHING_ALIVE, make_store
 
 from ffnscope.store.reader import Store
 from ffnscope.tui.reports.formats.html import page
@@ -26,9 +24,8 @@ def test_an_unfinished_store_says_what_is_missing(capsys, tmp_path):
     assert Page((tmp_path / "e.html").read_text("utf-8")).text.count("layers 0-1 are missing") == 1
 
 
-def test_a_store_with_nothing_alive(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr(synthetic, "_mix", lambda depth: np.array([1.0, *[0.0] * 8]))
-    path = make_store(tmp_path / "s.ffn", neurons=30, windows=120)
+def test_a_store_with_nothing_alive(capsys, tmp_path):
+    path = make_store(tmp_path / "s.ffn", neurons=30, windows=120, mix=NOTHING_ALIVE)
     code, out, _ = run(capsys, "report", path)
     assert code == 0 and "100.0%" in out and "No token detectors" in out and "nan" not in out
     code, out, _ = run(capsys, "report", path, "--json")
