@@ -10,10 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from hypothesis import HealthCheck, settings
-
-torch.set_num_threads(1)
 
 # Workers and the processes that tests start read what one of them has compiled.
 sys.dont_write_bytecode = False
@@ -69,8 +66,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the marker."""
+    """Declare the marker; where tests run, one thread for their models."""
     config.addinivalue_line("markers", "slow: takes minutes; runs with --slow")
+    if hasattr(config, "workerinput") or config.getoption("dist", "no") == "no":
+        import torch  # not in the process that only starts the others, which wait for it
+
+        torch.set_num_threads(1)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
