@@ -152,12 +152,17 @@ def counts_by_hooks(model: Any, tokens: Any, layered: Any) -> list[Any]:
         if plain is not None:
             layer.get_submodule(plain.activation).register_forward_hook(dense(index, plain.neurons))
         if isinstance(ffn, Mixture):
-            if ffn.experts.activation is None:
-                raise NotImplementedError("the activation function of its experts is no module")
-            module = layer.get_submodule(ffn.experts.module)
+            module: Any = layer.get_submodule(ffn.experts.module)
             enter, gate = routed(index, ffn.experts)
             module.register_forward_pre_hook(enter)
-            module.get_submodule(ffn.experts.activation).register_forward_hook(gate)
+            if ffn.experts.activation is not None:
+                module.get_submodule(ffn.experts.activation).register_forward_hook(gate)
+            elif model.config.model_type == "gpt_oss":  # computes it in place: every other column is a gate's input
+                module._apply_gate = _seen_first(
+                    module._apply_gate, lambda product, see=gate: see(None, (product[..., ::2],), None)
+                )
+            else:
+                raise NotImplementedError("the activation function of its experts is no module")
     with torch.no_grad():
         model(input_ids=torch.from_numpy(tokens), use_cache=False)
     made = []
@@ -165,6 +170,16 @@ def counts_by_hooks(model: Any, tokens: Any, layered: Any) -> list[Any]:
         both = [parts[name].flatten() for name in ("dense", "routed") if name in parts]
         made.append(torch.cat(both).numpy())
     return made
+
+
+def _seen_first(function: Callable, see: Callable) -> Callable:
+    """The function, whose argument is shown before."""
+
+    def run(argument: Any) -> Any:
+        see(argument)
+        return function(argument)
+
+    return run
 
 
 def examine(name: str, cls: Any, auto: Any) -> tuple[str, str]:

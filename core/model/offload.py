@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from accelerate import init_empty_weights
 from torch import nn
+from transformers import PreTrainedModel
 
 from ffnscope.core.model.checkpoint import Checkpoint
 from ffnscope.core.model.experts import Mixture
@@ -58,10 +59,18 @@ def empty_model(source: ModelSource, dtype: torch.dtype) -> Any:
         model = auto_class(source.config).from_config(
             copy.deepcopy(source.config), dtype=dtype, trust_remote_code=source.trust_remote_code
         )
-    for module in model.modules():
-        if next(module.buffers(recurse=False), None) is not None:
-            model._init_weights(module)  # on the meta device this does nothing
+    _compute_buffers(model, model)
     return model
+
+
+def _compute_buffers(module: nn.Module, owner: Any) -> None:
+    """Compute the buffers of a module and those inside it as the model that they belong to does, which in a wrapper is
+    another than the wrapper: the innermost ``owner``."""
+    owner = module if isinstance(module, PreTrainedModel) else owner
+    if next(module.buffers(recurse=False), None) is not None:
+        owner._init_weights(module)  # on the meta device this does nothing
+    for child in module.children():
+        _compute_buffers(child, owner)
 
 
 def check_in_parts(source: ModelSource) -> None:

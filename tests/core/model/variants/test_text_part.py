@@ -97,3 +97,23 @@ def test_nothing_of_the_vision_tower_is_loaded(tmp_path: Path) -> None:
     loaded = load_model(open_model(str(folder)), choose_device("cpu"), torch.float32)
     present = {name for name, parameter in loaded.model.named_parameters() if not parameter.is_meta}
     assert present and all("language_model" in name for name in present)
+
+
+def test_buffers_are_computed_by_the_model_that_they_belong_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by the wrapper, whose configuration lacks what the models inside need."""
+    plain = llava()
+    folder = made(plain, tmp_path / "model")
+
+    usual = hf.LlavaForConditionalGeneration._init_weights
+
+    def other(self: Any, module: Any) -> None:
+        if next(module.buffers(recurse=False), None) is not None:
+            raise AttributeError("initializer_range")
+        usual(self, module)
+
+    monkeypatch.setattr(hf.LlavaForConditionalGeneration, "_init_weights", other)
+    loaded = load_model(open_model(str(folder)), choose_device("cpu"), torch.float32)
+    buffers = {name: buffer for name, buffer in loaded.model.named_buffers() if "language_model" in name}
+    assert buffers
+    for name, buffer in plain.named_buffers():
+        assert name not in buffers or torch.equal(buffers[name], buffer)
