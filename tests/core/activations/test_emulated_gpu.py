@@ -89,7 +89,6 @@ UNPINNED = [
     ("opt", "resident", 0),
     ("llama", "offloaded", 1 << 14),
     ("qwen2_moe", "offloaded", 0),
-    ("opt", "resident, hidden states on the disk", 5000),
 ]
 
 # Bytes of a device: a layer of the mixture fits half of what is left of the first, and not of the second.
