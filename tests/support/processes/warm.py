@@ -19,9 +19,19 @@ import time
 from pathlib import Path
 from typing import Self
 
+from numba.core.registry import cpu_target
+
 MESSAGE = 1 << 16  # bytes at most
 LOOK = 0.02  # seconds between looks for processes that have ended
-MODULES = ("ffnscope.core.collect", "ffnscope.tui.cli", "torch.distributed", "transformers.models.opt.modeling_opt")
+MODULES = (
+    "ffnscope.core.collect",
+    "ffnscope.tui.cli",
+    "ffnscope.tui.commands.progress",
+    "pydantic",
+    "torch.distributed",
+    "transformers.models.auto.tokenization_auto",
+    "transformers.models.opt.modeling_opt",
+)
 
 
 class WarmProcess:
@@ -99,6 +109,9 @@ class WarmServer:
 def _serve(connection: socket.socket) -> None:
     for module in MODULES:
         importlib.import_module(module)
+    # What numba reads when the first compiled loop is called.
+    cpu_target.typing_context.refresh()
+    cpu_target.target_context.refresh()
     running = set()
     while True:
         if select.select([connection], [], [], LOOK)[0]:
