@@ -18,7 +18,7 @@ from typing import Any
 sys.path.extend(map(str, (Path(__file__).resolve().parents[1] / "support").iterdir()))
 
 import numpy as np
-from synthetic import make_store
+from synthetic import write_store
 
 from ffnscope.store.format import kept_bits as layout
 from ffnscope.store.query.ask import coactivated, rank
@@ -60,7 +60,7 @@ def main() -> None:
 
 def make(given: argparse.Namespace) -> None:
     """A store whose bits are random, 1 of 16 set."""
-    make_store(
+    write_store(
         given.store,
         layers=given.layers,
         neurons=given.neurons,

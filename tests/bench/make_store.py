@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.extend(map(str, (Path(__file__).resolve().parents[1] / "support").iterdir()))
 
-from synthetic import make_store
+from synthetic import write_store
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="count every neuron of every layer (slow)")
     given = parser.parse_args()
     start = time.perf_counter()
-    path = make_store(
+    path = write_store(
         given.store,
         layers=given.layers,
         neurons=given.neurons,

@@ -23,7 +23,7 @@ sys.path.extend(map(str, (HERE.parent / "support").iterdir()))
 import tiny_experts  # noqa: E402
 import tiny_models  # noqa: E402
 from exact import run, sources_of  # noqa: E402
-from synthetic import make_store  # noqa: E402
+from synthetic import write_store  # noqa: E402
 
 from ffnscope.store.export.write import write  # noqa: E402
 from ffnscope.store.format.schema import FORMAT_VERSION  # noqa: E402
@@ -40,7 +40,7 @@ def main() -> None:
         mock.patch("socket.gethostname", return_value="golden"),
         mock.patch("os.getpid", return_value=1),
     ):
-        made = make_store(
+        made = write_store(
             Path(scratch) / "made.ffn",
             layers=2,
             neurons=8,

@@ -16,7 +16,7 @@ import pytest
 import tiny_models as tm
 from damage import change
 from exact import run, sources_of
-from synthetic import make_store
+from synthetic import make_store, write_store
 
 from ffnscope.core.corpus.sources import DomainSource
 from ffnscope.store.errors import UserError
@@ -193,7 +193,7 @@ def test_a_damaged_hostile_store_is_safe_too(hostile: Path, capsys: pytest.Captu
 def test_files_are_made_with_the_users_umask(mask: int, tmp_path: Path) -> None:
     before = os.umask(mask)
     try:
-        path = make_store(tmp_path / "s.ffn", layers=1, neurons=16)
+        path = write_store(tmp_path / "s.ffn", layers=1, neurons=16)
         with Notes.open(path) as notes:
             notes.set_mark(0, 1, True)
         main(["export", str(path), "--output", str(tmp_path / "out.csv")])

@@ -34,6 +34,12 @@ def made_once(make: Callable[..., Path], unless: Callable[[dict[str, Any]], obje
         key = pickle.dumps(given)
         if key not in kept:
             kept[key] = make(Path(_folder().name) / f"{len(kept)}.ffn", *arguments, **named)
-        return Path(shutil.copytree(kept[key], path))
+        # As new files: with the time and the access rights of now.
+        for file in kept[key].rglob("*"):
+            copy = Path(path) / file.relative_to(kept[key])
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            if file.is_file():
+                shutil.copyfile(file, copy)
+        return Path(path)
 
     return made

@@ -24,7 +24,7 @@ NOTHING_ALIVE = (1.0, *[0.0] * (len(RULES) - 1))  # as `mix`
 POOL = 4096  # neurons counted for a light store, which every layer draws its neurons from
 
 
-def _make_store(
+def write_store(
     path: Path | str,
     layers: int = 2,
     neurons: int = 256,
@@ -110,7 +110,7 @@ def _make_store(
 
 
 # A store that is not complete tells when it was written.
-make_store = made_once(_make_store, unless=lambda given: not given["complete"])
+make_store = made_once(write_store, unless=lambda given: not given["complete"])
 
 
 def _active(fired: Sequence[np.ndarray], rows: np.ndarray, size: int) -> np.ndarray:
