@@ -10,8 +10,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from forks import ended, forked
 from synthetic import make_store
 
+from ffnscope.tui.cli import main
 from ffnscope.tui.commands.doctor import colours
 
 
@@ -28,6 +30,19 @@ def doctor(home: Path, *arguments: object, **environment: str) -> tuple[str, str
     )
     assert done.returncode == 0, done.stderr
     return done.stdout, done.stderr
+
+
+def forked_doctor(home: Path, *arguments: object) -> str:
+    """Its standard output, where nothing but settings and state matters; it ends with 0."""
+
+    def work(pipe: int) -> None:
+        os.environ.update({"XDG_CONFIG_HOME": str(home), "XDG_STATE_HOME": str(home), "TERM": "xterm-256color"})
+        sys.stdout = open(pipe, "w", encoding="utf-8")  # noqa: SIM115
+        assert main(["doctor", *map(str, arguments)]) == 0
+
+    status, said = ended(*forked(work))
+    assert status == 0, said
+    return said.decode()
 
 
 def test_versions_terminal_and_choices(tmp_path: Path) -> None:
@@ -56,32 +71,32 @@ def test_a_bad_config_is_named(tmp_path: Path, text: str, problem: str) -> None:
     (tmp_path / "ffnscope").mkdir()
     path = tmp_path / "ffnscope" / "config.toml"
     path.write_text(text)
-    out, _ = doctor(tmp_path)
+    out = forked_doctor(tmp_path)
     assert f"{path}: cannot be used" in out and f"problem: {path}: {problem}" in out
 
 
 def test_a_theme_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "ffnscope").mkdir()
     (tmp_path / "ffnscope" / "config.toml").write_text("theme = 'pink\\u001b'".replace("'", '"'))
-    out, _ = doctor(tmp_path)
+    out = forked_doctor(tmp_path)
     assert "problem: unknown theme" in out and "\x1b" not in out
 
 
 def test_stores(tmp_path: Path) -> None:
     store = make_store(tmp_path / "s.ffn", layers=2, neurons=48)
-    out, _ = doctor(tmp_path, store)
+    out = forked_doctor(tmp_path, store)
     assert f"{store}, format 2" in out and "complete, 2 layers" in out and "file system   local" in out
     assert "in the store's folder" in out and out.endswith("1 problem found\n")
     old = shutil.copytree(Path(__file__).resolve().parents[2] / "data" / "format-1", tmp_path / "old.ffn")
-    assert f"{old}, format 1" in doctor(tmp_path, old)[0]
-    out, _ = doctor(tmp_path, tmp_path / "nope.ffn")
+    assert f"{old}, format 1" in forked_doctor(tmp_path, old)
+    out = forked_doctor(tmp_path, tmp_path / "nope.ffn")
     assert "opens         no\n" in out and "no such store" in out
     empty = make_store(tmp_path / "e.ffn", layers=2, neurons=48, written=0, complete=False)
-    out, _ = doctor(tmp_path, empty)
+    out = forked_doctor(tmp_path, empty)
     assert "problem: no layer is finished yet" in out
     with (store / "data.mdb").open("r+b") as file:
         file.truncate(20_000)
-    out, _ = doctor(tmp_path, store)
+    out = forked_doctor(tmp_path, store)
     assert "problem: " in out and "cut short" in out
 
 
