@@ -38,25 +38,33 @@ UNMEASURED = (
     "/test_signals",
 )
 
-# Files that take longest, many of them mostly waiting: they begin first, so that no process ends with one of them.
+# Files that take longest begin first, so that no process ends with one of them; those that mostly wait in turn with those
+# that compute.
 LONGEST = (
     "/core/test_processes.py",
     "/tui/test_walks.py",
-    "/test_terminal_bytes.py",
-    "/test_demo_counts.py",
     "/test_emulated_gpu.py",
     "/test_exact.py",
+    "/test_terminal_bytes.py",
     "/test_long_windows.py",
-    "/test_hostile_store.py",
-    "/tui/overview/test_screen.py",
-    "/test_screens_as_text.py",
     "/tui/browser/test_places.py",
-    "/test_killed.py",
+    "/test_hostile_store.py",
+    "/test_screens_as_text.py",
+    "/test_demo_counts.py",
+    "/tui/overview/test_screen.py",
     "/test_faults.py",
-    "/core/activations/test_hidden_states.py",
-    "/verify/test_kept_bits.py",
-    "/verify/test_check.py",
+    "/tui/browser/test_tasks.py",
+    "/core/model/test_offload.py",
+    "/tui/browser/test_screen.py",
+    "/core/activations/test_forward.py",
+    "/tui/prompt/test_screen.py",
+    "/test_killed.py",
+    "/tui/test_keymap.py",
+    "/test_fuzz_corpus.py",
+    "/test_background_run.py",
     "/figures/test_layers.py",
+    "/tui/browser/test_damaged.py",
+    "/core/activations/test_hidden_states.py",
 )
 
 
