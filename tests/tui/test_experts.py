@@ -77,7 +77,8 @@ async def test_the_page_names_the_expert_on_a_small_screen(app: FfnscopeApp) -> 
 
 def test_commands_say_what_the_experts_are(store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", str(store)]) == 0
-    assert "4 routed experts per layer, 2 per token; layer 1 has 21 neurons" in capsys.readouterr().out
+    said = "4 routed experts per layer, 2 per token, computed by grouped_mm; layer 1 has 21 neurons"
+    assert said in capsys.readouterr().out
     assert main(["report", str(store), "--csv", str(tmp_path / "csv")]) == 0
     rows = (tmp_path / "csv" / "experts.csv").read_text().splitlines()
     assert rows[0] == "layer,depth,expert,domain,share,neurons,dead,detectors,frequency"

@@ -179,5 +179,5 @@ def test_a_layer_of_experts_has_no_dense_ffn() -> None:
     config, model, settings, _ = KINDS["mixtral"]
     layered = LayeredModel(getattr(hf, model)(getattr(hf, config)(**settings)), "m", torch.device("cpu"))
     assert not zero_when_off(layered)
-    with pytest.raises(UserError, match="m: layer 1 is a mixture of experts, whose neurons' direct effects are not"):
+    with pytest.raises(UserError, match="m: layer 1 is a mixture of experts, which has no FFN of all neurons"):
         layered.dense_ffn(1)
