@@ -9,7 +9,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from ffnscope.core.jit import compiled
+from ffnscope.core.jit import jitable
 
 WORD = 64  # positions in a word of bits
 
@@ -34,7 +34,7 @@ def set_bits(typing: Any, word: Any) -> Any:
     return types.uint64(types.uint64), code
 
 
-@compiled
+@jitable
 def turn(square: np.ndarray) -> None:
     """Transpose 64 x 64 bits in place: bit i of word j becomes bit j of word i."""
     mask = np.uint64(0x00000000FFFFFFFF)

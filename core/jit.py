@@ -18,19 +18,34 @@ from typing import Any
 from numba import njit
 from numba.core.caching import FunctionCache
 from numba.core.compiler_lock import global_compiler_lock
+from numba.extending import register_jitable
 
 PATIENCE = 300.0  # seconds that another process may take to compile a function
 LOOK = 0.02  # seconds between looks
 
 
-def compiled(function: Callable[..., Any], error_model: str = "python") -> Any:
-    """``function`` compiled by numba, and cached for other processes where a cache folder can be written. With the
-    ``error_model`` "numpy", division by zero gives infinity or NaN rather than an exception.
+# A wrapper for callers in C is never needed, and takes time to compile.
+_OPTIONS = {"nogil": True, "no_cfunc_wrapper": True}
+
+
+def jitable(function: Callable[..., Any], error_model: str = "python") -> Any:
+    """``function`` for compiled functions to call: it is compiled with each of them, without the wrapper that callers in
+    Python need. Python calls the plain function. With the ``error_model`` "numpy", division by zero gives infinity or NaN
+    rather than an exception."""
+    return register_jitable(no_cpython_wrapper=True, error_model=error_model, **_OPTIONS)(function)
+
+
+def vectorized(function: Callable[..., Any]) -> Any:
+    """``jitable`` for loops over floats that shall become vector instructions: these know no exceptions."""
+    return jitable(function, error_model="numpy")
+
+
+def compiled(function: Callable[..., Any]) -> Any:
+    """``function``, which Python calls, compiled by numba, and cached for other processes where a cache folder can be written.
 
     A function is compiled by one process at a time: the others wait, and find it in the cache.
     """
-    # A wrapper for callers in C is never needed, and takes time to compile.
-    dispatcher = njit(nogil=True, no_cfunc_wrapper=True, error_model=error_model)(function)
+    dispatcher = njit(**_OPTIONS)(function)
     try:
         shared = _SharedCache(function)
     except (RuntimeError, OSError):  # there is no folder that can be written
@@ -47,11 +62,6 @@ def compiled(function: Callable[..., Any], error_model: str = "python") -> Any:
 
     dispatcher.compile = compile_once
     return dispatcher
-
-
-def vectorized(function: Callable[..., Any]) -> Any:
-    """``compiled`` for loops over floats that shall become vector instructions: these know no exceptions."""
-    return compiled(function, error_model="numpy")
 
 
 def is_cached(dispatcher: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ffnscope.core.jit import compiled
+from ffnscope.core.jit import compiled, jitable
 
 COLUMNS = 256  # neurons looked at together: eight of their positions stay in a core's nearest cache
 
@@ -68,13 +68,13 @@ def record(
                     bits[window, first + column, byte] = packed[byte, column]
 
 
-@compiled
+@jitable
 def _open(x: np.float32, y: np.float32) -> np.float32:
     """The output where the neuron is activated, or its input is no number; else 0."""
     return y if x > 0 or x != x else np.float32(0)
 
 
-@compiled
+@jitable
 def _eight(x: np.ndarray, y: np.ndarray, packed: np.ndarray, total: np.ndarray, peak: np.ndarray, number: int) -> None:
     """Eight positions of ``number`` neurons: their bits, their sum added to ``total``, the largest output."""
     for column in range(number):
@@ -91,7 +91,7 @@ def _eight(x: np.ndarray, y: np.ndarray, packed: np.ndarray, total: np.ndarray, 
         peak[column] = most
 
 
-@compiled
+@jitable
 def _fewer(x: np.ndarray, y: np.ndarray, packed: np.ndarray, total: np.ndarray, peak: np.ndarray, number: int) -> None:
     """The same for the positions that a window's last byte holds."""
     for column in range(number):
@@ -108,7 +108,7 @@ def _fewer(x: np.ndarray, y: np.ndarray, packed: np.ndarray, total: np.ndarray, 
         peak[column] = most
 
 
-@compiled
+@jitable
 def _keep(x: np.ndarray, y: np.ndarray, place: int, values: np.ndarray, places: np.ndarray) -> None:
     """Put one neuron's outputs at consecutive places among its strongest: positions ascend, so that a later equal never
     displaces an earlier."""

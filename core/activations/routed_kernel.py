@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from ffnscope.core.bit_words import WORD, trailing_zeros, turn
-from ffnscope.core.jit import compiled, vectorized
+from ffnscope.core.jit import compiled, jitable, vectorized
 
 GATHER, SEVEN_BYTES = np.uint64(0x0102040810204080), np.uint64(56)
 COLUMNS = 64  # neurons of a row that are looked through for the strongest together
@@ -97,7 +97,7 @@ def _enlarge(x: np.ndarray, y: np.ndarray, largest: np.ndarray, least: np.ndarra
     return beyond > 0
 
 
-@compiled
+@jitable
 def _keep(value: np.float32, place: int, values: np.ndarray, places: np.ndarray) -> None:
     """Put an output at a place among the strongest: places ascend, so that a later equal never displaces an earlier."""
     slot = len(values) - 1

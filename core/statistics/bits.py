@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ffnscope.core.bit_words import WORD, set_bits, trailing_zeros
-from ffnscope.core.jit import compiled
+from ffnscope.core.jit import jitable
 
 
 def words(bits: np.ndarray) -> np.ndarray:
@@ -17,7 +17,7 @@ def words(bits: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(bits).view("<u8")
 
 
-@compiled
+@jitable
 def scan(
     bits: np.ndarray,
     bos: np.ndarray,
@@ -63,7 +63,7 @@ def scan(
     return number, evens, at_bos
 
 
-@compiled
+@jitable
 def _mixed(state: np.uint64) -> np.uint64:
     """A random-looking uint64 from another (splitmix64's finisher)."""
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -71,7 +71,7 @@ def _mixed(state: np.uint64) -> np.uint64:
     return state ^ (state >> np.uint64(31))
 
 
-@compiled
+@jitable
 def draw(positions: np.ndarray, seed: int, out: np.ndarray) -> int:
     """A uniform sample without replacement of ``positions`` into ``out`` (Floyd's algorithm), the same for the same
     seed. Returns how many were drawn: all of them where there are no more than ``out`` holds."""
@@ -97,7 +97,7 @@ def draw(positions: np.ndarray, seed: int, out: np.ndarray) -> int:
 # What numba has ready as searchsorted and concatenate takes it seconds to compile.
 
 
-@compiled
+@jitable
 def lower_bound(ascending: np.ndarray, value: np.int64) -> int:
     """How many of ``ascending`` are below ``value``."""
     low, high = 0, len(ascending)
@@ -110,7 +110,7 @@ def lower_bound(ascending: np.ndarray, value: np.int64) -> int:
     return low
 
 
-@compiled
+@jitable
 def append(found: np.ndarray, neuron: int, ids: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """``found`` [3, M] int64, neurons, ids and counts, with a detector's n-grams behind them."""
     size = found.shape[1]

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ffnscope.core.bit_words import set_bits
-from ffnscope.core.jit import compiled
+from ffnscope.core.jit import compiled, jitable
 
 NO_RANK = np.iinfo(np.int64).max
 ALL, ANY, ANY_AND = 0, 1, 2  # shapes: every literal holds; any of them; any of the first two, and the third
@@ -55,7 +55,7 @@ class Search(NamedTuple):
     formulas: np.ndarray
 
 
-@compiled
+@jitable
 def gather(bits, sets, search):
     """The words of a neuron's ``bits`` [S, W] that have a bit set at a kept position: (how many words, bits)."""
     width = bits.shape[1]
@@ -73,7 +73,7 @@ def gather(bits, sets, search):
     return number, active
 
 
-@compiled
+@jitable
 def common(words, places, number, concept):
     """How many bits the first ``number`` of ``words`` have in common with a concept."""
     hits = np.int64(0)
@@ -82,7 +82,7 @@ def common(words, places, number, concept):
     return hits
 
 
-@compiled
+@jitable
 def common_of_two(words, places, number, first, second):
     """How many bits they have in common with two concepts at once."""
     hits = np.int64(0)
@@ -92,7 +92,7 @@ def common_of_two(words, places, number, first, second):
     return hits
 
 
-@compiled
+@jitable
 def at_formula(formula, concepts, place):
     """The word of a formula's positions at one place."""
     one = np.uint64(0xFFFFFFFFFFFFFFFF)
@@ -110,7 +110,7 @@ def at_formula(formula, concepts, place):
     return every if formula[0] == ALL else some
 
 
-@compiled
+@jitable
 def pair_size(a, b, sets):
     """Positions where two literals hold, of different concepts."""
     x, y = abs(a) - 1, abs(b) - 1
@@ -124,7 +124,7 @@ def pair_size(a, b, sets):
     return sets.total - sets.single[x] - sets.single[y] + both
 
 
-@compiled
+@jitable
 def long_size(shape, a, b, c, sets):
     """Positions where a formula of three concepts holds."""
     x, y, z = abs(a) - 1, abs(b) - 1, abs(c) - 1
@@ -146,7 +146,7 @@ def long_size(shape, a, b, c, sets):
     return either_z if c > 0 else either - either_z
 
 
-@compiled
+@jitable
 def keep(f1, rank, shape, a, b, c, search, size):
     """Put a formula among the best ``size``: the larger f1 first, of equals the lower rank."""
     slot = size
@@ -167,13 +167,13 @@ def keep(f1, rank, shape, a, b, c, search, size):
     search.formulas[slot, 3] = c
 
 
-@compiled
+@jitable
 def in_formula(formula, concept):
     """Whether a formula names a concept."""
     return abs(formula[1]) == concept + 1 or abs(formula[2]) == concept + 1 or abs(formula[3]) == concept + 1
 
 
-@compiled
+@jitable
 def search_short(number, active, sets, search, without, size):
     """The best ``size`` formulas of one and two concepts, all of them tried but those with a concept of ``without``.
 
@@ -236,7 +236,7 @@ def search_short(number, active, sets, search, without, size):
                 keep(2.0 * hits / (of + active), rank + kind, shape, a, b, none, search, size)
 
 
-@compiled
+@jitable
 def search_long(number, active, sets, search, out):
     """Replace ``out``, the best formula of at most two concepts, by a better one of three: one of the BEAM best of two
     concepts and a third."""
@@ -282,7 +282,7 @@ def search_long(number, active, sets, search, out):
                 out[0], out[1], out[2], out[3] = final, a, b, -z - 1
 
 
-@compiled
+@jitable
 def figures_of(formula, bits, sets, figures):
     """Precision, recall and f1 of a formula into ``figures``; whether it says more than chance.
 

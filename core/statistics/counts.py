@@ -15,7 +15,7 @@ from ffnscope.core.statistics import kernels
 from ffnscope.core.statistics.bits import words
 from ffnscope.core.statistics.concepts import Describer, describing_bytes
 from ffnscope.core.statistics.device.complete_kernel import complete_block
-from ffnscope.core.statistics.explained.kernel import Explained, explain_block
+from ffnscope.core.statistics.explained.kernel import Explained, explain_block, explain_unordered_block
 from ffnscope.core.statistics.explained.tree import SUMS, make_space, space_bytes
 from ffnscope.core.statistics.suffix_kernel import NEURONS
 from ffnscope.core.statistics.suffix_order import NO_ORDER, Reordering, SuffixOrder
@@ -226,17 +226,14 @@ def count_layer(
             workspace.arrays,
             kernels.Counted(*(getattr(counts, name)[rows] for name in kernels.Counted._fields)),
         )
-        explain_block(
-            block[own],
-            ordered[own],
-            bos,
-            tables.seq_len,
-            counted_windows,
-            tree,
-            order.leaves,
-            workspace.explained,
-            Explained(*(getattr(counts, name)[rows] for name in Explained._fields)),
-        )
+        explained = Explained(*(getattr(counts, name)[rows] for name in Explained._fields))
+        if reorder is None:
+            space = workspace.explained
+            explain_unordered_block(block[own], bos, tables.seq_len, counted_windows, tree, space, explained)
+        else:
+            explain_block(
+                block[own], ordered[own], bos, counted_windows, tree, order.leaves, workspace.explained, explained
+            )
         if describer is not None:
             describer.describe(block[own], counts.formulas[rows], counts.formula_figures[rows])
         return detections + rows.start, ids, number

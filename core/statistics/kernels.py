@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ffnscope.core.jit import compiled
+from ffnscope.core.jit import compiled, jitable
 from ffnscope.core.statistics.bits import append, draw, lower_bound, scan
 from ffnscope.core.statistics.suffix_kernel import Runs, tally_runs
 from ffnscope.store.definitions import (
@@ -74,7 +74,7 @@ class Counted(NamedTuple):
     top_total: np.ndarray
 
 
-@compiled
+@jitable
 def tally(positions: np.ndarray, ngrams: Ngrams, space: Space) -> tuple[int, np.int64, np.int64, np.int64]:
     """Count the n-grams at ``positions``. Leaves in the space the slots met (``touched``), their counts (``kept``) and how many
     n-grams have each count (``histogram``; ``forget`` undoes it). Returns (how many slots, n-grams met that occur once in the
@@ -105,7 +105,7 @@ def tally(positions: np.ndarray, ngrams: Ngrams, space: Space) -> tuple[int, np.
     return distinct, once, without, largest
 
 
-@compiled
+@jitable
 def forget(distinct: int, space: Space) -> None:
     """Make the histogram zero again after a ``tally``."""
     space.histogram[1] = 0
@@ -113,7 +113,7 @@ def forget(distinct: int, space: Space) -> None:
         space.histogram[space.kept[index]] = 0
 
 
-@compiled
+@jitable
 def coverage(histogram: np.ndarray, largest: np.int64, total: np.int64) -> np.int64:
     """The smallest m such that the m most frequent n-grams cover at least 95% of ``total``.
 
@@ -133,7 +133,7 @@ def coverage(histogram: np.ndarray, largest: np.int64, total: np.int64) -> np.in
     return distinct
 
 
-@compiled
+@jitable
 def of_the_largest(histogram: np.ndarray, largest: np.int64, number: np.int64) -> np.int64:
     """What the ``number`` most frequent n-grams count together."""
     part = np.int64(0)
@@ -146,7 +146,7 @@ def of_the_largest(histogram: np.ndarray, largest: np.int64, number: np.int64) -
     return part
 
 
-@compiled
+@jitable
 def _insert(ngram: int, count: int, ids: np.ndarray, counts: np.ndarray, size: int) -> int:
     """Put an n-gram among the most frequent, ties by lower id; returns how many there are."""
     if size == len(ids):
@@ -161,7 +161,7 @@ def _insert(ngram: int, count: int, ids: np.ndarray, counts: np.ndarray, size: i
     return size + 1
 
 
-@compiled
+@jitable
 def most_frequent(
     positions: np.ndarray,
     ngrams: Ngrams,
@@ -190,7 +190,7 @@ def most_frequent(
     return size
 
 
-@compiled
+@jitable
 def detect(
     positions: np.ndarray,
     ngrams: Ngrams,
@@ -234,7 +234,7 @@ def detect(
     return ids, counts
 
 
-@compiled
+@jitable
 def split(
     positions: np.ndarray,
     seq_len: int,
@@ -273,7 +273,7 @@ def split(
     return 0, SPLIT_TOO_RARE
 
 
-@compiled
+@jitable
 def holds(detected: np.ndarray, odd: np.ndarray, ngrams: Ngrams, min_occurrences: int, space: Space) -> int:
     """What the odd windows, activated at ``odd``, say of a detector's n-grams, ``detected`` ids: a code of SPLIT.
 
@@ -304,7 +304,7 @@ def holds(detected: np.ndarray, odd: np.ndarray, ngrams: Ngrams, min_occurrences
     return SPLIT_HOLDS if covered and total > 0 and WHOLE_PERCENT * part >= COVERED_PERCENT * total else SPLIT_FAILS
 
 
-@compiled
+@jitable
 def scan_neuron(
     neuron: int,
     bits: np.ndarray,
@@ -330,7 +330,7 @@ def scan_neuron(
     return number, evens
 
 
-@compiled
+@jitable
 def list_most_frequent(
     neuron: int,
     index: int,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ffnscope.core.jit import compiled
+from ffnscope.core.jit import compiled, jitable
 
 if TYPE_CHECKING:
     import torch
@@ -66,7 +66,7 @@ def _by_rows(
                     below = _list(values[row, column], column, smallest[row], smallest_at[row], below, np.int64(-1))
 
 
-@compiled
+@jitable
 def _range(values: np.ndarray) -> tuple[np.float32, np.float32]:
     """The largest and the smallest of ``values``, NaN passed over."""
     high, low = np.float32(-np.inf), np.float32(np.inf)
@@ -77,7 +77,7 @@ def _range(values: np.ndarray) -> tuple[np.float32, np.float32]:
     return high, low
 
 
-@compiled
+@jitable
 def _list(value: np.float32, column: int, best: np.ndarray, at: np.ndarray, size: int, sign: int) -> int:
     """Put a value among the ``size`` listed, unless it is not extreme enough or NaN; columns come ascending, so that a
     later equal stands behind. Returns how many are listed."""

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ffnscope.core.jit import compiled
+from ffnscope.core.jit import compiled, jitable
 from ffnscope.core.statistics.bits import WORD, set_bits
 
 NEURONS = 64  # that share a machine word while bits are put in order
@@ -32,7 +32,7 @@ class Runs(NamedTuple):
     single: np.ndarray
 
 
-@compiled
+@jitable
 def transpose(rows: np.ndarray) -> None:
     """Make bit c of word r bit r of word c, of ``rows`` [64] uint64."""
     shift = np.uint64(32)
@@ -86,7 +86,7 @@ def in_order(table: np.ndarray, places: np.ndarray, begin: int, end: int, out: n
                 out[first + row, word] = rows[row]
 
 
-@compiled
+@jitable
 def count_runs(bits: np.ndarray, runs: Runs, targets: np.ndarray, counts: np.ndarray) -> tuple[int, np.int64]:
     """The targets of the runs that have any of ``bits`` [W], and how many they have, into ``targets`` and ``counts``, in order.
     Returns (how many runs, bits at n-grams that occur once)."""
@@ -128,7 +128,7 @@ def count_runs(bits: np.ndarray, runs: Runs, targets: np.ndarray, counts: np.nda
     return number, once
 
 
-@compiled
+@jitable
 def tally_runs(bits: np.ndarray, activations: int, runs: Runs, space: Any) -> tuple[int, np.int64, np.int64, np.int64]:
     """``kernels.tally`` of a neuron's ``activations`` positions, from its bits in the n-grams' order."""
     kept, histogram = space.kept, space.histogram

@@ -99,7 +99,7 @@ class Block:
     def explain(self) -> None:
         """How much the token explains, and token sets."""
         tables, bos = self.tables, words(self.tables.bos)
-        corpus_arguments = (bos, LENGTH, tables.counted_windows, tables.tree, tables.suffix_order.leaves)
+        corpus_arguments = (bos, tables.counted_windows, tables.tree, tables.suffix_order.leaves)
         explain_block(self.bits, self.ordered, *corpus_arguments, self.space.explained, self._rows(Explained))
 
     def _arguments(self) -> tuple[Any, ...]:

@@ -30,8 +30,8 @@ def test_cached_code_is_renewed_with_whatever_it_uses(tmp_path: Path) -> None:
     (package / "__init__.py").write_text("")
     (package / "constants.py").write_text("FACTOR = 2\n")
     (package / "inner.py").write_text(
-        "from ffnscope.core.jit import compiled\nfrom loops.constants import FACTOR\n\n"
-        "@compiled\ndef scaled(x):\n    return FACTOR * x\n"
+        "from ffnscope.core.jit import jitable\nfrom loops.constants import FACTOR\n\n"
+        "@jitable\ndef scaled(x):\n    return FACTOR * x\n"
     )
     (package / "outer.py").write_text(
         "from ffnscope.core.jit import compiled\nfrom loops import inner\nscaled = inner.scaled\n\n"

@@ -15,7 +15,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from ffnscope.core.jit import compiled, vectorized
+from ffnscope.core.jit import jitable, vectorized
 
 ROOT = 0  # the node of positions whose token no even window has
 TERMS = 12  # of the power series: with p <= SMALL, halved at least by N + 1, they leave less than 5e-15 of the sum
@@ -144,7 +144,7 @@ def series(powers, row, p, reference):
     return bigram_before - bigram, trigram_before - trigram
 
 
-@compiled
+@jitable
 def gather(nodes, level, tree, space):
     """What the code lengths of ``nodes`` [n <= CHUNK] of a level (0 tokens, 1 bigrams, 2 trigrams) need, into
     ``space.terms``: p = A / (N + 1), 1 - p = B / (N + 1), 1 - reference = C / (N + 1); activations and occurrences in the
@@ -186,7 +186,7 @@ def add_up(terms, number, level):
     return total, total_here
 
 
-@compiled
+@jitable
 def code_lengths(tree, space, bounds, active, out):
     """D of p0, of the token, bigram and trigram into ``out`` [5]; ``bounds`` and ``space`` as ``sum_up`` leaves them.
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ffnscope.core.jit import compiled
+from ffnscope.core.jit import compiled, jitable
 from ffnscope.core.statistics.bits import WORD, set_bits, trailing_zeros
 from ffnscope.core.statistics.explained.code_lengths import ALL_ODD, IN_EVEN, LOW, PARENT, ROOT, code_lengths
 from ffnscope.core.statistics.suffix_kernel import count_runs
@@ -32,7 +32,7 @@ class Explained(NamedTuple):
     token_f1: np.ndarray
 
 
-@compiled
+@jitable
 def count_leaves(bits, bos, seq_len, tree, space):
     """Count the activated positions of ``bits`` [S, W] that have a unigram at their leaves and positions, even and odd
     windows apart, and mark the leaves. Returns how many there are in the even and in the odd windows."""
@@ -60,14 +60,14 @@ def count_leaves(bits, bos, seq_len, tree, space):
     return totals[EVEN], totals[ODD]
 
 
-@compiled
+@jitable
 def count_ordered(bits, ordered, bos, leaves, tree, space):
     """``count_leaves`` and ``sum_up`` from the neuron's bits in the n-grams' order too: ``ordered`` [V], whose stretches are
     ``leaves``. Returns what both return."""
     return add_curve(bits, bos, EVEN, space), add_curve(bits, bos, ODD, space), sum_runs(ordered, leaves, tree, space)
 
 
-@compiled
+@jitable
 def add_curve(bits, bos, half, space):
     """Add the activations at each position in the even or the odd windows to the ``half``'s curve; returns their sum. Eight
     positions are counted in the bytes of a word, whatever number of them is activated."""
@@ -87,7 +87,7 @@ def add_curve(bits, bos, half, space):
     return total
 
 
-@compiled
+@jitable
 def sum_runs(ordered, leaves, tree, space):
     """``sum_up`` of bits in the n-grams' order. In it a node's positions come before those of the nodes below it, and the nodes
     of each level are ascending."""
@@ -131,13 +131,13 @@ def sum_runs(ordered, leaves, tree, space):
     return bounds
 
 
-@compiled
+@jitable
 def mark(marks, node):
     """Set the node's bit."""
     marks[node >> 6] |= np.uint64(1) << np.uint64(node & 63)
 
 
-@compiled
+@jitable
 def list_marked(marks, begin, end, listed, size):
     """Append the marked nodes of begin .. end - 1, ascending, to the ``size`` of ``listed``, and take their marks away.
     Returns how many are listed then."""
@@ -159,7 +159,7 @@ def list_marked(marks, begin, end, listed, size):
     return size
 
 
-@compiled
+@jitable
 def sum_up(tree, space):
     """Sum the marked leaves' counts up the tree. Returns bounds [4]: ``space.met`` lists the trigrams met between the first
     two of them, then bigrams, then tokens, each ascending."""
@@ -187,7 +187,7 @@ def sum_up(tree, space):
     return bounds
 
 
-@compiled
+@jitable
 def position_code_length(curves, positions, active):
     """D of the position: activations ``curves`` [2, T] of the windows' halves, of ``positions`` [2, T] there are."""
     total = np.float64(active[1])
@@ -208,7 +208,7 @@ def position_code_length(curves, positions, active):
     return length
 
 
-@compiled
+@jitable
 def choose_tokens(tree, space, bounds, active, listed):
     """The token set into ``listed`` [TOP_NGRAMS] (token ids). Returns (its size, its f1 on the odd windows, NaN where
     there is none).
@@ -256,7 +256,7 @@ def choose_tokens(tree, space, bounds, active, listed):
     return size, (2 * active_count / union if union else np.nan)
 
 
-@compiled
+@jitable
 def insert_node(counts, node, listed, kept):
     """Put a node among the ``kept`` of ``listed`` with most activations on even windows, ties by lower node; returns how
     many there are."""
@@ -279,7 +279,7 @@ def insert_node(counts, node, listed, kept):
     return kept + 1
 
 
-@compiled
+@jitable
 def clear(space, bounds):
     """Make what was counted zero again."""
     for index in range(bounds[3]):
@@ -291,25 +291,35 @@ def clear(space, bounds):
 
 
 @compiled
-def explain_block(bits, ordered, bos, seq_len, windows, tree, leaves, space, out):
+def explain_block(bits, ordered, bos, windows, tree, leaves, space, out):
     """What explains the neurons whose ``bits`` [N, S, W] uint64 are given, over the first ``windows`` windows, into
     ``out`` (rows 0 .. N-1; code_lengths NaN, token_set -1, sizes 0, token_f1 NaN). ``ordered`` [N, V]: the bits in the n-grams'
-    order, whose stretches are ``leaves``, or V = 0."""
-    even_positions, odd_positions = tree.positions[EVEN].sum(), tree.positions[ODD].sum()
+    order, whose stretches are ``leaves``."""
     for neuron in range(len(bits)):
-        counted = bits[neuron, :windows]
-        if ordered.shape[1]:
-            even, odd, bounds = count_ordered(counted, ordered[neuron], bos, leaves, tree, space)
-        else:
-            even, odd = count_leaves(counted, bos, seq_len, tree, space)
-            bounds = sum_up(tree, space)
-        if even + odd == 0:
-            continue
-        active = (even, even_positions, odd, odd_positions)
-        if 0 < even < even_positions and odd_positions:
-            lengths = out.code_lengths[neuron]
-            code_lengths(tree, space, bounds, active, lengths)
-            lengths[4] = position_code_length(space.curves, tree.positions, active)
-        size, f1 = choose_tokens(tree, space, bounds, active, out.token_set[neuron])
-        out.token_set_size[neuron], out.token_f1[neuron] = size, f1
-        clear(space, bounds)
+        even, odd, bounds = count_ordered(bits[neuron, :windows], ordered[neuron], bos, leaves, tree, space)
+        explain(neuron, even, odd, tree, space, bounds, out)
+
+
+@compiled
+def explain_unordered_block(bits, bos, seq_len, windows, tree, space, out):
+    """``explain_block`` of bits that are not in the n-grams' order."""
+    for neuron in range(len(bits)):
+        even, odd = count_leaves(bits[neuron, :windows], bos, seq_len, tree, space)
+        explain(neuron, even, odd, tree, space, sum_up(tree, space), out)
+
+
+@jitable
+def explain(neuron, even, odd, tree, space, bounds, out):
+    """What explains a neuron with ``even`` and ``odd`` activations, into its row of ``out``; ``bounds`` and ``space`` as
+    ``sum_up`` leaves them."""
+    if even + odd == 0:
+        return
+    even_positions, odd_positions = tree.positions[EVEN].sum(), tree.positions[ODD].sum()
+    active = (even, even_positions, odd, odd_positions)
+    if 0 < even < even_positions and odd_positions:
+        lengths = out.code_lengths[neuron]
+        code_lengths(tree, space, bounds, active, lengths)
+        lengths[4] = position_code_length(space.curves, tree.positions, active)
+    size, f1 = choose_tokens(tree, space, bounds, active, out.token_set[neuron])
+    out.token_set_size[neuron], out.token_f1[neuron] = size, f1
+    clear(space, bounds)

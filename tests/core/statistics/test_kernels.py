@@ -9,12 +9,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba import njit
 from reference import coverage_95
 
+from ffnscope.core.statistics import bits as bit_loops
 from ffnscope.core.statistics import kernels
-from ffnscope.core.statistics.bits import draw, scan, words
+from ffnscope.core.statistics.bits import words
 from ffnscope.core.statistics.ngrams import NONE, NgramTable
 from ffnscope.core.statistics.suffix_order import NO_ORDER
+
+scan, draw = njit(bit_loops.scan), njit(bit_loops.draw)
 
 active = st.integers(0, 2**32 - 1).map(np.random.default_rng)
 
