@@ -188,6 +188,15 @@ def sum_up(tree, space):
 
 
 @jitable
+def total_of(numbers):
+    """Their sum. numpy's takes longer to compile."""
+    total = np.int64(0)
+    for number in numbers:
+        total += number
+    return total
+
+
+@jitable
 def position_code_length(curves, positions, active):
     """D of the position: activations ``curves`` [2, T] of the windows' halves, of ``positions`` [2, T] there are."""
     total = np.float64(active[1])
@@ -314,7 +323,7 @@ def explain(neuron, even, odd, tree, space, bounds, out):
     ``sum_up`` leaves them."""
     if even + odd == 0:
         return
-    even_positions, odd_positions = tree.positions[EVEN].sum(), tree.positions[ODD].sum()
+    even_positions, odd_positions = total_of(tree.positions[EVEN]), total_of(tree.positions[ODD])
     active = (even, even_positions, odd, odd_positions)
     if 0 < even < even_positions and odd_positions:
         lengths = out.code_lengths[neuron]
