@@ -24,24 +24,20 @@ PATIENCE = 300.0  # seconds that another process may take to compile a function
 LOOK = 0.02  # seconds between looks
 
 
-# A wrapper for callers in C is never needed, and takes time to compile.
-_OPTIONS = {"nogil": True, "no_cfunc_wrapper": True}
+# A wrapper for callers in C is never needed, and takes time to compile, as does a check of each division; without
+# that, loops over floats become vector instructions too.
+_OPTIONS = {"nogil": True, "no_cfunc_wrapper": True, "error_model": "numpy"}
 
 
-def jitable(function: Callable[..., Any], error_model: str = "python") -> Any:
+def jitable(function: Callable[..., Any]) -> Any:
     """``function`` for compiled functions to call: it is compiled with each of them, without the wrapper that callers in
-    Python need. Python calls the plain function. With the ``error_model`` "numpy", division by zero gives infinity or NaN
-    rather than an exception."""
-    return register_jitable(no_cpython_wrapper=True, error_model=error_model, **_OPTIONS)(function)
-
-
-def vectorized(function: Callable[..., Any]) -> Any:
-    """``jitable`` for loops over floats that shall become vector instructions: these know no exceptions."""
-    return jitable(function, error_model="numpy")
+    Python need. Python calls the plain function."""
+    return register_jitable(no_cpython_wrapper=True, **_OPTIONS)(function)
 
 
 def compiled(function: Callable[..., Any]) -> Any:
-    """``function``, which Python calls, compiled by numba, and cached for other processes where a cache folder can be written.
+    """``function``, which Python calls, compiled by numba, and cached for other processes where a cache folder can be
+    written. Division by zero gives infinity, NaN or, of integers, any number, rather than an exception.
 
     A function is compiled by one process at a time: the others wait, and find it in the cache.
     """

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from ffnscope.core.bit_words import WORD, trailing_zeros, turn
-from ffnscope.core.jit import compiled, jitable, vectorized
+from ffnscope.core.jit import compiled, jitable
 
 GATHER, SEVEN_BYTES = np.uint64(0x0102040810204080), np.uint64(56)
 COLUMNS = 64  # neurons of a row that are looked through for the strongest together
@@ -76,7 +76,7 @@ def record(
             maxima[window, base + column] = largest[column]
 
 
-@vectorized
+@jitable
 def _add(x: np.ndarray, y: np.ndarray, on: np.ndarray, total: np.ndarray) -> None:
     """Add one row's outputs at open gates to ``total``, and write which gates are open to ``on``."""
     for column in range(len(x)):
@@ -85,7 +85,7 @@ def _add(x: np.ndarray, y: np.ndarray, on: np.ndarray, total: np.ndarray) -> Non
         total[column] += np.float32(0) if x[column] <= 0 else y[column]
 
 
-@vectorized
+@jitable
 def _enlarge(x: np.ndarray, y: np.ndarray, largest: np.ndarray, least: np.ndarray) -> bool:
     """Raise ``largest`` to one row's outputs at open gates. Returns whether one is above what is ``least`` among the
     strongest."""

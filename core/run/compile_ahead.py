@@ -40,26 +40,23 @@ LOOPS = (
     row_extremes._by_rows,
 )
 
-CONCEPTS_FIRST = "concepts-first"  # an argument of the second process: each leaves to the other what that one is at
-
 _processes: list[subprocess.Popen[bytes]] = []
 
 
 def compile_ahead() -> bool:
-    """Begin to compile what is not cached. Returns whether something is being compiled."""
+    """Begin to compile what is not cached, in two processes. Returns whether something is being compiled."""
     if _processes:
         return any(process.poll() is None for process in _processes)
     if not sys.executable or os.environ.get("LOCAL_RANK", "0") != "0" or all(is_cached(loop) for loop in LOOPS):
         return False
     with suppress(OSError):
-        for order in ([], [CONCEPTS_FIRST]):
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "ffnscope.core.run.compile_ahead", *order],
-                stdin=subprocess.PIPE,  # closed when this process ends, however it does
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-            _processes.append(process)
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "ffnscope.core.run.compile_ahead"],
+            stdin=subprocess.PIPE,  # closed when this process ends, however it does
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        _processes.append(process)
     return bool(_processes)
 
 
@@ -117,7 +114,15 @@ def _end_with_parent() -> None:
     os._exit(0)
 
 
-if __name__ == "__main__":
+def _compile_in_two_processes() -> None:
+    """Each leaves to the other what that one is at. They are forked once all is imported, which takes a second."""
+    second = os.fork()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with suppress(KeyboardInterrupt):
-        compile_loops(CONCEPTS_FIRST in sys.argv)
+        compile_loops(concepts_first=second == 0)
+        if second:
+            os.waitpid(second, 0)
+
+
+if __name__ == "__main__":
+    _compile_in_two_processes()

@@ -15,7 +15,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from ffnscope.core.jit import jitable, vectorized
+from ffnscope.core.jit import jitable
 
 ROOT = 0  # the node of positions whose token no even window has
 TERMS = 12  # of the power series: with p <= SMALL, halved at least by N + 1, they leave less than 5e-15 of the sum
@@ -110,7 +110,7 @@ def float_of(typing: Any, bits: Any) -> Any:
     return types.float64(types.uint64), code
 
 
-@vectorized
+@jitable
 def log(x):
     """ln(x) of a normal positive float64, to less than one unit in the last place; loops over it become vector
     instructions. The method is that of FreeBSD's e_log.c: x = 2**k (1 + f), sqrt(1/2) < 1 + f < sqrt(2), and a
@@ -129,7 +129,7 @@ def log(x):
     return k * LN_2[0] - ((half - (s * (half + (odd + z * even)) + k * LN_2[1])) - f)
 
 
-@vectorized
+@jitable
 def series(powers, row, p, reference):
     """By how much p instead of ``reference`` raises the sums of w ln(1 - p a) over the nodes below the one whose ``powers``
     stand in a row, of the bigram and of the trigram model."""
@@ -166,7 +166,7 @@ def gather(nodes, level, tree, space):
             terms[WHOLE_HERE, index] = np.float64(table[node, HERE_ODD])
 
 
-@vectorized
+@jitable
 def add_up(terms, number, level):
     """The sums of c' ln p + (N' - c') ln(1 - p) - N' ln(1 - reference) over what ``gather`` left, for the level's own model
     and for the longer ones."""
