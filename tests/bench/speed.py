@@ -3,6 +3,7 @@
     python tests/bench/speed.py [--seq-len 512] [--tokens 32768] [--layers 12]
     python tests/bench/speed.py --tokens 1048576 --passes collect     (its peak memory)
     python tests/bench/speed.py --experts 16 --layers 4               (a mixture of experts, 2 of 16 per token)
+    python tests/bench/speed.py --experts 64 --chosen 8 --width 2048 --expert-width 1024 --layers 1     (OLMoE's layer)
 
 `collect` (everything on: three n, projections, contexts, store) is timed from its first batch to its finished store.
 Each pass runs in a process of its own, and they take turns of some seconds, the others stopped: a machine that becomes
@@ -86,20 +87,19 @@ def make_model(folder: Path, layers: int, positions: int) -> None:
     model.save_pretrained(folder)
 
 
-def make_mixture(folder: Path, layers: int, positions: int, experts: int) -> None:
-    """A mixture of experts of OPT-125m's width with random weights, two experts per token; gates are open for half of the
-    positions, as in most gated models."""
+def make_mixture(folder: Path, positions: int, arguments: argparse.Namespace) -> None:
+    """A mixture of experts with random weights; gates are open for half of the positions, as in most gated models."""
     config = Qwen3MoeConfig(
         vocab_size=8192,
-        hidden_size=768,
-        intermediate_size=1536,
-        moe_intermediate_size=1536,
-        num_hidden_layers=layers,
-        num_attention_heads=12,
+        hidden_size=arguments.width,
+        intermediate_size=arguments.expert_width,
+        moe_intermediate_size=arguments.expert_width,
+        num_hidden_layers=arguments.layers,
+        num_attention_heads=arguments.width // 64,
         num_key_value_heads=4,
         head_dim=64,
-        num_experts=experts,
-        num_experts_per_tok=2,
+        num_experts=arguments.experts,
+        num_experts_per_tok=arguments.chosen,
         max_position_embeddings=positions,
     )
     torch.manual_seed(0)
@@ -173,6 +173,9 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=32768)
     parser.add_argument("--layers", type=int, default=12)
     parser.add_argument("--experts", type=int, default=0, help="a mixture of so many experts instead of OPT")
+    parser.add_argument("--chosen", type=int, default=2, help="of them, to which a token is routed")
+    parser.add_argument("--width", type=int, default=768, help="of a mixture's residual stream")
+    parser.add_argument("--expert-width", type=int, default=1536, help="neurons of an expert")
     parser.add_argument("--batch", type=int)
     parser.add_argument("--keep", help="as of collect: windows whose bits are kept, and described by")
     parser.add_argument("--passes", default="bare,collect,logits", help="which of them to time")
@@ -186,7 +189,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         positions = max(2048, arguments.seq_len)
         if arguments.experts:
-            make_mixture(Path(folder) / "model", arguments.layers, positions, arguments.experts)
+            make_mixture(Path(folder) / "model", positions, arguments)
         else:
             make_model(Path(folder) / "model", arguments.layers, positions)
         windows = arguments.tokens // arguments.seq_len

@@ -18,7 +18,7 @@ from ffnscope.core.statistics.bits import words
 from ffnscope.core.statistics.ngrams import NONE, NgramTable
 from ffnscope.core.statistics.suffix_order import NO_ORDER
 
-scan, draw = njit(bit_loops.scan), njit(bit_loops.draw)
+scan, draw, coverage = njit(bit_loops.scan), njit(bit_loops.draw), njit(kernels.coverage)
 
 active = st.integers(0, 2**32 - 1).map(np.random.default_rng)
 
@@ -114,14 +114,14 @@ def test_ngrams_are_counted_as_by_hand(
 )
 def test_coverage_at_the_edge(counts: list[int], expected: int) -> None:
     histogram = np.bincount(counts, minlength=2)
-    assert kernels.coverage(histogram, max(counts, default=0), sum(counts)) == expected
+    assert coverage(histogram, max(counts, default=0), sum(counts)) == expected
 
 
 def test_coverage_of_large_counts_does_not_overflow() -> None:
     histogram = np.zeros(95 * 250_000 + 1, np.int32)
     histogram[[5 * 250_000, 95 * 250_000]] = 1
-    assert kernels.coverage(histogram, 95 * 250_000, 25_000_000) == 1
-    assert kernels.coverage(histogram, 95 * 250_000, 25_000_001) == 2
+    assert coverage(histogram, 95 * 250_000, 25_000_000) == 1
+    assert coverage(histogram, 95 * 250_000, 25_000_001) == 2
 
 
 def detected(ids: list[int], least: int = 1, order: int = 1) -> tuple[int, dict[int, int]]:
