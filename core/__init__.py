@@ -14,5 +14,6 @@ A run, from the request to the store:
 5. statistics/counts.py counts a layer's bits, statistics/arrays.py makes its arrays, and the store's writer commits them.
 
 demo/ is the bundled model and corpus; prompt.py runs a store's model on the user's own text; effects/ takes neurons away;
-check_projections.py compares a store with its model. processes.py joins several processes, jit.py compiles loops.
+check_projections.py compares a store with its model. processes.py joins several processes, jit.py compiles loops,
+bit_words.py counts bits, pinned_memory.py is memory that a GPU copies from, git_lfs.py tells files that were never fetched.
 """
