@@ -227,7 +227,8 @@ class Store:
             totals = self.read_value("meta", b"unigram_totals", neuron_record.copied)
         except DamagedValueError as error:
             raise self.damage(f"token counts: {error}") from error
-        assert totals is not None  # a store without them is not opened
+        if totals is None:
+            raise self.damage("its token counts are missing")
         return totals
 
     # One neuron

@@ -216,6 +216,8 @@ def scratch_error(path: Path, error: OSError) -> UserError:
 def _reserve(handle: int, size: int) -> None:
     """Allocate the space now, so that a full disk is noticed before the work is done."""
     os.ftruncate(handle, 0)
+    if not size:
+        return
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(handle, 0, size)
     else:

@@ -86,20 +86,17 @@ class Linearised:
     @torch.no_grad()
     def neurons(self, layer: int, neurons: torch.Tensor | None = None) -> torch.Tensor:
         """[B, T, F]: the direct effects of a layer's neurons, or [B, T, n] those of ``neurons`` [n]."""
-        if neurons is None:
-            neurons = torch.arange(self.model.ffns[layer].neurons)
-        own = Neurons.of(self.model, layer, neurons)
-        effects = torch.zeros(*self.logits.shape, len(neurons), device=self.logits.device)
+        chosen = torch.arange(self.model.ffns[layer].neurons) if neurons is None else neurons
+        own = Neurons.of(self.model, layer, chosen)
+        effects = torch.zeros(*self.logits.shape, len(chosen), device=self.logits.device)
         if layer in self.values:
             module: Any = _second(self.model, layer)
-            rows, values = (
-                output_rows(module, module.weight.detach())[own.columns],
-                self.values[layer][..., own.columns],
-            )
+            columns = slice(None) if neurons is None else own.columns  # of all, nothing is copied
+            rows, values = output_rows(module, module.weight.detach())[columns], self.values[layer][..., columns]
             effects[..., own.dense] = values * (self.outputs[layer] @ rows.T.to(values.dtype))
         if layer in self.routed:
             routed, gradient = self.routed[layer]
-            routed.fill(gradient, own, effects.view(-1, len(neurons)))
+            routed.fill(gradient, own, effects.view(-1, len(chosen)))
         return effects
 
     def attention(self, layer: int) -> torch.Tensor:

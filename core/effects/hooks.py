@@ -60,7 +60,7 @@ def observed(model: LayeredModel, layer: int, neurons: torch.Tensor, positions: 
         seen.values[:, own.dense] = given[0].reshape(positions, -1)[:, own.columns].float()
 
     def routed(rows: RoutedRows) -> None:
-        for places, at, columns in own.in_rows(rows):
+        for _, places, at, columns in own.in_rows(rows):
             seen.inputs[rows.tokens[at], places] = rows.before[at, columns].float()
             seen.values[rows.tokens[at], places] = rows.values[at, columns].float()
 
@@ -95,10 +95,10 @@ class Neurons:
         dense = (behind < 0).nonzero()[:, 0]
         return cls(dense, numbers[dense], routed)
 
-    def in_rows(self, rows: RoutedRows) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-        """For each expert: places [m] of its neurons among the n, the rows [r, 1] that it multiplies, its columns [m]."""
+    def in_rows(self, rows: RoutedRows) -> Iterator[tuple[int, torch.Tensor, torch.Tensor, torch.Tensor]]:
+        """Each expert, places [m] of its neurons among the n, the rows [r, 1] that it multiplies, its columns [m]."""
         for expert, (places, columns) in self.routed.items():
-            yield places, (rows.experts == expert).nonzero(), columns
+            yield expert, places, (rows.experts == expert).nonzero(), columns
 
 
 def _replacers(own: Neurons, new: torch.Tensor) -> tuple[Any, Any]:
@@ -111,7 +111,7 @@ def _replacers(own: Neurons, new: torch.Tensor) -> tuple[Any, Any]:
 
     def routed(rows: RoutedRows) -> None:
         # The rows are what the experts' second matrices are given next.
-        for places, at, columns in own.in_rows(rows):
+        for _, places, at, columns in own.in_rows(rows):
             rows.values[at, columns] = new[places].to(rows.values.dtype)
 
     return routed, values if len(own.dense) else None

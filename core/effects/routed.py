@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ffnscope.core.effects.hooks import Neurons
-from ffnscope.core.model.experts import RoutedRows
+from ffnscope.core.model.experts import RoutedRows, second_rows
 from ffnscope.store.errors import UserError
 
 
@@ -40,11 +40,10 @@ class Routed:
     def fill(self, gradient: torch.Tensor, neurons: Neurons, effects: torch.Tensor) -> None:
         """Put the direct effects of the routed ones of n ``neurons`` in their places of ``effects`` [P, n], where tokens are
         routed to their expert; ``gradient`` [P, d] is met by the experts' output."""
-        for expert, (places, columns) in neurons.routed.items():
-            at = (self.rows.experts == expert).nonzero()[:, 0]
+        for expert, places, at, columns in neurons.in_rows(self.rows):
             tokens = self.rows.tokens[at]
-            met = gradient[tokens] @ self._second(expert)[columns].T.to(gradient.dtype)
-            effects[tokens[:, None], places] = self.rows.values[at[:, None], columns] * met * self.weights[at, None]
+            met = gradient[tokens[:, 0]] @ self._second(expert)[columns].T.to(gradient.dtype)
+            effects[tokens, places] = self.rows.values[at, columns] * met * self.weights[at]
 
     def sums(self, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """[P] each: what all neurons add, the sum of the sizes of what they add, and what the second matrices' biases add."""
@@ -63,5 +62,4 @@ class Routed:
     def _second(self, expert: int) -> torch.Tensor:
         """[I, d]: the rows of an expert's second matrix."""
         module: Any = self.module
-        matrix = module.down_proj[expert].detach()
-        return matrix if module.is_transposed else matrix.T
+        return second_rows(module.down_proj[expert].detach(), bool(module.is_transposed))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from ffnscope.core.corpus.sources import DomainSource
 from ffnscope.core.corpus.text import Part
 from ffnscope.core.corpus.tokens import encode_parts
 from ffnscope.core.corpus.window_files import is_windows_file
+from ffnscope.core.corpus.windows import fingerprint_windows
 from ffnscope.store.definitions import TESTED_TOKENS
 from ffnscope.store.errors import UserError
 from ffnscope.store.reader import Store
@@ -40,9 +40,7 @@ class TestedWindows:
     @property
     def fingerprint(self) -> str:
         """16 hexadecimal digits of the sha256 over the windows' tokens."""
-        digest = hashlib.sha256(str(self.tokens.shape).encode())
-        digest.update(np.ascontiguousarray(self.tokens, "<i8").tobytes())
-        return digest.hexdigest()[:16]
+        return fingerprint_windows(self.tokens)[:16]
 
 
 def chosen_windows(count: int, seq_len: int, tokens: int) -> np.ndarray:

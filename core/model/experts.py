@@ -11,7 +11,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from ffnscope.core.model.ffn import CONVOLUTIONS, Ffn, find_ffn, find_ffns, in_out, is_projection
-from ffnscope.core.model.variants.expert_kernels import BATCHED, choose_implementation, refuse_capacity
+from ffnscope.core.model.variants.expert_kernels import BATCHED, choose_implementation, implementation, refuse_capacity
 from ffnscope.store.errors import UserError
 
 WEIGHT_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
@@ -344,8 +344,7 @@ class _Tap:
             return
         pairs, index = self._pairs
         chosen, order = self._experts.chosen, pairs.order
-        changed: Any = self._module
-        if changed.config._experts_implementation == BATCHED:
+        if implementation(self._module) == BATCHED:
             order = torch.arange(index.numel(), device=index.device)
         wanted = (index.numel(), self._experts.neurons)
         if order is None or not before.shape == values.shape == wanted or index.shape[-1] != chosen:
@@ -353,7 +352,7 @@ class _Tap:
                 f"{type(self._module).__name__}: its experts saw {tuple(before.shape)} for {tuple(index.shape)} choices; "
                 "ffnscope does not know this kind of experts"
             )
-        least, most = (int(edge) for edge in torch.aminmax(index))
+        least, most = torch.stack(torch.aminmax(index)).tolist()  # a GPU waits once, not twice
         if least < 0 or most >= self._experts.count:
             raise UserError(
                 f"{type(self._module).__name__}: its router chose expert {least if least < 0 else most} of "
@@ -381,5 +380,9 @@ def listen(layer: nn.Module, experts: Experts, see: Callable[[RoutedRows], None]
 
 def expert_rows(experts: Experts, weights: torch.Tensor, transposed: bool) -> torch.Tensor:
     """[E * I, d]: row i is what neuron i of the experts adds to the residual stream, from the stacked second matrices."""
-    stacked = weights if transposed else weights.transpose(1, 2)
-    return stacked.reshape(experts.count * experts.neurons, -1)
+    return second_rows(weights, transposed).reshape(experts.count * experts.neurons, -1)
+
+
+def second_rows(weights: torch.Tensor, transposed: bool) -> torch.Tensor:
+    """[..., I, d]: the same of second matrices, stacked or a single one, without a copy."""
+    return weights if transposed else weights.transpose(-1, -2)

@@ -92,6 +92,7 @@ def plan_run(request: CollectRequest, report: Report) -> list[PlanLine]:
     rule = ActivationRule.parse(request.activated)
     chosen = ThresholdWindows.choose(rule, corpus.tokens, counted, corpus.bos_id)
     on_host = request.offload and shape.experts_on_host(device)
+    host_weights = shape.host_bytes(device) if request.offload else 0
     most_layers = (1 if on_host else shape.group_fits(device)) if request.offload else None
     if chosen is not None:
         counting += chosen.bytes_needed(shape.neurons)
@@ -109,9 +110,7 @@ def plan_run(request: CollectRequest, report: Report) -> list[PlanLine]:
         most_layers=most_layers,
         groups_at_once=2 if overlaps else 1,
         hidden=hidden_place(request.hidden, device.type),
-        memory=None
-        if available is None
-        else available - counting - (shape.host_bytes(device) if request.offload else 0),
+        memory=None if available is None else available - counting - host_weights,
     )
     batch = choose_batch_size(request.batch_size, corpus.seq_len, device)
     batches = _batches(len(corpus.tokens), batch, chosen, shape)
@@ -181,9 +180,8 @@ def _space(
     size = {"seq_len": corpus.seq_len, "neurons": shape.neurons, "layers": len(layers)}
     keep = choose_keep(request.keep, request.keep_gb, counted, **size)
     parts = {"counting": counting, "hidden states": in_memory}
-    if (
-        request.offload and device.type == "cuda"
-    ):  # those of the group, and all of the next one, which is read meanwhile
+    if request.offload and device.type == "cuda":
+        # Those of the group, and all of the next one, which is read meanwhile.
         ahead = shape.layer_bytes * min(plan.group_layers, total - group)
         parts["weights on their way to the GPU"] = ahead + (shape.expert_bytes * group if on_host else 0)
     listed = ", ".join(f"{size_text(size)} for {name}" for name, size in parts.items())

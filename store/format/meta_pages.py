@@ -35,6 +35,8 @@ def read_metas(path: Path) -> tuple[Meta, Meta] | None:
 
     Raises DamagedFileError, and OSError where the file cannot be read.
     """
+    if sys.maxsize < 1 << 32:
+        return None
     with path.open("rb") as file:
         first = _meta(file.read(_HEADER.size + _META.size), 0)
         file.seek(first.page_size if first else _USUAL)

@@ -73,7 +73,8 @@ def _pages(store: Store) -> str | None:
     try:
         with store.pinned() as transaction:
             metas = check_length(data)
-            assert metas is not None  # LMDB has opened the file
+            if metas is None:
+                return None
             if problem := check_metas(metas):
                 return problem
             current = [meta for meta in metas if meta.transaction == transaction]

@@ -83,8 +83,12 @@ def write_store(
             raw=raw if keep else None,
             labels=marked,
         )
-        made = _light_layers if light else _layers
-        for layer, arrays in enumerate(made(rng, corpus, layers, written, neurons, top_k, pool, mix)):
+        shares = [_mix(layer / max(layers - 1, 1), mix) for layer in range(written)]
+        made = _layers(rng, corpus, shares, neurons, top_k)
+        if light:
+            rules = rng.choice(RULES, min(pool, neurons), p=_mix(0.5, mix))
+            made = _light_layers(rng, count_layer(rng, corpus, rules.tolist(), top_k), rules, shares, neurons)
+        for layer, arrays in enumerate(made):
             curves, fired = arrays.pop("curves"), arrays.pop("fired")
             arrays["explained_sums"] = sums(arrays.pop("code_lengths"))
             kept = arrays.pop("has_curve", arrays["activations"] > 0)
@@ -160,36 +164,23 @@ def _mix(depth: float, mix: Sequence[float] | None) -> np.ndarray:
 
 
 def _layers(
-    rng: np.random.Generator,
-    corpus: Corpus,
-    layers: int,
-    written: int,
-    neurons: int,
-    top_k: int,
-    pool: int,
-    mix: Sequence[float] | None,
+    rng: np.random.Generator, corpus: Corpus, shares: Sequence[np.ndarray], neurons: int, top_k: int
 ) -> Iterator[dict[str, np.ndarray]]:
-    for layer in range(written):
-        shares = _mix(layer / max(layers - 1, 1), mix)
-        yield count_layer(rng, corpus, rng.choice(RULES, neurons, p=shares).tolist(), top_k)
+    for own in shares:
+        yield count_layer(rng, corpus, rng.choice(RULES, neurons, p=own).tolist(), top_k)
 
 
 def _light_layers(
     rng: np.random.Generator,
-    corpus: Corpus,
-    layers: int,
-    written: int,
+    counted: dict[str, np.ndarray],
+    rules: np.ndarray,
+    shares: Sequence[np.ndarray],
     neurons: int,
-    top_k: int,
-    pool: int,
-    mix: Sequence[float] | None,
 ) -> Iterator[dict[str, np.ndarray]]:
-    rules = rng.choice(RULES, min(pool, neurons), p=_mix(0.5, mix))
-    counted = count_layer(rng, corpus, rules.tolist(), top_k)
     ends = np.searchsorted(counted["detected_neuron"], np.arange(len(rules) + 1))
-    for layer in range(written):
-        shares = dict(zip(RULES, _mix(layer / max(layers - 1, 1), mix), strict=True))
-        weights = np.array([shares[rule] / np.count_nonzero(rules == rule) for rule in rules])
+    for own in shares:
+        share = dict(zip(RULES, own, strict=True))
+        weights = np.array([share[rule] / np.count_nonzero(rules == rule) for rule in rules])
         drawn = rng.choice(len(rules), neurons, p=weights / weights.sum())
         sizes = (ends[1:] - ends[:-1])[drawn]
         starts = np.cumsum(sizes) - sizes
