@@ -352,10 +352,10 @@ class _Tap:
                 f"{type(self._module).__name__}: its experts saw {tuple(before.shape)} for {tuple(index.shape)} choices; "
                 "ffnscope does not know this kind of experts"
             )
-        least, most = torch.stack(torch.aminmax(index)).tolist()  # a GPU waits once, not twice
-        if least < 0 or most >= self._experts.count:
+        strangers = (index < 0) | (index >= self._experts.count)
+        if strangers.any():
             raise UserError(
-                f"{type(self._module).__name__}: its router chose expert {least if least < 0 else most} of "
+                f"{type(self._module).__name__}: its router chose expert {int(index[strangers][0])} of "
                 f"{self._experts.count}, as routers do that drop tokens; ffnscope does not know this kind of experts"
             )
         self._see(RoutedRows(before, after, values, order // chosen, index.reshape(-1)[order], self._experts.count))
