@@ -42,7 +42,7 @@ from ffnscope.core.run.keep import check_room, kept_bytes
 from ffnscope.core.run.kept_bits import KeptWindows
 from ffnscope.core.run.progress import Report
 from ffnscope.core.run.request import CollectRequest, check_request, hidden_place, parse_layers, stored_keep
-from ffnscope.core.statistics.concept_kernel import Sets
+from ffnscope.core.statistics.concept_kernel import EvenSets, OddSets
 from ffnscope.core.statistics.concepts import concept_sets
 from ffnscope.core.statistics.counts import counting_bytes
 from ffnscope.core.statistics.device.device_counts import DeviceCounter
@@ -81,7 +81,7 @@ class Prepared:
         """The concepts that neurons are described by; none where no bits are kept."""
         return concept_names([domain.name for domain in self.run.corpus.counted_domains]) if self.kept else ()
 
-    def _concepts(self) -> tuple[Sets, Sets] | None:
+    def _concepts(self) -> tuple[EvenSets, OddSets] | None:
         if self.kept is None:
             return None
         texts, whole = self.vocabulary.texts, self.vocabulary.whole

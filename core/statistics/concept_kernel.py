@@ -14,42 +14,62 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ffnscope.core.bit_words import set_bits
+from ffnscope.core.bit_words import WORD, set_bits, trailing_zeros, turn
 from ffnscope.core.jit import compiled, jitable
 
 NO_RANK = np.iinfo(np.int64).max
+EVERY = np.uint64(0xFFFFFFFFFFFFFFFF)  # every bit set
 ALL, ANY, ANY_AND = 0, 1, 2  # shapes: every literal holds; any of them; any of the first two, and the third
 BEAM = 5  # formulas of one and two concepts that are extended by a third
+FREQUENT = 6  # activated at this part of the positions, or more often: each position keeps its bit
 LEAST_ACTIVATIONS = 20  # in each half, for a description
 
 
-class Sets(NamedTuple):
-    """The concepts' positions in one half of the kept windows, and in the even half how many they are.
+class EvenSets(NamedTuple):
+    """The concepts' positions in the even kept windows, by which descriptions are chosen, and how many they are.
 
     ``windows`` [K] int64: their numbers in the corpus. ``real`` [K * W] uint64: positions whose token is not BOS.
-    ``concepts`` [C, K * W] uint64. ``single`` [C], ``pair`` [C, C], ``triple`` [C, C, C] int64: positions where one, both,
-    all three hold (``triple`` is empty for the odd half); ``total``: all kept positions.
+    ``concepts`` [C, K * W] uint64, and the same by position: ``at`` [K * W * 64, G] uint64, G = ceil(C / 64), has concept
+    c in bit c % 64 of word c // 64. ``single`` [C], ``pair`` [C, C], ``triple`` [C, C, C] int64: positions where one,
+    both, all three hold; ``total``: all kept positions.
     """
 
     windows: np.ndarray
     real: np.ndarray
     concepts: np.ndarray
+    at: np.ndarray
     single: np.ndarray
     pair: np.ndarray
     triple: np.ndarray
     total: int
 
 
-class Search(NamedTuple):
-    """Arrays that a thread reuses from neuron to neuron: ``words`` and ``subset`` [N] uint64, ``places`` [N] int64,
-    ``single`` [C] and ``pair`` [C, C] int64 (-1: not counted), ``f1`` [BEAM] float64, ``rank`` [BEAM] int64,
-    ``formulas`` [BEAM, 4] int16."""
+class OddSets(NamedTuple):
+    """The concepts' positions in the odd kept windows, by which descriptions are tested: ``concepts`` [C, K * W] uint64,
+    the others as in EvenSets."""
 
-    words: np.ndarray
+    windows: np.ndarray
+    real: np.ndarray
+    concepts: np.ndarray
+    total: int
+
+
+class Search(NamedTuple):
+    """Arrays that a thread reuses from neuron to neuron, and what ``gather`` puts there of one.
+
+    ``within`` [N] uint64: the positions where the neuron is activated, and ``active`` [G * 64, N] uint64: those where
+    concept c holds too, in row c. Of a neuron that is rarely activated, only the positions where it is have a bit, one
+    after the other. ``subset`` [N] uint64; ``square`` [G, 64] uint64; ``single`` [C] and ``pair`` [C, C] int64 (-1: not
+    counted), ``bounds`` [C] float64; ``f1`` [BEAM] float64, ``rank`` [BEAM] int64, ``formulas`` [BEAM, 4] int16.
+    """
+
+    within: np.ndarray
+    active: np.ndarray
     subset: np.ndarray
-    places: np.ndarray
+    square: np.ndarray
     single: np.ndarray
     pair: np.ndarray
+    bounds: np.ndarray
     f1: np.ndarray
     rank: np.ndarray
     formulas: np.ndarray
@@ -57,57 +77,82 @@ class Search(NamedTuple):
 
 @jitable
 def gather(bits, sets, search):
-    """The words of a neuron's ``bits`` [S, W] that have a bit set at a kept position: (how many words, bits)."""
-    width = bits.shape[1]
-    number = 0
-    active = np.int64(0)
+    """Fill ``within`` and ``active`` of a neuron's ``bits`` [S, W]: (how many of their words, activations)."""
+    width, places = bits.shape[1], len(sets.real)
+    counted = np.uint64(0)
     for row in range(len(sets.windows)):
-        window = sets.windows[row]
+        window, first = sets.windows[row], row * width
         for index in range(width):
-            word = bits[window, index] & sets.real[row * width + index]
-            if word:
-                search.words[number] = word
-                search.places[number] = row * width + index
-                number += 1
-                active += np.int64(set_bits(word))
-    return number, active
+            word = bits[window, index] & sets.real[first + index]
+            search.within[first + index] = word
+            counted += set_bits(word)
+    active = np.int64(counted)
+    if active * FREQUENT >= places * WORD:
+        for concept in range(len(sets.single)):
+            for place in range(places):
+                search.active[concept, place] = sets.concepts[concept, place] & search.within[place]
+        return places, active
+    number = np.int64(0)
+    for place in range(places):
+        word = search.within[place]
+        while word:
+            position = WORD * place + np.int64(trailing_zeros(word))
+            word &= word - np.uint64(1)
+            for group in range(search.square.shape[0]):
+                search.square[group, number % WORD] = sets.at[position, group]
+            number += 1
+            if number % WORD == 0:
+                put(search, number // WORD - 1)
+    whole, rest = active // WORD, active % WORD
+    for place in range(whole):
+        search.within[place] = EVERY
+    if rest:
+        for group in range(search.square.shape[0]):
+            for place in range(rest, WORD):
+                search.square[group, place] = 0
+        put(search, whole)
+        search.within[whole] = (np.uint64(1) << np.uint64(rest)) - np.uint64(1)
+    return whole + (rest > 0), active
 
 
 @jitable
-def common(words, places, number, concept):
-    """How many bits the first ``number`` of ``words`` have in common with a concept."""
-    hits = np.int64(0)
+def put(search, column):
+    """Put the concepts of 64 positions, in ``square``, into a column of ``active``."""
+    for group in range(search.square.shape[0]):
+        turn(search.square[group])
+        for row in range(WORD):
+            search.active[WORD * group + row, column] = search.square[group, row]
+
+
+@jitable
+def common(first, second, number):
+    """How many bits the first ``number`` words of two rows have in common."""
+    hits = np.uint64(0)
     for index in range(number):
-        hits += np.int64(set_bits(words[index] & concept[places[index]]))
-    return hits
+        hits += set_bits(first[index] & second[index])
+    return np.int64(hits)
 
 
 @jitable
-def common_of_two(words, places, number, first, second):
-    """How many bits they have in common with two concepts at once."""
-    hits = np.int64(0)
-    for index in range(number):
-        place = places[index]
-        hits += np.int64(set_bits(words[index] & first[place] & second[place]))
-    return hits
-
-
-@jitable
-def at_formula(formula, concepts, place):
-    """The word of a formula's positions at one place."""
-    one = np.uint64(0xFFFFFFFFFFFFFFFF)
-    some = np.uint64(0)
-    every = one
+def fill(subset, formula, concepts, within, number):
+    """Fill ``number`` words of ``subset`` with the positions of a formula, of ``concepts`` [C, N], among those ``within``."""
     for slot in range(1, 4):
         literal = formula[slot]
         if literal == 0:
             break
-        word = concepts[literal - 1, place] if literal > 0 else ~concepts[-literal - 1, place]
-        if formula[0] == ANY_AND and slot == 3:
-            return some & word
-        some |= word
-        every &= word
-    return every if formula[0] == ALL else some
+        row = concepts[abs(literal) - 1]
+        flipped = EVERY if literal < 0 else np.uint64(0)
+        if slot == 1:
+            for index in range(number):
+                subset[index] = row[index] ^ flipped
+        elif formula[0] == ALL or (formula[0] == ANY_AND and slot == 3):
+            for index in range(number):
+                subset[index] &= row[index] ^ flipped
+        else:
+            for index in range(number):
+                subset[index] |= row[index] ^ flipped
+    for index in range(number):
+        subset[index] &= within[index]
 
 
 @jitable
@@ -200,24 +245,21 @@ def search_short(number, active, sets, search, without, size):
             continue
         hits_x, size_x = search.single[x], single[x]
         for y in range(x + 1, concepts):
-            if in_formula(without, y):
-                continue
+            # What the formulas reach at most, before the hits of both concepts together are counted.
             hits_y, size_y, here = search.single[y], single[y], pair[x, y]
-            # What each formula's hits are at most, before the hits of both concepts together are counted.
-            most_both = min(hits_x, hits_y, here)
-            most = 2.0 * most_both / (here + active)
+            rest_size, some_size = total - size_x - size_y + here, size_x + size_y - here
+            most = 2.0 * min(hits_x, hits_y, here) / (here + active)
             most = max(most, 2.0 * min(hits_x, size_x - here) / (size_x - here + active))
             most = max(most, 2.0 * min(hits_y, size_y - here) / (size_y - here + active))
-            rest_size = total - size_x - size_y + here
             most = max(most, 2.0 * min(active - max(hits_x, hits_y), rest_size) / (rest_size + active))
-            some_size = size_x + size_y - here
-            most = max(most, 2.0 * min(hits_x + hits_y, active) / (some_size + active))
-            if most < search.f1[size - 1]:
+            search.bounds[y] = max(most, 2.0 * min(hits_x + hits_y, active) / (some_size + active))
+        for y in range(x + 1, concepts):
+            if search.bounds[y] < search.f1[size - 1] or in_formula(without, y):
                 continue
+            hits_y, size_y, here = search.single[y], single[y], pair[x, y]
+            rest_size, some_size = total - size_x - size_y + here, size_x + size_y - here
             if search.pair[x, y] < 0:
-                search.pair[x, y] = common_of_two(
-                    search.words, search.places, number, sets.concepts[x], sets.concepts[y]
-                )
+                search.pair[x, y] = common(search.active[x], search.active[y], number)
             both = search.pair[x, y]
             rank = 2 * concepts + 5 * (x * concepts + y)
             neither, some = active - hits_x - hits_y + both, hits_x + hits_y - both
@@ -246,11 +288,8 @@ def search_long(number, active, sets, search, out):
         shape, a, b = np.int64(base[0]), np.int64(base[1]), np.int64(base[2])
         if b == 0:
             continue
-        hits = np.int64(0)
-        for index in range(number):
-            word = search.words[index] & at_formula(base, sets.concepts, search.places[index])
-            search.subset[index] = word
-            hits += np.int64(set_bits(word))
+        fill(search.subset, base, search.active, search.within, number)
+        hits = common(search.subset, search.subset, number)
         for z in range(len(sets.single)):
             if in_formula(base, z):
                 continue
@@ -266,7 +305,7 @@ def search_long(number, active, sets, search, out):
                 some = 2.0 * min(hits + search.single[z], active) / (size_some + active)
             if max(more, less, some) <= best:
                 continue
-            joint = common(search.subset, search.places, number, sets.concepts[z])
+            joint = common(search.subset, search.active[z], number)
             if shape == ANY:
                 some = 2.0 * (hits + search.single[z] - joint) / (size_some + active)
                 if some > best:
@@ -283,21 +322,19 @@ def search_long(number, active, sets, search, out):
 
 
 @jitable
-def figures_of(formula, bits, sets, figures):
+def figures_of(formula, bits, sets, subset, figures):
     """Precision, recall and f1 of a formula into ``figures``; whether it says more than chance.
 
     More than chance: f1 above that of all positions taken together, and phi 4 standard errors above 0.
     """
-    width = bits.shape[1]
-    hits, size, active = np.int64(0), np.int64(0), np.int64(0)
+    width, places = bits.shape[1], len(sets.real)
+    fill(subset, formula, sets.concepts, sets.real, places)
+    size = common(subset, subset, places)
+    hits, active = np.int64(0), np.int64(0)
     for row in range(len(sets.windows)):
-        for index in range(width):
-            place = row * width + index
-            where = at_formula(formula, sets.concepts, place) & sets.real[place]
-            word = bits[sets.windows[row], index]
-            size += np.int64(set_bits(where))
-            hits += np.int64(set_bits(where & word))
-            active += np.int64(set_bits(word & sets.real[place]))
+        own, first = bits[sets.windows[row]], row * width
+        hits += common(own, subset[first : first + width], width)
+        active += common(own, sets.real[first : first + width], width)
     figures[0] = hits / active if active > 0 else np.nan
     figures[1] = hits / size if size > 0 else np.nan
     figures[2] = 2.0 * hits / (size + active) if size + active > 0 else np.nan
@@ -313,8 +350,7 @@ def describe_block(bits, even, odd, search, formulas, figures, least_f1):
     """Describe neurons with ``bits`` [n, S, W] uint64: ``formulas`` [n, 2, 4] int16 and ``figures`` [n, 2, 3] float64
     are filled for the description and the runner-up, which shares no concept with it; zeros and NaN where there is none.
     """
-    nothing = np.zeros(4, np.int16)
-    formula = np.zeros(4, np.int16)
+    formula, without = np.zeros(4, np.int16), np.zeros(4, np.int16)
     for neuron in range(len(bits)):
         formulas[neuron] = 0
         figures[neuron] = np.nan
@@ -322,43 +358,37 @@ def describe_block(bits, even, odd, search, formulas, figures, least_f1):
         if active < LEAST_ACTIVATIONS:
             continue
         for concept in range(len(even.single)):
-            search.single[concept] = common(search.words, search.places, number, even.concepts[concept])
+            search.single[concept] = common(search.active[concept], search.active[concept], number)
         search.pair[:] = -1
-        search_short(number, active, even, search, nothing, np.int64(BEAM))
-        for place in range(4):
-            formula[place] = search.formulas[0, place]
-        search_long(number, active, even, search, formula)
-        in_odd, above = figures_of(formula, bits[neuron], odd, figures[neuron, 0])
-        if in_odd < LEAST_ACTIVATIONS or not above or figures[neuron, 0, 2] < least_f1:
-            figures[neuron] = np.nan
-            continue
-        search_short(number, active, even, search, formula, np.int64(1))
-        for place in range(4):
-            formulas[neuron, 0, place] = formula[place]
-            formulas[neuron, 1, place] = search.formulas[0, place]
-        figures_of(formulas[neuron, 1], bits[neuron], odd, figures[neuron, 1])
+        without[:] = 0
+        for which in range(2):
+            search_short(number, active, even, search, without, np.int64(1 if which else BEAM))
+            for place in range(4):
+                formula[place] = search.formulas[0, place]
+            if which == 0:
+                search_long(number, active, even, search, formula)
+            in_odd, above = figures_of(formula, bits[neuron], odd, search.subset, figures[neuron, which])
+            if which == 0 and (in_odd < LEAST_ACTIVATIONS or not above or figures[neuron, 0, 2] < least_f1):
+                figures[neuron] = np.nan
+                break
+            for place in range(4):
+                formulas[neuron, which, place] = without[place] = formula[place]
 
 
 @compiled
 def sizes(concepts, single, pair, triple):
-    """Positions where one, two and three of ``concepts`` [C, N] uint64 hold; ``triple`` is left out where it is empty."""
+    """Positions where one, two and three of ``concepts`` [C, N] uint64 hold."""
     count, number = concepts.shape
     both = np.empty(number, np.uint64)
     for x in range(count):
         for y in range(x, count):
-            hits = np.int64(0)
             for index in range(number):
                 both[index] = concepts[x, index] & concepts[y, index]
-                hits += np.int64(set_bits(both[index]))
+            hits = common(both, both, number)
             pair[x, y] = pair[y, x] = hits
             if x == y:
                 single[x] = hits
-            if triple.size == 0:
-                continue
             for z in range(y, count):
-                hits = np.int64(0)
-                if pair[x, y] > 0:
-                    for index in range(number):
-                        hits += np.int64(set_bits(both[index] & concepts[z, index]))
-                triple[x, y, z] = triple[x, z, y] = triple[y, x, z] = hits
-                triple[y, z, x] = triple[z, x, y] = triple[z, y, x] = hits
+                all_three = common(both, concepts[z], number) if hits else np.int64(0)
+                triple[x, y, z] = triple[x, z, y] = triple[y, x, z] = all_three
+                triple[y, z, x] = triple[z, x, y] = triple[z, y, x] = all_three

@@ -9,7 +9,7 @@ import numpy as np
 
 from ffnscope.core.corpus.windows import Corpus
 from ffnscope.core.statistics import kernels
-from ffnscope.core.statistics.concept_kernel import Sets
+from ffnscope.core.statistics.concept_kernel import EvenSets, OddSets
 from ffnscope.core.statistics.explained.code_lengths import Tree
 from ffnscope.core.statistics.explained.tree import make_tree
 from ffnscope.core.statistics.ngrams import NgramTable, halve, ngram_tables
@@ -33,7 +33,7 @@ class CorpusTables:
     counted: int
     ngrams: tuple[NgramTable, NgramTable, NgramTable]
     bos: np.ndarray
-    concepts: tuple[Sets, Sets] | None = None
+    concepts: tuple[EvenSets, OddSets] | None = None
 
     @cached_property
     def orders(self) -> tuple[kernels.Ngrams, ...]:
@@ -63,7 +63,7 @@ class CorpusTables:
         return int(self.edges[self.counted])
 
 
-def make_tables(corpus: Corpus, concepts: tuple[Sets, Sets] | None = None) -> CorpusTables:
+def make_tables(corpus: Corpus, concepts: tuple[EvenSets, OddSets] | None = None) -> CorpusTables:
     """What counting needs of the corpus; n-grams over the windows of the domains that are not count-only.
 
     Raises UserError where these have 2**31 positions or more.

@@ -75,11 +75,15 @@ def test_no_formula_of_two_concepts_is_better(seed: int) -> None:
     corpus = Corpus(seed)
     rng = np.random.default_rng(seed + 100)
     active = np.zeros((6, *corpus.tokens.shape), bool)
-    active[:, corpus.kept] = corpus.positions[rng.integers(0, len(corpus.positions), 6)]
+    sizes = corpus.positions.sum(axis=(1, 2))
+    large, small = (np.flatnonzero(chosen) for chosen in (sizes > corpus.real.size / 4, sizes < corpus.real.size / 10))
+    active[:, corpus.kept] = corpus.positions[np.concatenate([rng.choice(large, 2), rng.choice(small, 4)])]
     active &= rng.random(active.shape) < 0.9
-    active |= rng.random(active.shape) < 0.05
+    active |= rng.random(active.shape) < 0.03
     formulas, figures = corpus.describe(active)
-    assert (formulas[:, 0, 1] != 0).sum() >= 2
+    rare = active[:, corpus.kept[corpus.kept % 2 == 0]].mean(axis=(1, 2)) * kernel.FREQUENT < 1
+    described = formulas[:, 0, 1] != 0
+    assert (described & rare).any() and (described & ~rare).any(), "they are searched in different ways"
     every = short_formulas(len(corpus.positions))
     for neuron in np.flatnonzero(formulas[:, 0, 1]):
         f1 = np.array([corpus.figures(np.array(each), active[neuron], 0)[2] for each in every])
