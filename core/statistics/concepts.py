@@ -6,7 +6,7 @@ core/DEFINITIONS.md, "Concepts"; the concepts' rules and how far the search goes
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -48,28 +48,32 @@ def concept_sets(
     count = len(concept_names(domains))
     width, groups = -(-tokens.shape[1] // WORD), -(-count // WORD)
 
-    def packed(half: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The half's windows, its kept and its concepts' positions [1 + C, K, W], and these turned [K, W * 64, G]."""
+    def parts(half: int) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+        """Some windows of a half at a time, by their rows in it: the kept positions [n, T], and the concepts' [C, n, T]."""
         of_half = np.flatnonzero(windows % 2 == half)
-        by_concept = np.zeros((1 + count, len(of_half), width), np.uint64)
-        by_position = np.zeros((len(of_half), width * WORD, groups * 8), np.uint8)
         for first in range(0, len(of_half), WINDOWS_AT_ONCE):
             rows = of_half[first : first + WINDOWS_AT_ONCE]
             at = TextPositions(tokens[rows], bos_id, text_of, whole)
-            concepts = concept_positions(at, domain_of[rows], domains)
-            part = np.s_[first : first + len(rows)]
-            by_concept[0, part] = words(np.packbits(at.real, axis=1, bitorder="little"))
-            by_concept[1:, part] = words(np.packbits(concepts, axis=2, bitorder="little"))
-            turned = np.packbits(concepts, axis=0, bitorder="little")
-            by_position[part, : tokens.shape[1], : len(turned)] = np.moveaxis(turned, 0, 2)
-        return windows[of_half], by_concept.reshape(1 + count, -1), by_position.view(np.uint64).reshape(-1, groups)
+            yield slice(first, first + len(rows)), at.real, concept_positions(at, domain_of[rows], domains)
 
-    even, positions, at = packed(0)
+    numbers = [windows[windows % 2 == half] for half in (0, 1)]
+    packed = [np.zeros((1 + count, len(each), width), np.uint64) for each in numbers]
+    by_position = np.zeros((len(numbers[0]), width * WORD, groups * 8), np.uint8)
+    for half in (0, 1):
+        for rows, real, concepts in parts(half):
+            packed[half][0, rows] = words(np.packbits(real, axis=1, bitorder="little"))
+            packed[half][1:, rows] = words(np.packbits(concepts, axis=2, bitorder="little"))
+            if half == 0:
+                turned = np.packbits(concepts, axis=0, bitorder="little")
+                by_position[rows, : tokens.shape[1], : len(turned)] = np.moveaxis(turned, 0, 2)
+    even, odd = (each.reshape(1 + count, -1) for each in packed)
+    at = by_position.view(np.uint64).reshape(-1, groups)
     single, pair, triple = (np.zeros((count,) * order, np.int64) for order in (1, 2, 3))
-    kernel.sizes(positions[1:], single, pair, triple)
-    chosen_by = kernel.EvenSets(even, positions[0], positions[1:], at, single, pair, triple, _ones(positions[0]))
-    odd, positions, _ = packed(1)
-    return chosen_by, kernel.OddSets(odd, positions[0], positions[1:], _ones(positions[0]))
+    kernel.sizes(even[1:], single, pair, triple)
+    return (
+        kernel.EvenSets(numbers[0], even[0], even[1:], at, single, pair, triple, _ones(even[0])),
+        kernel.OddSets(numbers[1], odd[0], odd[1:], _ones(odd[0])),
+    )
 
 
 def _ones(bits: np.ndarray) -> int:
