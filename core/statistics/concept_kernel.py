@@ -5,7 +5,8 @@ Concepts are numbered 0 .. C-1. A formula is four int16: its shape, and up to th
 other, W words each.
 
 How many positions a formula holds at is known of the corpus beforehand, and from the hits of single concepts follows
-what a formula of two can reach at most: only those that can still be among the best are counted.
+what a formula of two can reach at most: only those that can still be among the best are counted. Hits are counted among
+the positions where the neuron is activated; of a neuron that rarely is, these are put side by side first.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ NO_RANK = np.iinfo(np.int64).max
 EVERY = np.uint64(0xFFFFFFFFFFFFFFFF)  # every bit set
 ALL, ANY, ANY_AND = 0, 1, 2  # shapes: every literal holds; any of them; any of the first two, and the third
 BEAM = 5  # formulas of one and two concepts that are extended by a third
-FREQUENT = 6  # activated at this part of the positions, or more often: each position keeps its bit
+FREQUENT = 6  # neurons activated at one position in so many, or more: all positions keep their bits
 LEAST_ACTIVATIONS = 20  # in each half, for a description
 
 

@@ -12,6 +12,7 @@ ngrams       of it, n-grams and detectors, contexts and curves
 explained    of it, how much the token explains, and token sets
 rest         what is left where a GPU puts bits in order and counts n-grams: contexts, curves, detectors, and how much the
              token explains
+described    descriptions, which only kept windows cost: per neuron and million kept positions
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import numpy as np
 import torch
 
 from ffnscope.core.statistics.bits import words
+from ffnscope.core.statistics.concepts import Describer, concept_sets
 from ffnscope.core.statistics.counts import LayerCounts, Workspace
 from ffnscope.core.statistics.device.complete_kernel import complete_block
 from ffnscope.core.statistics.device.device_counts import DeviceCounter
@@ -37,6 +39,25 @@ from ffnscope.core.statistics.tables import CorpusTables
 VOCABULARY, LENGTH, MIN_OCCURRENCES = 50_000, 2048, 5
 KINDS = (("token", 0.001), ("token", 0.01), ("token", 0.06), ("token", 0.2), ("random", 0.06), ("random", 0.5))
 REPEATS = 5
+KEPT = 128  # windows at most, by which neurons are described
+PIECES = [
+    " the",
+    " of",
+    "ing",
+    " a",
+    ",",
+    ".",
+    "\n",
+    " (",
+    ")",
+    " 19",
+    "7",
+    " The",
+    "NA",
+    " =",
+    '"',
+    " é",
+]  # the tokens' texts, in turn
 
 
 def corpus(windows: int, rng: np.random.Generator) -> np.ndarray:
@@ -96,6 +117,11 @@ class Block:
         out.coverage[:] = self.ngrams.coverage
         complete_block(*self._arguments(), self.ngrams.lists, self.ngrams.possible, self.space.arrays, out)
 
+    def describe(self, describer: Describer) -> None:
+        """Find descriptions."""
+        rows = LayerCounts.empty(len(self.packed), self.tables)
+        describer.describe(self.bits, rows.formulas, rows.formula_figures)
+
     def explain(self) -> None:
         """How much the token explains, and token sets."""
         tables, bos = self.tables, words(self.tables.bos)
@@ -122,9 +148,21 @@ def main() -> None:
     is_bos = np.packbits(tokens == 0, axis=1, bitorder="little")
     tables = CorpusTables(LENGTH, np.array([0, len(tokens)]), 1, ngram_tables(tokens, 0, VOCABULARY), is_bos)
     space = Workspace(tables, tables.suffix_order)
+    kept = np.arange(min(KEPT, len(tokens)))
+    describer = Describer(
+        *concept_sets(
+            kept,
+            tokens[kept],
+            0,
+            text_of=lambda token: PIECES[token % len(PIECES)],
+            whole=lambda token: True,
+            domain_of=np.zeros(len(kept), np.int64),
+            domains=["text"],
+        )
+    )
     per = 1e3 / (given.neurons * tokens.size / 1e6)
     print(f"{tokens.size:,} positions; n-grams that both halves have: {len(tables.tree.nodes):,}")
-    print(f"{'':>15}{'all':>8}{'ordering':>10}{'ngrams':>8}{'explained':>11}{'rest':>7}")
+    print(f"{'':>15}{'all':>8}{'ordering':>10}{'ngrams':>8}{'explained':>11}{'rest':>7}{'described':>11}")
     ordering = 0.0
     for kind, share in KINDS:
         where = [activated(tokens, kind, share, rng) for _ in range(given.neurons)]
@@ -133,8 +171,9 @@ def main() -> None:
             many = np.tile(block.bits, (-(-128 // given.neurons), 1, 1))[:128]
             ordering = seconds(lambda many=many, block=block: block.order(many)) * 1e3 / (128 * tokens.size / 1e6)
         ngrams, explained, rest = (seconds(work) * per for work in (block.count, block.explain, block.complete))
+        described = seconds(lambda block=block: block.describe(describer)) * per * len(tokens) / len(kept)
         whole = f"{ordering + ngrams + explained:>8.2f}{ordering:>10.2f}"
-        figures = f"{whole}{ngrams:>8.2f}{explained:>11.2f}{rest + explained:>7.2f}"
+        figures = f"{whole}{ngrams:>8.2f}{explained:>11.2f}{rest + explained:>7.2f}{described:>11.2f}"
         print(f"{kind:>8}{share:>7.1%}{figures}", flush=True)
 
 
