@@ -3,10 +3,12 @@
 Needs numpy and lmdb, and regex for queries. ``open(path)`` is where a notebook starts (QUERYING.md); FORMAT.md is the format,
 byte for byte.
 
-- definitions, errors, records, escaping, atomic_write: words, numbers and texts that the rest shares
+- definitions, activation_rule, errors, records, escaping, atomic_write: words, numbers and texts that the rest shares
 - format/: the bytes. reader, writer, vocabulary, notes: a store is read, written, and annotated
+- bits/: kept activation bits. concepts/: named sets of positions, and neurons' descriptions by them
 - query/: columns, the filter language, searches. figures/: the paper's figures. verify/: is it what was written
 - frames, export/: tables in memory, and CSV or JSON lines. notebook: what ``open`` returns
+- figures_changes, figures_intervals, figures_recheck: the names by which scripts for earlier versions import modules of figures/
 """
 
 from __future__ import annotations

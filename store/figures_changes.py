@@ -1,3 +1,3 @@
-"""The former name of ``figures.changes``, which notebooks import."""
+"""``figures.changes`` under the name that the README of earlier versions gave it, so that their scripts run."""
 
 from ffnscope.store.figures.changes import *  # noqa: F403

@@ -1,3 +1,3 @@
-"""The former name of ``figures.recheck``, which notebooks import."""
+"""``figures.recheck`` under the name that the README of earlier versions gave it, so that their scripts run."""
 
 from ffnscope.store.figures.recheck import *  # noqa: F403

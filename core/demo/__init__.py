@@ -1,4 +1,7 @@
-"""The bundled models over the bundled corpus (PROVENANCE.md): the whole tool without a download."""
+"""The bundled models over the bundled corpus (PROVENANCE.md): the whole tool without a download.
+
+How they were made: corpora (training text), steering (what each neuron was assigned), train.
+"""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ token's logit; ``next_tokens``, the next-token distribution with neurons taken a
 
 - ablation over replay (the passes), hooks, means, triggers (where detectors stand on what they detect), windows, summary
   (means and intervals) and rows (CSV and JSON lines, and a file of them that is continued)
+- causal: the paper's Section 4.4 by ablation, for a report
 - attribution over norms, routed (the neurons of experts) and hooks; next_tokens
 """
 

@@ -2,6 +2,8 @@
 
 ``layer_figures(store, layer)`` and ``model_figures(store)``; ``changes(before, after, layers)`` and
 ``recheck(found, other, layers)`` of two stores; ``wilson(successes, trials)``, the interval of a share.
+
+A module for each: layers, changes, recheck, intervals; experts: how often the experts of a mixture are chosen.
 """
 
 from ffnscope.store.figures.changes import Changes, DetectorChange, PositionChange, changes, equal_shape

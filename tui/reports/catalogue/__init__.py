@@ -1,6 +1,8 @@
 """Every figure, once: FIGURES, in the order of the paper.
 
 The overview, `report`, `compare` and the CSV files loop over it; a new figure is one more entry.
+
+sparsity: Figures 1 and 2. detectors: Figures 3 to 5. positions: Figures 8 and 9. Ours: explained, descriptions, experts, causal.
 """
 
 from __future__ import annotations

@@ -1,1 +1,3 @@
-"""A document as terminal text, as an HTML page with SVG plots, or as CSV and JSON files; values are its cells as text."""
+"""A document as text for a terminal (terminal), as an HTML page (html) with plots (svg), or as CSV and JSON files (files);
+values are its cells as text.
+"""
