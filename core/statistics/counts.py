@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, fields
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -155,13 +155,15 @@ def counting_bytes(tables: CorpusTables, neurons: int, threads: int, on_device: 
     per_thread = 4 * (3 * places + 3 * _slots(tables)) + describing_bytes(tables.concepts)
     per_thread += space_bytes(tables.tree, stretches)
     curve = tables.counted * tables.seq_len * np.dtype(_curve_type(tables)).itemsize
-    blocks = 2 * BLOCK_BYTES + (0 if order is NO_ORDER else Reordering.bytes_needed(places, _block(tables, neurons)))
+    blocks = 2 * BLOCK_BYTES + (
+        0 if order is NO_ORDER else Reordering.bytes_needed(places, _block_neurons(tables, neurons))
+    )
     if on_device and order is not NO_ORDER:
-        blocks += ARRIVING * (1 << (_block(tables, neurons) * places // 8).bit_length())
+        blocks += ARRIVING * (1 << (_block_neurons(tables, neurons) * places // 8).bit_length())
     return threads * per_thread + blocks + neurons * (curve + 3 * 3 * TOP_NGRAMS * 8)
 
 
-def _block(tables: CorpusTables, neurons: int) -> int:
+def _block_neurons(tables: CorpusTables, neurons: int) -> int:
     """How many neurons are counted together."""
     fit = BLOCK_BYTES // max(tables.bos.size, 1)
     size = min(neurons, max(1, fit, min(2 * fit, 2 * NEURONS)))
@@ -170,7 +172,7 @@ def _block(tables: CorpusTables, neurons: int) -> int:
 
 def _order(tables: CorpusTables, neurons: int) -> SuffixOrder:
     """The order in which the bits of blocks of a layer's neurons are counted; NO_ORDER where they are not put in one."""
-    return tables.suffix_order if _block(tables, neurons) >= ORDERED_NEURONS else NO_ORDER
+    return tables.suffix_order if _block_neurons(tables, neurons) >= ORDERED_NEURONS else NO_ORDER
 
 
 def count_layer(
@@ -192,83 +194,121 @@ def count_layer(
     ``advance`` is called with the number of neurons finished, a block at a time.
     """
     neurons = range(bits.neurons) if neurons is None else neurons
-    counts = LayerCounts.empty(len(neurons), tables)
-    bos, orders, tree = words(tables.bos), tables.orders, tables.tree
-    size, order = _block(tables, len(neurons)), _order(tables, len(neurons))
-    workspace, counted_windows = Workspace(tables, order), tables.counted_windows
-    describer = Describer(*tables.concepts) if tables.concepts else None
-    blocks = [
-        range(first, min(first + size, neurons.stop)) for first in range(neurons.start, neurons.stop, max(size, 1))
-    ]
-    reorder = None
-    if order is not NO_ORDER:
-        reorder = Reordering(order, counted_windows * tables.seq_len, tables.seq_len, size)
-
-    def count(
-        block: np.ndarray, ordered: np.ndarray, ngrams: NgramCounts | None, first: int, part: range
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        rows = slice(part.start - neurons.start, part.stop - neurons.start)
-        own = slice(part.start - first, part.stop - first)
-        left = (ordered[own], order.orders) if ngrams is None else (ngrams.lists[own], ngrams.possible[own])
-        if ngrams is not None:
-            for name in COUNTED_ON_DEVICE:
-                getattr(counts, name)[rows] = getattr(ngrams, name)[own]
-        detections, ids, number = (kernels.count_block if ngrams is None else complete_block)(
-            block[own],
-            bos,
-            layer << 32 | part.start,
-            tables.seq_len,
-            tables.edges,
-            tables.counted,
-            orders,
-            min_occurrences,
-            *left,
-            workspace.arrays,
-            kernels.Counted(*(getattr(counts, name)[rows] for name in kernels.Counted._fields)),
-        )
-        explained = Explained(*(getattr(counts, name)[rows] for name in Explained._fields))
-        if reorder is None:
-            space = workspace.explained
-            explain_unordered_block(block[own], bos, tables.seq_len, counted_windows, tree, space, explained)
-        else:
-            explain_block(
-                block[own], ordered[own], bos, counted_windows, tree, order.leaves, workspace.explained, explained
-            )
-        if describer is not None:
-            describer.describe(block[own], counts.formulas[rows], counts.formula_figures[rows])
-        return detections + rows.start, ids, number
-
-    def read(index: int) -> tuple[np.ndarray, NgramCounts | None, np.ndarray | None]:
-        packed = bits.block(blocks[index].start, blocks[index].stop)
-        if device is None or int((index + 1) * device_share) == int(index * device_share):
-            return words(packed), None, None
-        here = packed[:, :counted_windows]
-        return words(packed), device.count(here), None if reorder is None else device.order(here)
-
+    counter = _LayerCounter(layer, bits, tables, neurons, min_occurrences, device, device_share)
     detections = []
+    # The next block is read while the threads count the one before.
     with ThreadPoolExecutor(threads) as pool, ThreadPoolExecutor(1) as reader:
-        ahead = [reader.submit(read, 0)] if blocks else []
-        for index, block in enumerate(blocks):
-            block_bits, ngrams, ordered = ahead.pop().result()
-            if ordered is None:
-                ordered = np.empty((len(block), 0), np.uint64)
-                if reorder is not None:
-                    ordered = reorder(block_bits, pool, threads)
-            if index + 1 < len(blocks):
-                ahead.append(reader.submit(read, index + 1))
-            step = -(-len(block) // (threads * PARTS_PER_THREAD))
-            parts = [block[start : start + step] for start in range(0, len(block), step)]
-            for part, counted in zip(
-                parts, pool.map(partial(count, block_bits, ordered, ngrams, block.start), parts), strict=True
-            ):
-                detections.append(counted)
+        ahead = [reader.submit(counter.read, 0)] if counter.blocks else []
+        for index in range(len(counter.blocks)):
+            block = counter.put_in_order(ahead.pop().result(), pool, threads)
+            if index + 1 < len(counter.blocks):
+                ahead.append(reader.submit(counter.read, index + 1))
+            step = -(-len(block.neurons) // (threads * PARTS_PER_THREAD))
+            parts = [block.neurons[start : start + step] for start in range(0, len(block.neurons), step)]
+            for part, detected in zip(parts, pool.map(partial(counter.count, block), parts), strict=True):
+                detections.append(detected)
                 advance(len(part))
-    counts.detected = _by_neuron(
-        *(concatenate([counted[column] for counted in detections], (0,)) for column in range(3))
-    )
+    counts = counter.counts
+    counts.detected = _by_neuron(*(concatenate([part[column] for part in detections], (0,)) for column in range(3)))
     if tables.counted_windows < 1 << 8:
         counts.curves = counts.curves.astype(np.uint8)
     return counts
+
+
+@dataclass(frozen=True, eq=False)
+class _Block:
+    """Consecutive ``neurons`` of a layer and their ``bits`` [n, S, W] uint64. ``ordered`` [n, V] uint64: those of the counted
+    windows in the n-grams' order, V = 0 where they are counted without one; None until they are put in it. ``ngrams``: what a
+    device has counted, None where that is left to the host."""
+
+    neurons: range
+    bits: np.ndarray
+    ordered: np.ndarray | None = None
+    ngrams: NgramCounts | None = None
+
+
+class _LayerCounter:
+    """Counts ``neurons`` of a layer into ``counts``, in ``blocks``: each is read, put in order, and counted in parts."""
+
+    def __init__(
+        self,
+        layer: int,
+        bits: LayerBits,
+        tables: CorpusTables,
+        neurons: range,
+        min_occurrences: int,
+        device: DeviceCounter | None,
+        device_share: float,
+    ):
+        self.counts = LayerCounts.empty(len(neurons), tables)
+        size = _block_neurons(tables, len(neurons))
+        starts = range(neurons.start, neurons.stop, max(size, 1))
+        self.blocks = [range(start, min(start + size, neurons.stop)) for start in starts]
+        self._layer, self._bits, self._tables, self._first = layer, bits, tables, neurons.start
+        self._min_occurrences = min_occurrences
+        self._device, self._device_share = device, device_share
+        self._order = _order(tables, len(neurons))
+        self._reorder: Reordering | None = None
+        if self._order is not NO_ORDER:
+            places = tables.counted_windows * tables.seq_len
+            self._reorder = Reordering(self._order, places, tables.seq_len, size)
+        self._bos = words(tables.bos)
+        self._workspace = Workspace(tables, self._order)
+        self._describer = Describer(*tables.concepts) if tables.concepts else None
+
+    def read(self, index: int) -> _Block:
+        """The bits of a block; a device counts the n-grams of its share of the blocks, and puts their bits in order."""
+        neurons, device, share = self.blocks[index], self._device, self._device_share
+        packed = self._bits.block(neurons.start, neurons.stop)
+        if device is None or int((index + 1) * share) == int(index * share):
+            return _Block(neurons, words(packed))
+        counted = packed[:, : self._tables.counted_windows]
+        ngrams = device.count(counted)
+        return _Block(neurons, words(packed), None if self._reorder is None else device.order(counted), ngrams)
+
+    def put_in_order(self, block: _Block, pool: Executor, threads: int) -> _Block:
+        """The block with its bits in the n-grams' order, unless a device has put them in it. Valid until the next call."""
+        if block.ordered is not None:
+            return block
+        if self._reorder is None:
+            return replace(block, ordered=np.empty((len(block.neurons), 0), np.uint64))
+        return replace(block, ordered=self._reorder(block.bits, pool, threads))
+
+    def count(self, block: _Block, part: range) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Count some neurons of a block, by threads at the same time. Returns [M] each: neuron (by its row in the counts),
+        id and count of every n-gram that a detector among them detects."""
+        rows = slice(part.start - self._first, part.stop - self._first)
+        own = slice(part.start - block.neurons.start, part.stop - block.neurons.start)
+        neurons, ids, counts = self._count_ngrams(block, own, rows)
+        self._explain(block, own, rows)
+        if self._describer is not None:
+            self._describer.describe(block.bits[own], self.counts.formulas[rows], self.counts.formula_figures[rows])
+        return neurons + rows.start, ids, counts
+
+    def _count_ngrams(self, block: _Block, own: slice, rows: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Curves, n-grams and detectors of neurons ``own`` of a block, into ``rows``."""
+        tables, ngrams, space = self._tables, block.ngrams, self._workspace.arrays
+        assert block.ordered is not None
+        seed = self._layer << 32 | block.neurons[own].start
+        counted = kernels.Counted(*(getattr(self.counts, name)[rows] for name in kernels.Counted._fields))
+        settings = tables.seq_len, tables.edges, tables.counted, tables.orders, self._min_occurrences
+        arguments = block.bits[own], self._bos, seed, *settings
+        if ngrams is None:
+            return kernels.count_block(*arguments, block.ordered[own], self._order.orders, space, counted)
+        for name in COUNTED_ON_DEVICE:
+            getattr(self.counts, name)[rows] = getattr(ngrams, name)[own]
+        return complete_block(*arguments, ngrams.lists[own], ngrams.possible[own], space, counted)
+
+    def _explain(self, block: _Block, own: slice, rows: slice) -> None:
+        """How much the token explains of neurons ``own`` of a block, into ``rows``."""
+        tables, space = self._tables, self._workspace.explained
+        assert block.ordered is not None
+        bits, ordered, windows = block.bits[own], block.ordered[own], tables.counted_windows
+        explained = Explained(*(getattr(self.counts, name)[rows] for name in Explained._fields))
+        if self._reorder is None:
+            explain_unordered_block(bits, self._bos, tables.seq_len, windows, tables.tree, space, explained)
+        else:
+            explain_block(bits, ordered, self._bos, windows, tables.tree, self._order.leaves, space, explained)
 
 
 def _by_neuron(neurons: np.ndarray, ids: np.ndarray, numbers: np.ndarray) -> dict[int, tuple[np.ndarray, np.ndarray]]:
