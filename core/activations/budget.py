@@ -175,10 +175,12 @@ def check_memory(needed: int) -> None:
         )
 
 
-def count_threads(processes: int = 1) -> int:
-    """Threads for counting: this process's part of the cores, of ``processes`` on the host."""
+def count_threads(processes: int = 1, overlaps: bool = False) -> int:
+    """Threads for counting: this process's part of the cores, of ``processes`` on the host. Where counting ``overlaps`` with
+    the model, some cores are left to that."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores // processes, MOST_THREADS))
+    threads = min(cores // processes, MOST_THREADS)
+    return max(1, threads - BUSY_THREADS if overlaps else threads)
 
 
 def size_text(count: int) -> str:

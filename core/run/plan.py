@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from ffnscope.core.activations.budget import (
-    BUSY_THREADS,
     Plan,
     available_memory,
     count_threads,
@@ -31,7 +30,14 @@ from ffnscope.core.run.corpus import read_corpus
 from ffnscope.core.run.keep import choose_keep, kept_bytes
 from ffnscope.core.run.prepare import open_source
 from ffnscope.core.run.progress import Report
-from ffnscope.core.run.request import CollectRequest, choose_batch_size, hidden_place, parse_layers
+from ffnscope.core.run.request import (
+    CollectRequest,
+    choose_batch_size,
+    counting_overlaps,
+    counts_on_device,
+    hidden_place,
+    parse_layers,
+)
 from ffnscope.core.statistics.counts import count_layer, counting_bytes
 from ffnscope.core.statistics.device.device_counts import DeviceCounter
 from ffnscope.core.statistics.tables import CorpusTables, make_tables
@@ -79,13 +85,13 @@ def plan_run(request: CollectRequest, report: Report) -> list[PlanLine]:
         kept = request if request.scratch is not None else replace(request, scratch=Path(folder))
         corpus = read_corpus(kept, source, tokenizer, report)
         tables = make_tables(corpus)
-        on_device = request.count_on == "device" or (request.count_on == "auto" and device.type == "cuda")
+        on_device = counts_on_device(request.count_on, device)
         counter = DeviceCounter(tables, device) if on_device and DeviceCounter.exact(tables) else None
         report("measuring how fast this machine multiplies and counts")
         speeds = Speeds(_products(device, dtype), _products(device, torch.float32), _counting(tables, counter))
     layers = parse_layers(request.layers, shape.layers)
-    overlaps = device.type == "cuda"
-    threads = max(1, count_threads() - BUSY_THREADS) if overlaps else count_threads()
+    overlaps = counting_overlaps(device)
+    threads = count_threads(overlaps=overlaps)
     counting = counting_bytes(tables, shape.neurons, threads, on_device)
     available = available_memory()
     counted = [domain.windows for domain in corpus.domains if not domain.count_only]

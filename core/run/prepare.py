@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from ffnscope.core.activations.budget import (
-    BUSY_THREADS,
     Plan,
     available_memory,
     check_memory,
@@ -41,7 +40,15 @@ from ffnscope.core.run.identity import describe_run
 from ffnscope.core.run.keep import check_room, kept_bytes
 from ffnscope.core.run.kept_bits import KeptWindows
 from ffnscope.core.run.progress import Report
-from ffnscope.core.run.request import CollectRequest, check_request, hidden_place, parse_layers, stored_keep
+from ffnscope.core.run.request import (
+    CollectRequest,
+    check_request,
+    counting_overlaps,
+    counts_on_device,
+    hidden_place,
+    parse_layers,
+    stored_keep,
+)
 from ffnscope.core.statistics.concept_kernel import EvenSets, OddSets
 from ffnscope.core.statistics.concepts import concept_sets
 from ffnscope.core.statistics.counts import counting_bytes
@@ -147,25 +154,23 @@ class Prepared:
 
     @property
     def overlaps(self) -> bool:
-        """Whether a group is counted while the next one runs: where these are different processors that several threads
-        may use (not MPS)."""
-        return self.model.device.type == "cuda"
+        """Whether a group is counted while the next one runs."""
+        return counting_overlaps(self.model.device)
 
     @property
     def threads(self) -> int:
-        """Threads that count in this process; some cores are left to what runs meanwhile."""
-        threads = count_threads(self.processes.local_size)
-        return max(1, threads - BUSY_THREADS) if self.overlaps else threads
+        """Threads that count in this process."""
+        return count_threads(self.processes.local_size, self.overlaps)
 
     @cached_property
     def device_counter(self) -> DeviceCounter | None:
         """What counts n-grams on the model's device; None where the host does. Raises UserError where --count-on device
         asks for what would not be exact."""
-        choice, device = self.request.count_on, self.model.device
-        if choice == "host" or (choice == "auto" and device.type != "cuda"):
+        device = self.model.device
+        if not counts_on_device(self.request.count_on, device):
             return None
         if not DeviceCounter.exact(self.tables):
-            if choice == "auto":
+            if self.request.count_on == "auto":
                 return None
             raise UserError("--count-on device: counts exactly up to 16,777,216 positions; use --count-on host")
         return DeviceCounter(self.tables, device, SideStream(device).use)
@@ -173,8 +178,7 @@ class Prepared:
     @property
     def counting_bytes(self) -> int:
         """Memory that counting takes in all of the run's processes on this host, beside the model and hidden states."""
-        choice, device = self.request.count_on, self.model.device
-        on_device = choice == "device" or (choice == "auto" and device.type == "cuda")
+        on_device = counts_on_device(self.request.count_on, self.model.device)
         return counting_bytes(self.tables, self.model.neurons, self.threads, on_device) * self.processes.local_size
 
     def check_memory(self) -> None:

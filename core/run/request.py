@@ -84,6 +84,17 @@ def hidden_place(choice: str, device: str) -> str:
     return "disk" if choice == "auto" and device != "cuda" else choice
 
 
+def counting_overlaps(device: torch.device) -> bool:
+    """Whether a group of layers is counted while the next one runs: where these are different processors that several
+    threads may use (not MPS)."""
+    return device.type == "cuda"
+
+
+def counts_on_device(choice: str, device: torch.device) -> bool:
+    """Whether the device counts n-grams: as ``--count-on`` asks, else where the host counts beside it and would fall behind."""
+    return choice == "device" or (choice == "auto" and counting_overlaps(device))
+
+
 def check_request(request: CollectRequest) -> None:
     """Raise UserError for options that exclude each other, and for a store that exists already."""
     if request.resume and request.overwrite:

@@ -102,7 +102,7 @@ def test_however_it_is_cut(
     assert differing(whole, grouped) == []
     # Many tiles, each in a transaction of its own, and one thread.
     monkeypatch.setattr("ffnscope.store.writer.BITS_BATCH", 1)
-    monkeypatch.setattr("ffnscope.core.run.prepare.count_threads", lambda processes: 1)
+    monkeypatch.setattr("ffnscope.core.run.prepare.count_threads", lambda *_: 1)
     assert differing(whole, run(model, sources, tmp_path / "single.ffn", **OPTIONS)) == []
     with Store.open(whole) as store:
         active = [np.stack([store.kept.neuron(layer, i) for i in range(tm.NEURONS)]) for layer in store.layers()]
