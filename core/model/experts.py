@@ -15,6 +15,7 @@ from ffnscope.core.model.variants.expert_kernels import BATCHED, choose_implemen
 from ffnscope.store.errors import UserError
 
 WEIGHT_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+ROUTERS = ("gate", "router")  # module names: as wide as the residual stream where there are d experts
 _PROBE_ROWS = 16
 
 Gate = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
@@ -159,14 +160,25 @@ def _shared(layer: nn.Module, path: str, width: int, name: str) -> Ffn | None:
     if len(shared) > 1:
         listed = ", ".join(ffn.second for ffn in shared)
         raise UserError(f"{name}: its layers have more than one FFN beside the experts ({listed}); ffnscope needs one")
-    known = [ffn.second for ffn in shared]
+    known = [own for ffn in shared for own in (ffn.second, *_first_matrices(layer, ffn, width))]
     for own, module in layer.get_submodule(home).named_modules() if home else ():
-        if is_projection(module) and in_out(module)[1] == width and inside + own not in known:
+        if own.rpartition(".")[2] in ROUTERS or inside + own in known:
+            continue
+        if is_projection(module) and in_out(module)[1] == width:
             raise UserError(
                 f"{name}: its layers have a projection {inside}{own} beside the experts, which ffnscope does not know, so "
                 "that it cannot record all neurons exactly"
             )
     return shared[0] if shared else None
+
+
+def _first_matrices(layer: nn.Module, ffn: Ffn, width: int) -> list[str]:
+    """The projections of an FFN that its neurons come from: they have ``width`` outputs too where it has as many neurons."""
+    home = ffn.second.rpartition(".")[0]
+    children = dict(layer.get_submodule(home).named_children())
+    paths = {f"{home}.{child}": module for child, module in children.items() if is_projection(module)}
+    sizes = ((width, ffn.neurons), (width, 2 * ffn.neurons))
+    return [path for path in paths if path != ffn.second and in_out(paths[path]) in sizes][: 1 + ffn.gated]
 
 
 def _in_attention(layer: nn.Module, path: str) -> bool:

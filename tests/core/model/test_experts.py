@@ -20,10 +20,10 @@ from ffnscope.core.model.shape import _values_met
 from ffnscope.store.errors import UserError
 
 
-def layer_of(kind: str) -> Any:
+def layer_of(kind: str, **overrides: Any) -> Any:
     """The first decoder layer with experts of a random model."""
     config, model, settings, _ = KINDS[kind]
-    made = getattr(hf, model)(getattr(hf, config)(**settings))
+    made = getattr(hf, model)(getattr(hf, config)(**(settings | overrides)))
     randomise(made)
     return next(layer for layer in made.model.layers if hasattr(layer.mlp, "experts"))
 
@@ -87,6 +87,27 @@ def test_attention_with_an_activation_function_is_no_ffn() -> None:
     layer = layer_of("mixtral")
     layer.self_attn.act_fn = nn.SiLU()
     assert found(layer) == found(layer_of("mixtral"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "sizes", "neurons"),
+    [
+        ("qwen2_moe", {"shared_expert_intermediate_size": WIDTH}, WIDTH),
+        ("deepseek_v3", {"moe_intermediate_size": WIDTH // 2, "n_shared_experts": 2}, WIDTH),
+        ("deepseek_v3", {"moe_intermediate_size": WIDTH // 4, "n_shared_experts": 2}, WIDTH // 2),
+    ],
+)
+def test_shared_experts_may_be_as_wide_as_the_residual_stream(kind: str, sizes: dict[str, int], neurons: int) -> None:
+    shared = found(layer_of(kind, **sizes)).shared
+    assert shared is not None and shared.neurons == neurons and shared.second.endswith("down_proj")
+
+
+def test_there_may_be_as_many_experts_as_values_in_the_residual_stream() -> None:
+    config = hf.PhimoeConfig(
+        vocab_size=20, hidden_size=WIDTH, intermediate_size=SIZE, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=1, num_local_experts=WIDTH,
+    )  # fmt: skip
+    assert found(hf.PhimoeForCausalLM(config).model.layers[0]).experts.count == WIDTH
 
 
 def two_groups(layer: Any) -> None:
