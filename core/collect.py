@@ -150,7 +150,7 @@ class _Run:
         if self.writer is not None and self.writer.begun:
             if missing := [group for group in groups if group not in self.writer.groups]:
                 self.report(
-                    "the store was begun by an earlier version of ffnscope and is finished as it was begun, without "
+                    "the store was started by an earlier version of ffnscope and is finished in its format, without "
                     f"optional columns ({', '.join(missing)}); --overwrite starts over with them"
                 )
         elif self.writer is not None:

@@ -32,7 +32,7 @@ def test_a_run_of_an_earlier_format_is_finished_in_it_and_says_so(
         run(model, sources, tmp_path / "run.ffn", Stopper(40), **options)
     monkeypatch.undo()
     store = run(model, sources, tmp_path / "run.ffn", events.append, resume=True, **options)
-    assert any("begun by an earlier version" in str(event) and "explained" in str(event) for event in events)
+    assert any("started by an earlier version" in str(event) and "explained" in str(event) for event in events)
     with Store.open(store) as opened:
         assert opened.complete and not opened.groups
 

@@ -128,7 +128,7 @@ def test_a_file_of_an_earlier_version_is_continued_as_it_was_begun(store, tmp_pa
         old = "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
     file.write_text(old)
     code, _, err = run(capsys, *arguments, "L0N2,L0N3", "--output", file)
-    assert code == 0 and "its rows do not say which store" in err and "1 are in the file already" in err
+    assert code == 0 and "whose rows do not say which store" in err and "1 are in the file already" in err
     text = file.read_text()
     assert text.startswith(old) and len(text.splitlines()) == len(old.splitlines()) + 1
     assert run(capsys, *arguments, "L0N1,L0N2,L0N3", "--output", file)[0] == 0 and file.read_text() == text

@@ -13,7 +13,6 @@ import typer
 
 from ffnscope.store.definitions import ABLATION_MODES, TESTED_TOKENS
 from ffnscope.store.errors import UserError
-from ffnscope.store.records import Progress
 from ffnscope.tui.commands.collect import check_address_space
 from ffnscope.tui.commands.contexts import parse_neuron
 from ffnscope.tui.commands.shared import StorePath, open_store, prepare_stdout, safe, say_rule
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from ffnscope.core.effects.rows import Origin
     from ffnscope.core.effects.windows import TestedWindows
     from ffnscope.store.reader import Store
+    from ffnscope.store.records import Progress
 
 FORMATS = ("table", "csv", "jsonl")
 _WIDTHS = {"delta loss": 10, "95% interval": 22, "active": 9, "where active": 12, "trigger logit": 13, "changed": 7}
@@ -189,8 +189,8 @@ def _open_file(
 def untied(path: Path) -> str:
     """A line for a file of rows that does not say which store they are of."""
     return (
-        f"{path}: begun by an earlier version of ffnscope and continued as it was begun; its rows do not say which store and "
-        "windows they are of, so make sure that it is this one"
+        f"{path}: started by an earlier version of ffnscope, whose rows do not say which store and windows they are of; make "
+        "sure that it is this one"
     )
 
 
@@ -205,10 +205,12 @@ def _describe(keys: list[Any], left: list[Any], tested: TestedWindows, together:
 
 def show_progress(report: Callable[[Progress | str], None]) -> Callable[[str, float], None]:
     """Reports what is being done and the share that is done, with the time left."""
-    begun = time.monotonic()
+    from ffnscope.store.records import Progress
+
+    started = time.monotonic()
 
     def say(what: str, share: float) -> None:
-        seconds = (time.monotonic() - begun) * (1 - share) / share if share > 0.05 else None
+        seconds = (time.monotonic() - started) * (1 - share) / share if share > 0.05 else None
         report(Progress("collecting", phase=what, fraction=share, seconds_left=seconds))
 
     return say
