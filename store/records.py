@@ -71,6 +71,10 @@ class ModelInfo(_Json):
         """F of a layer."""
         return self.layer_neurons[layer] if self.layer_neurons else self.neurons
 
+    def has_neuron(self, layer: int, neuron: int) -> bool:
+        """Whether the model has such a neuron."""
+        return 0 <= layer < self.layers and 0 <= neuron < self.neurons_of(layer)
+
 
 @dataclass(frozen=True)
 class DomainInfo(_Json):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -90,3 +91,27 @@ def test_commands_say_what_the_experts_are(store: Path, tmp_path: Path, capsys: 
     dense = make_store(tmp_path / "dense.ffn", layers=1, neurons=8)
     assert main(["export", str(dense), "--where", "expert:1"]) == 2
     assert "has no experts, its model is dense" in capsys.readouterr().err
+
+
+def test_marks_of_neurons_that_a_narrower_layer_does_not_have_are_left_out(app: FfnscopeApp) -> None:
+    neurons = app.sessions[0].neurons
+    neurons.marks = {(0, 30), (1, 20), (1, 21), (1, 30)}
+    assert neurons.selection()[0].tolist() == [[0, 30], [1, 20]]
+
+
+def test_a_layer_that_is_not_finished_has_a_threshold_for_each_of_its_neurons(
+    app: FfnscopeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app.sessions[0].store, "layers", lambda: ())
+    assert [len(app.sessions[0]._thresholds(layer)) for layer in (0, 1)] == [10 + EXPERTS * SIZE, 21]
+
+
+async def test_side_by_side_stops_at_the_last_neuron_of_a_narrower_layer(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    app = FfnscopeApp([store, shutil.copytree(store, tmp_path / "copy.ffn")], UNICODE)
+    async with app.run_test(size=LARGE) as pilot:
+        await keys(pilot, *":L1N20", "enter", "B", "right_square_bracket")
+        assert "L1N20 in two stores" in shown(app)
+    app.close()

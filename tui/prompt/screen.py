@@ -92,7 +92,7 @@ class PromptScreen(PromptBase, inherit_bindings=True):
             return
         key, marks = self.firings[self.cursor].key, self.session.neurons.marks
         model = self.session.store.run.model  # marks outlive a store that is collected again
-        neurons = sorted(mark for mark in marks if mark[0] < model.layers and mark[1] < model.neurons)
+        neurons = sorted(mark for mark in marks if model.has_neuron(*mark))
         self.effects.take(neurons if key in marks else [key])
         self._show_predictions(True)
 

@@ -86,7 +86,7 @@ class SideBySide(Pager, inherit_bindings=True):
 
     def action_neighbour(self, by: int) -> None:
         """The neuron beside it in the layer."""
-        last = self.sessions[0].store.run.model.neurons - 1
+        last = self.sessions[0].store.run.model.neurons_of(self.key[0]) - 1
         self.key = (self.key[0], max(0, min(self.key[1] + by, last)))
         self.top = 0
         self._read()

@@ -266,8 +266,8 @@ class NeuronList:
         """[N, 2] (layer, neuron) to export: the marked ones, else the rows shown; and what that is, in words. Marks
         outlive a store that is collected again: marks of neurons that it does not have are left out."""
         if self.marks:
-            read, neurons = set(self.store.layers()), self.store.run.model.neurons
-            keys = sorted(key for key in self.marks if key[0] in read and key[1] < neurons)
+            finished, model = set(self.store.layers()), self.store.run.model
+            keys = sorted(key for key in self.marks if key[0] in finished and model.has_neuron(*key))
             return np.array(keys, np.int64).reshape(-1, 2), "marked"
         layers = np.full(len(self.rows), self.layer, np.int64)
         return np.column_stack([layers, self.rows.astype(np.int64)]), "listed"

@@ -254,7 +254,7 @@ class Session:
     def _thresholds(self, layer: int) -> np.ndarray:
         """[F] float32: a layer's thresholds; infinite until the layer is finished."""
         if layer not in self.store.layers():
-            return np.full(self.store.run.model.neurons, np.inf, np.float32)
+            return np.full(self.store.run.model.neurons_of(layer), np.inf, np.float32)
         return self.store.column(layer, "threshold")
 
     def look(self) -> tuple[Progress, tuple[int, ...]]:
