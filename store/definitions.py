@@ -24,6 +24,8 @@ TOP_K = 50
 POSITIONAL_NATS = 0.05
 # With fewer windows that information is mostly chance (ours).
 FEW_WINDOWS = 100
+# GB of activation bits that a run keeps in its store, unless told otherwise.
+KEEP_GB = 1.0
 # Effects are measured on kept windows of about this many tokens.
 TESTED_TOKENS = 65_536
 # What a neuron that is taken away is set to: 0, or its mean over the kept positions.

@@ -107,8 +107,8 @@ class HiddenStates(ABC):
             self._entering = None
 
     def read_ahead(self, first: int, batches: list[tuple[int, int]]) -> Iterator[torch.Tensor | None]:
-        """What enters each of the ``batches`` of the group at layer ``first``, the next one's read while one is computed;
-        None where that are the embeddings."""
+        """What enters each of the ``batches`` (first, last + 1 window) of the group at layer ``first``: [B, T, d], the next
+        one's read while one is computed; None where that is the embeddings."""
         if not first or not batches:
             yield from [None] * len(batches)
             return

@@ -62,7 +62,8 @@ class LayerRecorder(Protocol):
         """Announce the next windows; only the first ``counted`` of them may give contexts."""
 
     def parts(self) -> tuple[np.ndarray, ...]:
-        """What ``merge`` needs of a recorder."""
+        """What ``merge`` needs of a recorder: ``values`` and ``places``, with thresholds also those of the strongest below 0,
+        and ``positive`` [F]."""
 
     def merge(self, others: Sequence[tuple[np.ndarray, ...]]) -> None:
         """Join the ``parts`` of several recorders of one layer, each over windows of its own."""

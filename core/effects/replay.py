@@ -90,8 +90,7 @@ class Replay:
                     self._hidden[batch] = hidden.to("cpu")
                 with watches[layer].observing(layer, batch) if layer in watches else nullcontext():
                     hidden = self.model.run_layer(layer, hidden, calls[layer])
-            places = [(row, self.seq_len - 1) for row in range(len(batch))]
-            loss, logit = self._read(hidden, batch, [(row, 0, end) for row, end in places])
+            loss, logit = self._read(hidden, batch, [(row, 0, self.seq_len - 1) for row in range(len(batch))])
             self.loss[batch] = loss.reshape(len(batch), -1)
             self.own_logit[batch] = logit.reshape(len(batch), -1)
         if not np.isfinite(self.loss).all():

@@ -9,7 +9,6 @@ from pathlib import Path
 from ffnscope.store.errors import UserError
 from ffnscope.store.format.kept_bits import LEAST_WINDOWS, kept_windows, position_bytes, windows_kept
 
-KEEP_GB = 1.0  # of bits that are kept without being told to
 GB = 10**9
 
 

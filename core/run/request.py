@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ffnscope.core.corpus.sources import DomainSource
-from ffnscope.core.run.keep import KEEP_GB, parse_keep
+from ffnscope.core.run.keep import parse_keep
 from ffnscope.store.activation_rule import POSITIVE, ActivationRule
 from ffnscope.store.bits.kept import kept_number
-from ffnscope.store.definitions import MIN_OCCURRENCES, TOP_K
+from ffnscope.store.definitions import KEEP_GB, MIN_OCCURRENCES, TOP_K
 from ffnscope.store.errors import DamagedStoreError, UserError
 from ffnscope.store.format.environment import is_store
 from ffnscope.store.reader import Store

@@ -13,8 +13,9 @@ from ffnscope.store.format.schema import ABSENT, SIMILAR
 
 
 def similar_within(outputs: torch.Tensor, sizes: Sequence[int], device: torch.device) -> dict[str, np.ndarray]:
-    """``similar_rows``, computed on ``device``, within each of several groups of consecutive neurons, which have these
-    ``sizes``: those of one expert. Among all neurons of a mixture it would cost more than running the model."""
+    """``similar_rows`` of ``outputs`` [F, d], computed on ``device``, within each of several groups of consecutive neurons,
+    which have these ``sizes``: those of one expert. Among all neurons of a mixture it would cost more than running the
+    model."""
     if len(sizes) == 1:
         return similar_rows(outputs.to(device))
     parts, first = [], 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,7 +32,7 @@ COLUMNS = (
     "f1_even",
     "f1_odd",
 )
-"""Columns of an answer, in this order (definitions.md, Sets of positions)."""
+"""Columns of an answer, in this order (core/DEFINITIONS.md, "Sets of positions")."""
 SCORES = ("f1", "phi", "mi", "precision", "recall", "lift")
 """What neurons can be ranked by."""
 
@@ -146,13 +146,14 @@ def scores(
     hits: np.ndarray, matches: np.ndarray, activations: np.ndarray, positions: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Columns hits .. f1_odd of neurons, [F] each, from counts over the even and over the odd windows: ``hits`` and
-    ``activations`` [F, 2], ``matches`` (|S|) and ``positions`` [2], all int64 (definitions.md, Sets of positions)."""
+    ``activations`` [F, 2], ``matches`` (|S|) and ``positions`` [2], all int64
+    (core/DEFINITIONS.md, "Sets of positions")."""
     h, a = hits.sum(axis=1), activations.sum(axis=1)
     s, p = int(matches.sum()), int(positions.sum())
     with np.errstate(divide="ignore", invalid="ignore"):
         # Products of two counts are exact in float64; of four they are not.
         root = np.sqrt(float(s) * float(p - s)) * np.sqrt(a.astype(np.float64) * (p - a))
-        apart = p * h.astype(np.float64) - s * a.astype(np.float64)
+        covariance = p * h.astype(np.float64) - s * a.astype(np.float64)
         recall = h / s if s else np.full(len(h), np.nan)
         return {
             "hits": h,
@@ -161,7 +162,7 @@ def scores(
             "precision": h / a,
             "recall": recall,
             "f1": _f1(h, s, a),
-            "phi": np.clip(np.divide(apart, root, out=np.zeros(len(h)), where=root > 0), -1, 1),
+            "phi": np.clip(np.divide(covariance, root, out=np.zeros(len(h)), where=root > 0), -1, 1),
             "mi": _mutual_information(h, s, a, p),
             "lift": recall / (a / p),
             "f1_even": _f1(hits[:, 0], int(matches[0]), activations[:, 0]),
@@ -202,16 +203,7 @@ def coactivated(
     answer = rank(store, members, f"neuron:L{layer}N{neuron}", "phi", top=top + 1, chance=False, proceed=proceed)
     others = np.flatnonzero((answer["layer"] != layer) | (answer["neuron"] != neuron))[:top]
     columns = {name: values[others] for name, values in answer.columns.items()}
-    return Answer(
-        answer.query,
-        "phi",
-        answer.positions,
-        answer.corpus_positions,
-        answer.matches,
-        answer.matches_even,
-        answer.chance,
-        columns,
-    )
+    return replace(answer, columns=columns)
 
 
 def own_marks(store: Store, where: Filter | None) -> tuple[Collection[tuple[int, int]], Collection[tuple[int, int]]]:

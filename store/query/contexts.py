@@ -82,7 +82,8 @@ def _where(store: Store, where: str, proceed: Callable[[], None]) -> np.ndarray:
 
 
 def concordance(kept: KeptBits, rows: np.ndarray, width: int = WIDTH) -> Iterator[Occurrence]:
-    """Rows in their context, at most ``width`` characters on either side, in the order given."""
+    """The kept positions ``rows`` [N] int64 in their context, at most ``width`` characters on either side, in the order
+    given. Raises UserError where the vocabulary is damaged."""
     texts, vocabulary = kept.texts, kept.store.vocabulary
     window, position = kept.window_of[rows], kept.position_of[rows]
     places = window, position
@@ -103,9 +104,9 @@ def known_strengths(store: Store, layer: int, neuron: int) -> dict[tuple[int, in
 def sort_rows(
     kept: KeptBits, rows: np.ndarray, by: str = "place", strengths: Mapping[tuple[int, int], float] | None = None
 ) -> np.ndarray:
-    """Rows in one of ORDERS; ties in the corpus's order. By strength, those in ``strengths`` (``known_strengths``) come
-    first, those below 0 (of runs with thresholds) after those above; the others follow as in the corpus. Raises
-    UserError for another order."""
+    """``rows`` [N] int64 in one of ORDERS; ties in the corpus's order. By strength, those in ``strengths``
+    (``known_strengths``) come first, those below 0 (of runs with thresholds) after those above; the others follow as in the
+    corpus. Raises UserError for another order."""
     if by not in ORDERS:
         raise UserError(f"--sort {by}: known are {', '.join(ORDERS)}")
     rows = np.sort(rows)
@@ -122,8 +123,8 @@ def sort_rows(
 
 
 def neighbours(kept: KeptBits, rows: np.ndarray, offset: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which tokens stand ``offset`` positions after the rows (-1: before): (token ids, counts), int64, most frequent first,
-    ties by lower id. Positions outside the window are not counted; BOS is."""
+    """Which tokens stand ``offset`` positions after the ``rows`` [N] (-1: before): (token ids [n], counts [n]), int64, most
+    frequent first, ties by lower id. Positions outside the window are not counted; BOS is."""
     window, position = kept.window_of[rows], kept.position_of[rows].astype(np.int64) + offset
     inside = (position >= 0) & (position < kept.tokens.shape[1])
     tokens, counts = np.unique(kept.tokens[window[inside], position[inside]], return_counts=True)

@@ -35,14 +35,14 @@ class Scope:
 
 
 class Term:
-    """One term. ``mask`` is [F] bool."""
+    """One term of a filter."""
 
     def mask(self, scope: Scope) -> np.ndarray:
-        """Which neurons of the layer the term holds for."""
+        """[F] bool: the neurons of the layer that the term holds for. Raises UserError where a column is damaged."""
         raise NotImplementedError
 
     def layers(self, layers: np.ndarray) -> np.ndarray | None:
-        """Which of ``layers`` can hold such neurons; None where the term says nothing about layers."""
+        """[L] bool: which of ``layers`` [L] can hold such neurons; None where the term says nothing about layers."""
         return None
 
 

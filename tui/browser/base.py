@@ -27,7 +27,7 @@ SAY = 6.0  # seconds that a message stays
 
 
 class BrowserBase(Screen[None]):
-    """What the actions in moves.py, tasks.py and other_screens.py work on."""
+    """What the modules with actions (moves, tasks, narrowing, asking, other_screens) work on."""
 
     def __init__(self, session: Session, sessions: Sequence[Session]):
         """`session` is one of the opened `sessions`."""

@@ -16,7 +16,7 @@ from ffnscope.tui.state.session import remember
 
 
 class Tasks(BrowserBase):
-    """One method for each binding."""
+    """One method for each binding of screen.py that asks for something or changes it."""
 
     def action_search(self, way: str = "detects") -> None:
         """Search while the text is being typed."""

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ffnscope.store.definitions import MIN_OCCURRENCES, TOP_K
+from ffnscope.store.activation_rule import POSITIVE
+from ffnscope.store.definitions import KEEP_GB, MIN_OCCURRENCES, TOP_K
 from ffnscope.store.errors import UserError
 from ffnscope.tui.commands import shared
 from ffnscope.tui.commands.shared import is_main_process, safe
@@ -91,7 +92,9 @@ def collect(
             help="Keep the activation bits of all, N or no windows, for ask and contexts; default as many as fit --keep-gb.",
         ),
     ] = None,
-    keep_gb: Annotated[float, typer.Option(metavar="X", help="At most X GB of activation bits in the store.")] = 1.0,
+    keep_gb: Annotated[
+        float, typer.Option(metavar="X", help="At most X GB of activation bits in the store.")
+    ] = KEEP_GB,
     activated: Annotated[
         str,
         typer.Option(
@@ -99,7 +102,7 @@ def collect(
             help="When a neuron counts as activated: its input is above 0, or |a| is among its largest share Q (for gated "
             "FFNs, as in share:0.01).",
         ),
-    ] = "positive",
+    ] = POSITIVE,
     plan: Annotated[
         bool,
         typer.Option(
