@@ -57,9 +57,11 @@ class Changes:
 
 
 def equal_shape(before: Store, after: Store) -> bool:
-    """Whether two stores are of models with as many layers and neurons."""
-    a, b = before.run.model, after.run.model
-    return (a.layers, a.neurons) == (b.layers, b.neurons)
+    """Whether two stores are of models with as many layers, and as many neurons in each."""
+    one, other = (
+        [model.neurons_of(layer) for layer in range(model.layers)] for model in (before.run.model, after.run.model)
+    )
+    return one == other
 
 
 def changes(before: Store, after: Store, layers: Sequence[int]) -> Changes:

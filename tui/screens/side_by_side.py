@@ -9,6 +9,7 @@ from rich.cells import cell_len
 from textual.binding import Binding
 
 from ffnscope.store.errors import UserError
+from ffnscope.store.figures.changes import equal_shape
 from ffnscope.tui.drawing.lines import BLANK, Line, Part, Writer, clip, line
 from ffnscope.tui.drawing.text import visible
 from ffnscope.tui.neuron.data import PageData
@@ -20,10 +21,10 @@ from ffnscope.tui.state.session import Session
 
 def obstacle(one: Session, other: Session) -> str:
     """Why the neurons of two stores cannot be set side by side; empty where they can."""
-    left, right = one.store.run.model, other.store.run.model
-    if (left.layers, left.neurons) == (right.layers, right.neurons):
+    if equal_shape(one.store, other.store):
         return ""
-    shapes = [f"{model.layers} x {model.neurons:,}" for model in (left, right)]
+    models = one.store.run.model, other.store.run.model
+    shapes = [f"{model.layers} x {model.neurons:,}" for model in models]
     return f"side by side needs stores of the same shape: {shapes[0]} and {shapes[1]}"
 
 

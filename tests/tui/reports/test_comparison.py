@@ -6,6 +6,7 @@ import csv
 import json
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -237,6 +238,10 @@ def test_shapes_that_differ_compare_curves_only(capsys, stores):
     assert not [key for key in compared(capsys, stores[0], stores[2])["figures"] if key.startswith("changes")]
     with Store.open(stores[0]) as one, Store.open(stores[2]) as other:
         assert not equal_shape(one, other)
+        # Of mixtures, each layer has a width of its own.
+        model = replace(one.run.model, layer_neurons=(160, 160, 80))
+        narrower = SimpleNamespace(run=SimpleNamespace(model=model))
+        assert not equal_shape(one, narrower) and equal_shape(narrower, narrower)
         with pytest.raises(UserError, match="equal shape"):
             changes(one, other, one.layers())
 
