@@ -29,7 +29,7 @@ def check_projections(
     """Load the model ``name`` and yield one line for each difference from the model of a store:
     another fingerprint, or projections that differ by more than rounding.
 
-    Of each layer ``neurons`` evenly spread neurons are computed anew, all with 0. Raises UserError where the model
+    Of each layer ``neurons`` evenly spread neurons are computed again, all with 0. Raises UserError where the model
     cannot be loaded.
     """
     run = store.run

@@ -145,7 +145,7 @@ class PromptModel:
 
     def direct_effects(self, tokens: np.ndarray, towards: int, against: int | None = None) -> DirectEffects:
         """What every neuron adds to a token's logit, or to its difference to another's. Raises UserError for models whose
-        logits are no such sum."""
+        logits are not such a sum."""
         with self._alone(len(tokens)):
             return direct_effects(self._model, tokens, towards, against)
 
@@ -156,7 +156,7 @@ class PromptModel:
             unknown = getattr(self._tokenizer, "unk_token_id", None)
             if len(ids) == 1 and int(ids[0]) < self.run_info.model.vocabulary and int(ids[0]) != unknown:
                 return int(ids[0])
-        raise UserError(f"{text!r} is no single token of this model; give one")
+        raise UserError(f"{text!r} is not a single token of this model; give one")
 
     @torch.inference_mode()
     def _run(self, text: str, unwanted: Callable[[], bool]) -> PromptResult | None:

@@ -55,7 +55,7 @@ class ModelInfo(_Json):
     name: str
     architecture: str
     layers: int
-    neurons: int  # F, FFN neurons a layer; of the widest where layers differ
+    neurons: int  # F, FFN neurons per layer; of the widest where layers differ
     width: int  # d, of the residual stream
     vocabulary: int  # V
     positions: int | None  # the model's own limit; None where it has none
@@ -171,7 +171,7 @@ class Progress(_Json):
     layers_done: int = 0
     layers_total: int = 0
     fraction: float = 0.0  # of the whole run's work
-    tokens_per_second: float = 0.0  # positions through the whole model, a second
+    tokens_per_second: float = 0.0  # positions through the whole model per second
     seconds_left: float | None = None
     updated: float = 0.0  # Unix time
     process: int = 0
@@ -257,7 +257,7 @@ class Neuron:
     domain_frequencies: tuple[tuple[str, float], ...]
     strongest: tuple[Context, ...]
     drawn: tuple[Context, ...]
-    curve: np.ndarray  # [D, T] int64: activated windows at each position, a row a counted domain
+    curve: np.ndarray  # [D, T] int64: activated windows at each position, a row for each counted domain
     # None where the neuron has no such value, and all of them in a store that was collected without.
     token_explained: float | None = None
     bigram_explained: float | None = None

@@ -136,7 +136,7 @@ class StoreWriter:
     @property
     def groups(self) -> frozenset[str]:
         """The groups of optional arrays that the store's layers have: a store is finished in the format that it was
-        begun in. Raises UserError where its format entry is damaged."""
+        started in. Raises UserError where its format entry is damaged."""
         with self._environment.begin() as transaction:
             value = transaction.get(b"format", db=self._databases["meta"])
         try:
@@ -153,7 +153,7 @@ class StoreWriter:
         bits: Iterable[tuple[bytes, bytes | bytearray]] = (),
     ) -> None:
         """Commit one layer: its arrays, the position curves ([D, T] unsigned) of its alive neurons in ascending
-        order, what is known of its making, and its kept ``bits`` by key. Arrays of groups that the store was begun
+        order, what is known of its making, and its kept ``bits`` by key. Arrays of groups that the store was started
         without are left out. Many bits go before in transactions of their own; without the layer's entry, which comes
         last, nobody reads them. Raises ValueError where they are not a layer of the format."""
         neurons, domains = arrays["domain_activations"].shape

@@ -162,7 +162,7 @@ def counts_by_hooks(model: Any, tokens: Any, layered: Any) -> list[Any]:
                     module._apply_gate, lambda product, see=gate: see(None, (product[..., ::2],), None)
                 )
             else:
-                raise NotImplementedError("the activation function of its experts is no module")
+                raise NotImplementedError("the activation function of its experts is not a module")
     with torch.no_grad():
         model(input_ids=torch.from_numpy(tokens), use_cache=False)
     made = []

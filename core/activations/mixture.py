@@ -236,7 +236,7 @@ class MixtureScratch:
         return np.concatenate([part.maxima() for part in self._parts])
 
     def reopen(self) -> None:
-        """Read anew what others wrote, once all have closed it."""
+        """Read what others wrote, once all have closed it."""
         for part in self._parts:
             part.reopen()
 

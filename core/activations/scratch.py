@@ -138,7 +138,7 @@ class ScratchFiles:
         return self._values.maxima()
 
     def reopen(self) -> None:
-        """Read anew what others wrote, once all have closed it."""
+        """Read what others wrote, once all have closed it."""
         for file in self._files:
             file.reopen()
 

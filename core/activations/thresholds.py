@@ -121,7 +121,7 @@ class LargestValues:
         self._least = np.full(neurons, -1, np.float32)  # what a value must exceed to matter
 
     def add(self, values: np.ndarray, hands: Executor, threads: int) -> None:
-        """Take the values [P, F] float32 (of the first neurons, in a mixture), at least 0; those that are no number are left
+        """Take the values [P, F] float32 (of the first neurons, in a mixture), at least 0; those that are not a number are left
         out."""
         share = -(-values.shape[1] // (threads * COLUMNS)) * COLUMNS
 

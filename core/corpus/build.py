@@ -137,7 +137,7 @@ def _load_windows(source: DomainSource, seq_len: int, max_tokens: int | None, vo
             f"{source.path}: windows of {windows.shape[1]}, but --seq-len is {seq_len}; all windows must have the same length"
         )
     _check_ids(source, windows, vocabulary_size)
-    # A copy: the file may be written anew while the run reads its windows again and again.
+    # A copy: the file may be written again while the run reads its windows again and again.
     return CutText(np.array(windows, dtype=np.int32), 0, 0, ReadNotes())
 
 

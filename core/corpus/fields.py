@@ -87,7 +87,7 @@ class TextField:
     def _render(self, messages: list[dict[str, Any]], where: str) -> str:
         chat = [_message(message) for message in messages]
         if any(message is None for message in chat):
-            raise UserError(f"{where} holds a list of objects that are no chat (role and content); name another field "
+            raise UserError(f"{where} holds a list of objects that are not a chat (role and content); name another field "
                             "with --text-field")  # fmt: skip
         if self.chat is None:
             raise UserError(f"{where} holds a chat, but the model's tokenizer has no chat template; name a field with "

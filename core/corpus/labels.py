@@ -37,9 +37,9 @@ def read_spans(value: object, text: object, where: str) -> tuple[Span, ...]:
     if value is None:
         return ()
     if not isinstance(text, str):
-        raise UserError(f"{where}: {FIELD!r} beside a text that is no string; {_WANTED}")
+        raise UserError(f"{where}: {FIELD!r} beside a text that is not a string; {_WANTED}")
     if not isinstance(value, list):
-        raise UserError(f"{where}: {FIELD!r} is no list; {_WANTED}, or rename the field")
+        raise UserError(f"{where}: {FIELD!r} is not a list; {_WANTED}, or rename the field")
     return tuple(_span(span, len(text), where) for span in value)
 
 
@@ -50,7 +50,9 @@ def _span(value: Any, length: int, where: str) -> Span:
     if not 0 <= start < end <= length:
         raise UserError(f"{where}: span {start} to {end} is not in its text of {length:,} characters; {_WANTED}")
     if not isinstance(label, str) or not 0 < len(label) <= _LONGEST or not label.isprintable():
-        raise UserError(f"{where}: {str(label)[:60]!r} is no label: a printable text of at most {_LONGEST} characters")
+        raise UserError(
+            f"{where}: {str(label)[:60]!r} is not a label: a printable text of at most {_LONGEST} characters"
+        )
     return start, end, label
 
 

@@ -34,7 +34,7 @@ def arrow_documents(path: Path, field: TextField, notes: ReadNotes) -> Iterator[
     """The column of an Arrow file, a record batch in memory at a time: of a stream, as the package datasets caches them,
     or a file with an index, which Feather is too.
 
-    Raises UserError where it is no such file, has no such column of strings or chats, or pyarrow is missing.
+    Raises UserError where it is not such a file, has no such column of strings or chats, or pyarrow is missing.
     """
     with _reading(path, "Arrow files", "read as Arrow", "parquet"):
         yield from _arrow_documents(path, path, field, notes)

@@ -26,7 +26,7 @@ SEED = 0
 @dataclass(frozen=True)
 class DetectorEffect:
     """One token detector taken away. ``direct`` is the mean of its direct effect on the logit of what it detects, where it
-    fires on it; None where there is no such position, or the model's logits are no sum of direct effects."""
+    fires on it; None where there is no such position, or the model's logits are not a sum of direct effects."""
 
     effect: Effect
     trigger_projection: float

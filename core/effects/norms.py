@@ -33,7 +33,7 @@ class FixedScale:
 
     def __call__(self, hidden: torch.Tensor, output: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
         """The norm's ``output`` for ``hidden``, differentiable with the scale held fixed, and the bias at every position as
-        a leaf of the graph; None where the norm is no such map."""
+        a leaf of the graph; None where the norm is not such a map."""
         scaled = self._middle(hidden) * self._gain
         bias = self.bias.detach().expand_as(output).clone().requires_grad_()
         with torch.no_grad():

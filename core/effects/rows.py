@@ -94,7 +94,7 @@ class EffectFile:
         fresh: bool = False,
         instead: str = "give another --output, or --overwrite",
     ):
-        """``fresh``: start anew where the file is there already; ``instead``: what to do otherwise. Raises UserError for a
+        """``fresh``: start over where the file is there already; ``instead``: what to do otherwise. Raises UserError for a
         file of something else, of another store or other windows, or that cannot be read; it stays as it is."""
         self.path, self._format, self._columns = path, format, columns
         self._mode, self._origin, self._instead = mode, origin, instead
@@ -161,7 +161,7 @@ class EffectFile:
 
     def _other(self) -> UserError:
         return UserError(
-            f"{self.path}: is no {self._format} file of single neurons' effects with these columns; {self._instead}"
+            f"{self.path}: is not a {self._format} file of single neurons' effects with these columns; {self._instead}"
         )
 
     def __enter__(self) -> Self:

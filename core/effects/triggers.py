@@ -20,7 +20,7 @@ class Triggers:
         self._columns: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
 
     def ngrams(self, layer: int, neuron: int) -> np.ndarray:
-        """[m, n] int64: the detected n-grams of a neuron, n its order; [0, 1] for what is no detector."""
+        """[m, n] int64: the detected n-grams of a neuron, n its order; [0, 1] for what is not a detector."""
         if layer not in self._layers:
             return np.zeros((0, 1), np.int64)
         if layer not in self._columns:

@@ -24,7 +24,7 @@ PATIENCE = 5.0  # seconds until the hub counts as out of reach
 
 
 def is_offline(name: str, revision: str | None = None) -> bool:
-    """Whether the model ``name``, which is no local folder, must be taken from the cache alone.
+    """Whether the model ``name``, which is not a local folder, must be taken from the cache alone.
 
     Asks the hub once, so that a machine without network hears so at once and not after every file's retries.
     Raises UserError where the model is neither on the hub nor in the cache.

@@ -61,7 +61,7 @@ class LayeredModel:
         self.width = int(self.config.hidden_size)
         self.ffns = find_layer_ffns(self.layers, self.width, name, is_mixture(self.config))
         self._originals = list(self.layers)
-        self._part_activations()
+        self._separate_activations()
         self.hidden_dtype = next(self.base.parameters()).dtype
         self._returned: int | None = None
 
@@ -134,7 +134,7 @@ class LayeredModel:
         experts."""
         return self.layer(index).get_submodule(self.dense_ffn(index).second)
 
-    def _part_activations(self) -> None:
+    def _separate_activations(self) -> None:
         """Give every layer an activation function of its own: some models share one, whose hooks each layer would run."""
         seen: set[int] = set()
         for layer, ffn in zip(self._originals, self.ffns, strict=True):

@@ -19,7 +19,7 @@ from ffnscope.store.errors import UserError, is_device_full
 
 
 def check_structure(source: ModelSource) -> None:
-    """Raise UserError where the model is no causal LM, needs packages that are missing, is quantised in a form that
+    """Raise UserError where the model is not a causal LM, needs packages that are missing, is quantised in a form that
     cannot be read, or its layers or FFNs are not found, looked for without reading its weights."""
     if source.gguf_file is None:
         check_quantised(source.name, source.config)

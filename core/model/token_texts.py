@@ -1,4 +1,4 @@
-"""What each token is written as: the text it stands for, or the tokenizer's own piece where it is no text by itself."""
+"""What each token is written as: the text it stands for, or the tokenizer's own piece where it is not text by itself."""
 
 from __future__ import annotations
 

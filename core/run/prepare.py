@@ -243,7 +243,7 @@ def prepare(request: CollectRequest, processes: Processes, report: Report) -> Pr
                "a batch is routed to are moved for it")  # fmt: skip
     if device.type == "cpu":
         keep_freed_memory()
-    # A run is resumed with as many kept windows as it was begun with, unless told otherwise.
+    # A run is resumed with as many kept windows as it was started with, unless told otherwise.
     request = replace(request, keep=processes.broadcast(processes.on_main(lambda: stored_keep(request))))
     run = describe_run(request, source, model, corpus)
     return Prepared(request, processes, source, tokenizer, corpus, model, weights, run)

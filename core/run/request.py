@@ -126,7 +126,7 @@ def check_request(request: CollectRequest) -> None:
 
 
 def stored_keep(request: CollectRequest) -> str | None:
-    """``--keep`` as asked for; where it isn't, that of the run that ``--resume`` goes on with."""
+    """``--keep`` as asked for; where it isn't, that of the run that ``--resume`` continues."""
     if request.keep is None and request.resume and not request.overwrite and is_begun(request.store):
         with Store.open(request.store) as store:
             return str(kept_number(store))

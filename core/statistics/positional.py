@@ -21,7 +21,7 @@ the period, from one switch to the next of its direction, fits twice into the wi
 smoothing move a switch. Two guards:
 - neighbouring positions of a window share their text, so a topic makes a curve wander further than independent draws
   would: the range must be 5 standard errors of a single position;
-- high against low must account for half of the curve's variance (of a sine's, 81%): a ragged curve is no wave.
+- high against low must account for half of the curve's variance (of a sine's, 81%): a ragged curve is not a wave.
 High and low are relative to the curve's own range, so a wave that stays in the middle is oscillatory, and weak.
 
 **Both, one, other.** By the extremes at which a curve that does not oscillate has an interval, exact or close.

@@ -112,7 +112,7 @@ def least(name: str, work: Callable[[], Any], times: int = 3) -> Any:
 
 
 def anonymous() -> int:
-    """Bytes of memory of this process that are no mapped files: the most there have been may be more."""
+    """Bytes of memory of this process that are not mapped files: the most there have been may be more."""
     status = Path("/proc/self/status").read_text()
     return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("RssAnon")), 0)
 

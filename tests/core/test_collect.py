@@ -112,7 +112,7 @@ def test_a_corpus_that_is_none(content: bytes, model: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize("name", ["missing.txt", "data.npy", "data.jsonl", "data.parquet"])
 def test_data_that_cannot_be_read(name: str, model: Path, tmp_path: Path) -> None:
     if name != "missing.txt":
-        (tmp_path / name).write_bytes(b"\x93NUMPY junk that is no file of its kind\n" * 20)
+        (tmp_path / name).write_bytes(b"\x93NUMPY junk that is not a file of its kind\n" * 20)
     assert name in refusal(model, (DomainSource("d", tmp_path / name),), tmp_path / "run.ffn")
 
 

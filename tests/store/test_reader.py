@@ -1,4 +1,4 @@
-"""The store gives back what was written, in this process and others, and refuses what is no store."""
+"""The store gives back what was written, in this process and others, and refuses what is not a store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A few screens as pictures (tests/screens/*.svg), for colours and emphasis; FFNSCOPE_GOLDENS=1 writes them anew."""
+"""A few screens as pictures (tests/screens/*.svg), for colours and emphasis; FFNSCOPE_GOLDENS=1 writes them again."""
 
 from __future__ import annotations
 

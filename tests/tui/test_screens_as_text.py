@@ -1,4 +1,4 @@
-"""Whole screens as text, compared with tests/screens; FFNSCOPE_GOLDENS=1 writes them anew (read the difference)."""
+"""Whole screens as text, compared with tests/screens; FFNSCOPE_GOLDENS=1 writes them again (read the difference)."""
 
 from __future__ import annotations
 

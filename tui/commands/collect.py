@@ -134,7 +134,7 @@ def collect(
         compile_ahead()  # before PyTorch is imported, which takes seconds
         from ffnscope.core.collect import collect as run
         from ffnscope.core.run.request import CollectRequest, parse_scratch
-        from ffnscope.tui.commands.progress import Reporter, unheard
+        from ffnscope.tui.commands.progress import Reporter, ignore_lost_stderr
 
         hidden, folder = parse_scratch(scratch)
         request = CollectRequest(
@@ -170,7 +170,7 @@ def collect(
         with Reporter() as report:
             run(request, report)
         if is_main_process():
-            with unheard():
+            with ignore_lost_stderr():
                 print(f"{name}: complete; ffnscope view {name} opens it", file=sys.stderr)
     except KeyboardInterrupt:
         if is_main_process():

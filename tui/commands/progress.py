@@ -16,7 +16,7 @@ from ffnscope.tui.drawing.text import fit, visible
 if TYPE_CHECKING:
     from ffnscope.store.records import Progress
 
-LINE_SECONDS = 30.0  # between two lines where stderr is no terminal
+LINE_SECONDS = 30.0  # between two lines where stderr is not a terminal
 
 
 class Reporter:
@@ -46,12 +46,12 @@ class Reporter:
 
     def __exit__(self, *_: object) -> None:
         if self._bar is not None and self._task is not None:
-            with unheard():
+            with ignore_lost_stderr():
                 self._bar.stop()
 
     def __call__(self, event: Progress | str) -> None:
         """Show progress, or log a line."""
-        with unheard():
+        with ignore_lost_stderr():
             if isinstance(event, str):
                 self._log(visible(event, self._glyphs, spaces=False))
             elif self._bar is not None:
@@ -82,8 +82,9 @@ class Reporter:
 
 
 @contextmanager
-def unheard() -> Iterator[None]:
-    """Drop messages that can no longer be written because the terminal or the reader of a pipe is gone: the run matters more."""
+def ignore_lost_stderr() -> Iterator[None]:
+    """Drop messages that can no longer be written because the terminal or the reader of a pipe is gone: the run matters
+    more."""
     try:
         yield
     except OSError:

@@ -23,6 +23,8 @@ MIN_DETECTORS = 20
 MIN_LAYERS = 6
 MOSTLY_DEAD = 0.01  # a half with fewer dead neurons is "fully alive"
 SPARSE = 0.05  # a half with more dead neurons holds "a solid proportion"
+FALLS, PARTLY_FALLS = -0.7, -0.3  # rank correlations of dead share and mean frequency: it falls, and falls in part
+MOSTLY_NEW = 0.5  # a larger share of detected tokens is "mostly" new
 AGREES, PARTLY, DIFFERS, TOO_LITTLE, SHOWN = "agrees", "partly", "differs", "too little data", "shown"
 
 # The paper's claims, each with its section.
@@ -130,7 +132,7 @@ def _rare_where_dead(figures: ModelFigures) -> Judgement:
         f"Rank correlation of dead share and mean frequency over {len(alive)} layers: {rho:.2f}. The alive are rarest "
         f"in layer {rarest.layer} (mean frequency {freq(min(means)).strip()}, {percent(rarest.dead_share, 1)} dead)."
     )
-    return AGREES if rho <= -0.7 else PARTLY if rho < -0.3 else DIFFERS, text, numbers
+    return AGREES if rho <= FALLS else PARTLY if rho < PARTLY_FALLS else DIFFERS, text, numbers
 
 
 def _few_tokens(figures: ModelFigures) -> Judgement:
@@ -177,7 +179,7 @@ def _new_tokens(figures: ModelFigures) -> Judgement:
     )
     if figures.missing or not figures.whole:
         text += " Only layers in the store count as before."
-    return AGREES if low > 0.5 else DIFFERS if high < 0.5 else PARTLY, text, numbers
+    return AGREES if low > MOSTLY_NEW else DIFFERS if high < MOSTLY_NEW else PARTLY, text, numbers
 
 
 def _suppressed_triggers(figures: ModelFigures) -> Judgement:

@@ -86,7 +86,7 @@ def merged(model: Any, adapter: Adapter) -> Any:
             wrapped = PeftModel.from_pretrained(model, str(adapter.folder), autocast_adapter_dtype=False)
         if not hasattr(wrapped.base_model, "merge_and_unload"):
             raise UserError(
-                f"{adapter.name}: an adapter of type {wrapped.peft_type}, which is no change of the model's weights, so it "
+                f"{adapter.name}: an adapter of type {wrapped.peft_type}, which does not change the model's weights, so it "
                 "cannot be merged; ffnscope reads adapters such as LoRA"
             )
         return wrapped.merge_and_unload(safe_merge=True)

@@ -110,14 +110,14 @@ def test_tokenizers_that_drop_white_space(tmp_path):
         ([[0, "3", "a"]], "must be a list of"),
         ([[True, 3, "a"]], "must be a list of"),
         ([{"start": 0, "end": 1, "label": "a"}], "rename the field"),
-        ("a", "is no list"),
+        ("a", "is not a list"),
         ([[3, 3, "a"]], "span 3 to 3 is not in its text"),
         ([[-1, 3, "a"]], "is not in its text"),
         ([[0, 10**30, "a"]], "is not in its text"),
-        ([[0, 3, ""]], "is no label"),
-        ([[0, 3, "x" * 101]], "is no label"),
-        ([[0, 3, "\x1b[31m"]], "is no label"),
-        ([[0, 3, None]], "is no label"),
+        ([[0, 3, ""]], "is not a label"),
+        ([[0, 3, "x" * 101]], "is not a label"),
+        ([[0, 3, "\x1b[31m"]], "is not a label"),
+        ([[0, 3, None]], "is not a label"),
     ],
 )
 def test_spans_that_are_none_are_one_clear_line(tmp_path, spans, says):
@@ -163,7 +163,7 @@ def test_labels_that_a_tokenizer_cannot_place_are_refused(tmp_path):
 
 
 def test_labels_beside_no_text_and_more_labels_than_there_may_be_are_refused():
-    with pytest.raises(UserError, match=r"^here: 'spans' beside a text that is no string"):
+    with pytest.raises(UserError, match=r"^here: 'spans' beside a text that is not a string"):
         read_spans([[0, 1, "a"]], 3, "here")
     joined, one = JoinedLabels(), np.array([0])
     joined.add(0, [(str(number), one) for number in range(MOST_LABELS)])

@@ -1,4 +1,4 @@
-"""Names that are no folders: hub ids, taken from the cache where the hub is out of reach, and one line at once if not."""
+"""Names that are not folders: hub ids, taken from the cache where the hub is out of reach, and one line at once if not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""kill -9 at thirty random moments of a collection: each is gone on with, and the export is the same in the end."""
+"""kill -9 at thirty random moments of a collection: each is resumed, and the export is the same in the end."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_thirty_kills(model: Path, sources: tuple[DomainSource, ...], tmp_path: 
     for chain in range(10 * CHAINS):
         store, times = tmp_path / f"run-{chain}.ffn", 0
         while times < KILLS // CHAINS:
-            # A run that is gone on with has fewer events left: each kill is somewhere in what is left of it.
+            # A resumed run has fewer events left: each kill is somewhere in what is left of it.
             most = len(events) if times == 0 else len(events) // (times + 1)
             process, reading = begun(model, sources, store, resume=times > 0)
             if not killed(process, reading, rng.randrange(most), rng.random() * 2 * between):

@@ -82,7 +82,7 @@ def tiny_experts(kind: str, directory: Path, seed: int = 0, **overrides: Any) ->
 
 
 def unknown_experts(directory: Path) -> Path:
-    """A folder with a model whose experts are no module that transformers' grouped product runs."""
+    """A folder with a model whose experts are not a module that transformers' grouped product runs."""
     config = hf.JetMoeConfig(**(_LOCAL | {"kv_channels": 8, "num_key_value_heads": 2}))
     folder = directory / "unknown"
     hf.JetMoeForCausalLM(config).save_pretrained(folder)
@@ -177,7 +177,7 @@ def _pairs_of(index: torch.Tensor, expert: int) -> torch.Tensor:
 
 
 def _watched_gate(experts: Any, keep: Callable, keep_values: Callable) -> Callable:
-    """The experts' gate that also shows what it gives, and gpt-oss's activation function, which is no module."""
+    """The experts' gate that also shows what it gives, and gpt-oss's activation function, which is not a module."""
     apply = experts._apply_gate
 
     def gated(product: torch.Tensor) -> torch.Tensor:

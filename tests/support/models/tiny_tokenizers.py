@@ -25,7 +25,7 @@ HOSTILE = [
 CSV and HTML metacharacters, spreadsheet formulas."""
 
 INVALID_BYTES = ["<0xE6>", "<0xC3>", "<0xFF>", "<0xED>"]
-"""Byte-fallback pieces that are no valid UTF-8 by themselves (0xED opens the encodings of lone surrogates)."""
+"""Byte-fallback pieces that are not valid UTF-8 by themselves (0xED opens the encodings of lone surrogates)."""
 
 _COMMON_WORDS = """
     the of and to in is was for that on with as by at from it an be are this his which or had not

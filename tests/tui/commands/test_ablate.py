@@ -141,7 +141,7 @@ def test_a_file_of_something_else_stays(store, tmp_path, capsys):
     for content in ("my notes\n", "my notes", '{"a": 1}\n', COLUMNS + "\n1,2\n", "layer,neuron\n", "\xff\xfe\n"):
         file.write_text(content, "latin-1")
         code, _, err = run(capsys, "ablate", store, "--neurons", "L0N1", "--tokens", 64, "--output", file)
-        assert code == 2 and "is no csv file of" in one_line(err)
+        assert code == 2 and "is not a csv file of" in one_line(err)
         assert file.read_text("latin-1") == content
     code, _, _ = run(capsys, "ablate", store, "--neurons", "L0N1", "--tokens", 64, "--output", file, "--overwrite")
     assert code == 0 and file.read_text().startswith(COLUMNS)

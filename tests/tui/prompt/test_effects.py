@@ -157,7 +157,7 @@ def test_neurons_by_their_direct_effect(store):
 
 @pytest.mark.parametrize(
     ("typed", "says"),
-    [("the of and", "is no single token"), ("a - b - c", "write one token"), ("zzz", "is no single token")],
+    [("the of and", "is not a single token"), ("a - b - c", "write one token"), ("zzz", "is not a single token")],
 )
 def test_what_is_no_token_is_said(store, typed, says):
     async def act(app, pilot, screen, settled):

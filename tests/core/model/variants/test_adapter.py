@@ -163,6 +163,6 @@ def test_an_adapter_that_changes_no_weights_is_refused(tmp_path: Path) -> None:
     settings = peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2)
     peft.get_peft_model(load(base), settings).save_pretrained(tmp_path / "prompt")
     with pytest.raises(
-        UserError, match=r"an adapter of type \S*PROMPT_TUNING, which is no change of the model's weights"
+        UserError, match=r"an adapter of type \S*PROMPT_TUNING, which does not change the model's weights"
     ):
         merged(load(base), Adapter("prompt", tmp_path / "prompt", str(base), None))
