@@ -51,6 +51,33 @@ class Vocabulary:
         """The texts of several tokens."""
         return [self.text(token) for token in tokens]
 
+    def running(self, tokens: Sequence[int], alone: int | None = None) -> list[str]:
+        """The texts of tokens that follow each other; the one at place ``alone`` is written by itself, as `text` does.
+
+        A character whose bytes are spread over several tokens is put together at the last of them, and the others are
+        empty. What is no UTF-8 text stays as `text` writes it; so does all of this in a store without the bytes of
+        tokens (see `encoded`).
+        """
+        texts = [self.text(token) for token in tokens]
+        first = 0  # of the tokens whose bytes are no text yet
+        pending = b""
+        for index, token in enumerate(tokens):
+            if not self._has_raw or index == alone or self.whole(token):
+                first, pending = index + 1, b""
+                continue
+            encoded = self.encoded(token)
+            joined, missing = _decoded(pending + encoded)
+            if joined is None and not missing and pending:
+                first, pending = index, b""
+                joined, missing = _decoded(encoded)
+            if joined is not None:
+                texts[first : index + 1] = [""] * (index - first) + [joined]
+            if missing:
+                pending += encoded
+            else:
+                first, pending = index + 1, b""
+        return texts
+
     def whole(self, token: int) -> bool:
         """Whether the token is valid UTF-8 text by itself."""
         return 0 <= token < self.size and bool(self._chunk(token // CHUNK)[1][token % CHUNK])
@@ -89,6 +116,14 @@ class Vocabulary:
         except DamagedValueError as error:
             raise self._damage(f"texts of the tokens from {index * CHUNK} on: {error}") from error
         return present
+
+
+def _decoded(encoded: bytes) -> tuple[str | None, bool]:
+    """The text of some bytes, None where they are none; and whether they are only cut short."""
+    try:
+        return encoded.decode(), False
+    except UnicodeDecodeError as error:
+        return None, error.reason == "unexpected end of data"
 
 
 def _parts(ends: np.ndarray, joined: np.ndarray) -> list[bytes]:

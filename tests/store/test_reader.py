@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from synthetic import make_store
+from synthetic_bits import byte_vocabulary
 
 from ffnscope.store.errors import UserError
 from ffnscope.store.format import schema
@@ -128,6 +129,36 @@ def test_token_texts_come_back(some, chunks):
         text = texts[token].encode("utf-8", "surrogatepass")
         assert vocabulary.encoded(token) == (text if whole[token] else raw[token])
     assert vocabulary.text(len(texts)) == f"<{len(texts)}>" and vocabulary.text(-1) == "<-1>"
+
+
+@given(st.text(max_size=12), st.binary(max_size=3), st.integers(0, 40))
+def test_running_text_puts_together_what_tokens_split(text, damaged, alone):
+    vocabulary, tokens = byte_vocabulary(), list(text.encode())
+    running = vocabulary.running(tokens)
+    assert "".join(running) == text
+    # A character is written at its last byte, so that every prefix of the tokens has its whole characters.
+    for end in range(len(tokens) + 1):
+        assert "".join(running[:end]) == bytes(tokens[:end]).decode(errors="ignore")
+    split = vocabulary.running(tokens, alone)
+    assert len(split) == len(tokens)
+    if alone < len(tokens):
+        assert split[alone] == vocabulary.text(tokens[alone])
+        assert split[:alone] == vocabulary.running(tokens[:alone])
+        assert split[alone + 1 :] == vocabulary.running(tokens[alone + 1 :])
+    # Every byte is in a character that is whole, or is written by itself.
+    group = b""
+    for byte, part in zip(damaged, vocabulary.running(damaged), strict=True):
+        group += bytes([byte])
+        if part:
+            assert part.encode() == group if len(group) > 1 else part == vocabulary.text(byte)
+            group = b""
+    assert not group
+
+
+def test_running_text_of_a_store_without_bytes_is_that_of_its_tokens():
+    vocabulary = byte_vocabulary()
+    vocabulary._has_raw = False
+    assert vocabulary.running(list("é".encode())) == vocabulary.texts(list("é".encode())) == ["Ã", "©"]
 
 
 def test_texts_that_are_cut_within_a_character_are_refused():

@@ -135,7 +135,7 @@ class PromptBase(Pager, inherit_bindings=True):
 
     def _show_result(self, result: PromptResult) -> None:
         """Show the last token, where the next one would be told from."""
-        self.view = PromptView(result, self.session.text, self.glyphs)
+        self.view = PromptView(result, self.session.store.vocabulary, self.glyphs)
         active, tokens = result.active, result.tokens
         fires = [active[layer][:, self.labels.detectors(layer)].any(axis=1) for layer in self._layers]
         self._marked = np.any(fires, axis=0).tolist() if fires else [False] * len(tokens)

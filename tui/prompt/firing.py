@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ import numpy as np
 from ffnscope.store.definitions import ORDERS, POSITION_STRENGTHS, POSITION_TYPES
 from ffnscope.store.format.schema import ABSENT
 from ffnscope.store.reader import Store
+from ffnscope.store.vocabulary import Vocabulary
 from ffnscope.tui.drawing.glyphs import Glyphs
 from ffnscope.tui.drawing.lines import Line, Part, Writer, clip, line, wrap
 from ffnscope.tui.drawing.numbers import count, percent
@@ -126,22 +127,28 @@ class Labels:
 
 @dataclass
 class PromptView:
-    """Draws a result. ``text`` gives a token's text."""
+    """Draws a result."""
 
     result: PromptResult
-    text: Callable[[int], str]
+    vocabulary: Vocabulary
     glyphs: Glyphs
+
+    def text(self, token: int) -> str:
+        """A token's text."""
+        return self.vocabulary.text(token)
 
     def tokens(self, at: int, width: int, height: int, marked: Sequence[bool]) -> list[Line]:
         """The text wrapped, its token ``at`` in view and bright; ``marked`` tokens are those that a detector fires at."""
         parts: list[Part] = []
-        for number, token in enumerate(self.result.tokens.tolist()):
+        fires = False
+        for number, text in enumerate(self.vocabulary.running(self.result.tokens.tolist(), at)):
             out = Writer(self.glyphs)
+            fires |= bool(marked[number])
             if number == at:
-                out.token(self.text(token), "here")
-                parts += [(part, "here") for part, _ in out.parts]
-            else:
-                parts += out.prose(self.text(token), "token" if marked[number] else "text").parts
+                parts += [(part, "here") for part, _ in out.token(text).parts]
+            elif text:
+                parts += out.prose(text, "token" if fires else "text").parts
+            fires &= not text  # the beginning of a character: it is marked where it is whole
         # The last part keeps the bright ground of a token at the end from filling the line.
         lines = [Line(((" ", "text"), *row, (" ", "text"))) for row in wrap(parts, width - 2)]
         here = next((i for i, line_ in enumerate(lines) if any(style == "here" for _, style in line_.parts)), 0)

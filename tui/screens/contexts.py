@@ -40,7 +40,7 @@ class Contexts(Pager, inherit_bindings=True):
         self.reading = False
         self.scrolled = 0
         self._others: dict[str, tuple[str, ...]] = {}
-        self._windows: dict[int, tuple[str, ...]] = {}
+        self._windows: dict[int, list[int]] = {}
         self._seen = range(0)  # the contexts in view
 
     def title_parts(self) -> list[Part]:
@@ -131,13 +131,14 @@ class Contexts(Pager, inherit_bindings=True):
     def _text(self, context: ContextText, width: int) -> tuple[list[Line], int]:
         """The window wrapped, with the neuron's other contexts in it marked too; and the line of the token."""
         if context.window not in self._windows:
-            tokens = self.session.store.window(context.window).tolist()
-            self._windows[context.window] = tuple(self.session.store.vocabulary.texts(tokens))
-        texts = self._windows[context.window]
+            self._windows[context.window] = self.session.store.window(context.window).tolist()
+        texts = self.session.store.vocabulary.running(self._windows[context.window], context.position)
         others = self.positions_in(context.window)
         paragraphs: list[list[Part]] = [[]]
         for index, text in enumerate(texts):
             here = index == context.position
+            if not text:  # the beginning of a character: what is marked of it is marked where it is whole
+                others |= {index + 1} if index in others else set()
             for piece in text.splitlines(keepends=True) if not here else [text]:
                 out = Writer(self.glyphs)
                 if here:

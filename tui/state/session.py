@@ -189,11 +189,11 @@ class Session:
         at = context.position
         left = window[max(at - AROUND, 0) : at].tolist()
         right = window[at + 1 : at + 1 + AROUND].tolist()
-        texts = self.store.vocabulary.texts
+        running = self.store.vocabulary.running
         return ContextText(
-            tuple(texts(left)),
+            tuple(running(left)),
             self.text(int(window[at])),
-            tuple(texts(right)),
+            tuple(running(right)),
             context.activation,
             context.window,
             at,

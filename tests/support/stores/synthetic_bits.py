@@ -7,8 +7,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from ffnscope.store.bits.column_sums import column_sums
+from ffnscope.store.errors import UserError
 from ffnscope.store.format import kept_bits as layout
 from ffnscope.store.format.encoding import encode_array
+from ffnscope.store.format.keys import INDEX_KEY
+from ffnscope.store.vocabulary import RAW_PARTS, TEXT_PARTS, Vocabulary, pack_chunks, pack_raw
 
 
 def piece_bytes(piece: str) -> bytes:
@@ -17,6 +20,22 @@ def piece_bytes(piece: str) -> bytes:
     others = [byte for byte in range(256) if byte not in printable]
     table = {chr(byte): byte for byte in printable} | {chr(0x100 + n): byte for n, byte in enumerate(others)}
     return bytes(table[letter] for letter in piece)
+
+
+def byte_vocabulary() -> Vocabulary:
+    """A vocabulary of the 256 bytes, as byte-level BPE falls back to; those from 128 on are no text by themselves."""
+    pieces = {
+        piece_bytes(chr(code))[0]: chr(code) for code in (*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x144))
+    }
+    texts = tuple(chr(byte) if byte < 128 else pieces[byte] for byte in range(256))
+    whole = np.arange(256) < 128
+    raw = [b"" if byte < 128 else bytes([byte]) for byte in range(256)]
+    stored = {
+        INDEX_KEY.pack(index) + part: array
+        for index, arrays in enumerate(zip(pack_chunks(texts, whole), pack_raw(raw), strict=True))
+        for part, array in zip(TEXT_PARTS + RAW_PARTS, [*arrays[0], *arrays[1]], strict=True)
+    }
+    return Vocabulary(stored.get, UserError, len(texts), raw=True)
 
 
 def kept_rows(windows: np.ndarray, bos: int, sizes: Sequence[int], keep: int) -> tuple[np.ndarray, np.ndarray]:

@@ -7,9 +7,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from screens import LARGE, SMALL, browser, keys, shown
 from synthetic import make_store
+from synthetic_bits import byte_vocabulary
 from textual.widgets import Input
 
 from ffnscope.tui.app import FfnscopeApp
@@ -134,6 +136,27 @@ async def test_contexts_mark_the_token_and_read_its_window(app: FfnscopeApp) -> 
         assert screen.cursor == 1
         await keys(pilot, "enter", "j", "j", "G", "g", "q", "q")
         assert isinstance(app.screen, Browser)
+
+
+async def test_contexts_read_characters_that_are_split_over_tokens(
+    app: FfnscopeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = app.sessions[0]
+    text = "שלום 你好 é "
+    window = np.frombuffer((text * 9).encode()[: session.store.run.corpus.seq_len], np.uint8).astype(np.int32)
+    monkeypatch.setattr(session.store, "vocabulary", byte_vocabulary())
+    monkeypatch.setattr(session.store, "window", lambda number: window)
+    async with app.run_test(size=SMALL) as pilot:
+        await keys(pilot, "enter", "c")
+        screen = app.screen
+        assert isinstance(screen, Contexts)
+        at = screen.page.contexts[0].position
+        before, after = (bytes(part.tolist()).decode(errors="ignore") for part in (window[:at], window[at + 1 :]))
+        drawn = "".join(line[2:].rstrip("\n") for line in shown(app).splitlines()[13:])
+        for word in text.split():
+            assert drawn.count(word) == before.count(word) + after.count(word) > 0
+        listed = shown(app).splitlines()[1]
+        assert "你好 é שלום 你好 é" in listed
 
 
 async def test_position_plot_tells_the_value_under_its_cursor(app: FfnscopeApp) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tiny_models as tm
 from prompt_store import collect_hostile, collect_rules
+from synthetic_bits import byte_vocabulary
 
 from ffnscope.core.prompt import PromptModel
 from ffnscope.store.reader import Store
@@ -53,7 +56,7 @@ def test_the_list_holds_exactly_what_fires(rules):
 def test_hostile_tokens_are_drawn_as_one_visible_line(hostile, glyphs):
     with Store.open(hostile) as store:
         result = PromptModel.load(store.run).run("".join(tm.HOSTILE[:31]))
-        view, labels = PromptView(result, store.vocabulary.text, glyphs), Labels(store)
+        view, labels = PromptView(result, store.vocabulary, glyphs), Labels(store)
         for at in range(len(result.tokens)):
             firings = labels.firings(result, at, result.layers)
             lines = view.tokens(at, 60, 5, [True] * len(result.tokens))
@@ -64,6 +67,19 @@ def test_hostile_tokens_are_drawn_as_one_visible_line(hostile, glyphs):
                 assert each.text == visible(each.text, glyphs, spaces=False)
 
 
+def test_characters_split_over_tokens_are_drawn_whole(hostile):
+    with Store.open(hostile) as store:
+        result = PromptModel.load(store.run).run("a")
+        result = replace(result, tokens=np.frombuffer("é 你".encode(), np.uint8).astype(np.int64))
+        view = PromptView(result, byte_vocabulary(), UNICODE)
+        drawn = [view.tokens(at, 60, 1, [False, True, False, True, False, False])[0] for at in range(6)]
+        # The token looked at is written by itself; a detector that fires at the beginning of a character marks it.
+        texts = ["Ã© 你", "Ã© 你", "é␣你", "é ä½ł", "é ä½ł", "é ä½ł"]
+        assert [line.text.strip() for line in drawn] == texts
+        assert [("é", "token") in line.parts for line in drawn] == [False, False, True, True, True, True]
+        assert [("你", "token") in line.parts for line in drawn] == [True, True, True, False, False, False]
+
+
 def test_neurons_that_are_dead_in_the_store_come_first(rules):
     with Store.open(rules[0]) as store:
         result = PromptModel.load(store.run).run("the of and")
@@ -71,7 +87,7 @@ def test_neurons_that_are_dead_in_the_store_come_first(rules):
         result.active[1][2, dead], result.values[1][2, dead] = True, 0.53
         others = [each for each in labels.firings(result, 2, (1,)) if not each.order and not each.position]
         assert others[0].neuron == dead
-        view = PromptView(result, store.vocabulary.text, UNICODE)
+        view = PromptView(result, store.vocabulary, UNICODE)
         assert view.firing(others[0], 60, False).text.split() == [f"L1N{dead}", "0.53", *["dead", "in", "the", "store"]]
         pinned = labels.firing(1, dead, result, 1, pinned=True)
         assert "dead" not in view.firing(pinned, 60, False).text
