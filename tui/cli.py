@@ -13,7 +13,7 @@ import typer
 
 from ffnscope.store.errors import LostProcessError, UserError, device_message, is_device_error
 from ffnscope.tui.commands import shared
-from ffnscope.tui.commands.ask import ask
+from ffnscope.tui.commands.ask import QueryCommand, ask
 from ffnscope.tui.commands.collect import collect
 from ffnscope.tui.commands.compare import compare
 from ffnscope.tui.commands.contexts import contexts
@@ -49,7 +49,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for command in (demo, collect, view, search, ask, contexts, ablate, export, report, compare, info, verify, doctor):
-    app.command()(command)
+    app.command(cls=QueryCommand if command is ask else None)(command)
 
 
 def _version(wanted: bool) -> None:

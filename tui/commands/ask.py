@@ -6,6 +6,7 @@ import sys
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from ffnscope.tui.commands.shared import (
     OutputFile,
@@ -20,6 +21,29 @@ from ffnscope.tui.commands.shared import (
 
 FORMATS = ("table", "csv", "jsonl")
 TABLE_ROWS = 20
+
+
+class QueryCommand(TyperCommand):
+    """A command whose last argument is a query. It may begin with the - of a negated term, which is no option."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put a query that begins with - behind ``--``, after all options."""
+        valued = {name for param in self.params for name in param.opts if not getattr(param, "is_flag", False)}
+        for index, argument in enumerate(args):
+            if argument == "--":
+                break
+            if _negated(argument) and (index == 0 or args[index - 1] not in valued):
+                args = [*args[:index], *args[index + 1 :], "--", argument]
+                break
+        return super().parse_args(ctx, args)
+
+
+def _negated(argument: str) -> bool:
+    if not argument.startswith("-") or ":" not in argument:
+        return False
+    from ffnscope.store.query.positions import TERMS
+
+    return argument[1:].partition(":")[0].lower() in TERMS
 
 
 def ask(

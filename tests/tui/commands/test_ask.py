@@ -56,6 +56,25 @@ def test_files_say_what_python_says(store, capsys, tmp_path):
     assert one_line(run(capsys, "ask", store, query, "-o", tmp_path / "a.csv")[2])
 
 
+def test_a_query_may_begin_with_a_negated_term(store, capsys):
+    query = "-token:the position:3-20"
+    with ffnscope.store.open(store) as opened:
+        answer = opened.ask(query, where="-concept:digit", top=3)
+    for arguments in (
+        (store, query, "--where", "-concept:digit", "--top", 3),
+        ("--top", 3, "--where", "-concept:digit", store, query),
+        ("--top", 3, "--where", "-concept:digit", "--", store, query),
+    ):
+        code, out, err = run(capsys, "ask", "--format", "csv", *arguments)
+        rows = list(csv.DictReader(io.StringIO(out)))
+        assert code == 0 and f"fit {query}" in err
+        assert [int(row["neuron"]) for row in rows] == answer["neuron"].tolist()
+    code, _, err = run(capsys, "ask", store, "-domain:nowhere")
+    assert code == 2 and "no domain 'nowhere'" in one_line(err)
+    code, _, err = run(capsys, "ask", store, "x", "--nothing:x")
+    assert code == 2 and "No such option" in one_line(err)
+
+
 def test_a_table(store, capsys):
     code, out, err = run(capsys, "ask", store, "text:/school/", "--top", 4)
     assert code == 0 and len(out.splitlines()) == 5 and out.startswith("neuron")
