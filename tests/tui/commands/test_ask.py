@@ -59,11 +59,11 @@ def test_files_say_what_python_says(store, capsys, tmp_path):
 def test_a_query_may_begin_with_a_negated_term(store, capsys):
     query = "-token:the position:3-20"
     with ffnscope.store.open(store) as opened:
-        answer = opened.ask(query, where="-concept:digit", top=3)
+        answer = opened.ask(query, where="-layer:1", top=3)
     for arguments in (
-        (store, query, "--where", "-concept:digit", "--top", 3),
-        ("--top", 3, "--where", "-concept:digit", store, query),
-        ("--top", 3, "--where", "-concept:digit", "--", store, query),
+        (store, query, "--where", "-layer:1", "--top", 3),
+        ("--top", 3, "--where", "-layer:1", store, query),
+        ("--top", 3, "--where", "-layer:1", "--", store, query),
     ):
         code, out, err = run(capsys, "ask", "--format", "csv", *arguments)
         rows = list(csv.DictReader(io.StringIO(out)))
