@@ -64,7 +64,10 @@ async def test_experts_in_the_browser(app: FfnscopeApp) -> None:
         assert len(app.sessions[0].neurons.rows) == SIZE
         await keys(pilot, "X", "k", "enter")
         assert app.sessions[0].neurons.filter_text == "expert:2"
-        await keys(pilot, "u", "u", *":L1N3", "enter", "X")
+        # Spaces inside quotes are kept.
+        await keys(pilot, "f", "ctrl+u", 'text:-detects:="a  b" expert:2', "enter", "X", "j", "enter")
+        assert app.sessions[0].neurons.filter_text == '-detects:="a  b" expert:3'
+        await keys(pilot, "u", "u", "u", "u", *":L1N3", "enter", "X")
         assert "no routed experts in this layer" in shown(app)
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import shlex
 
 from ffnscope.store.errors import UserError
+from ffnscope.store.query.filter import split
 from ffnscope.tui.browser.neuron_table import sort_choices
 from ffnscope.tui.browser.tasks import Tasks
 from ffnscope.tui.drawing.text import visible
@@ -100,13 +101,13 @@ class Narrowing(Tasks):
 
     def _list_expert(self, term: str) -> None:
         """Filter to an expert, in place of another."""
-        others = [word for word in self.session.neurons.filter_text.split() if not word.startswith("expert:")]
+        others = [word.text for word in split(self.session.neurons.filter_text) if not word.text.startswith("expert:")]
         self.apply_filter(" ".join([*others, term]))
 
     def narrow(self, term: str) -> None:
         """Add a term to the filter. Raises UserError for one that the store cannot answer."""
         text = self.session.neurons.filter_text
-        self.apply_filter(f"{text} {term}".strip() if term not in text.split() else text)
+        self.apply_filter(text if term in [word.text for word in split(text)] else f"{text} {term}".strip())
 
     def action_value(self, away: bool = False) -> None:
         """Filter to the cursor's value in the column sorted by, or away from it."""
