@@ -10,15 +10,14 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from ffnscope.core.activations.threshold_recorder import neuron_values
 from ffnscope.core.jit import compiled
-from ffnscope.core.model.experts import Mixture, RoutedRows
+from ffnscope.core.model.experts import Handle, Mixture, RoutedRows
 from ffnscope.core.model.ffn import Ffn
 from ffnscope.core.model.layered import LayeredModel
 from ffnscope.store.activation_rule import THRESHOLD_WINDOWS, ActivationRule
@@ -186,6 +185,26 @@ def _append(values: np.ndarray, lists: np.ndarray, filled: np.ndarray, least: np
                 filled[column] += 1
 
 
+def _listen(
+    model: LayeredModel, layer: int, mask: torch.Tensor, largest: LargestValues, hands: Executor
+) -> list[Handle]:
+    """Give ``largest`` the values of a layer's neurons at the positions of ``mask`` [B, T] bool, until the handles are
+    removed."""
+
+    def take(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        dense = model.ffns[layer].dense
+        assert dense is not None
+        values = neuron_values(layer, inputs[0], (mask.shape[0], mask.shape[1]), dense.neurons)
+        largest.add(values[mask].abs().cpu().numpy(), hands, torch.get_num_threads())
+
+    def take_routed(rows: RoutedRows) -> None:
+        chosen = mask.reshape(-1)[rows.tokens]
+        values = rows.values[chosen].float().abs().cpu().numpy()
+        largest.add_routed(values, rows.experts[chosen].cpu().numpy(), hands)
+
+    return model.listen(layer, None, take_routed, take)
+
+
 @torch.inference_mode()
 def find_thresholds(
     model: LayeredModel,
@@ -204,33 +223,14 @@ def find_thresholds(
     ``advance`` is called with positions times layers done after every batch.
     """
     largest = {layer: LargestValues(model.ffns[layer], chosen.rank) for layer in recorded}
-    threads, device, length = torch.get_num_threads(), model.device, tokens.shape[1]
+    device, length = model.device, tokens.shape[1]
     whole = any(isinstance(model.ffns[layer], Mixture) for layer in layers)
     model.load_layers(layers.start, layers.stop)
     try:
-        with ThreadPoolExecutor(threads) as hands:
+        with ThreadPoolExecutor(torch.get_num_threads()) as hands:
             for windows, counts in chosen.batches(len(tokens), batch_size, whole):
                 mask = torch.from_numpy(counts).to(device)
-
-                def take(layer: int, mask: torch.Tensor, module: Any, inputs: tuple[torch.Tensor, ...]) -> None:
-                    dense = model.ffns[layer].dense
-                    assert dense is not None
-                    shape = (mask.shape[0], mask.shape[1])
-                    values = neuron_values(layer, inputs[0], shape, dense.neurons)
-                    largest[layer].add(values[mask].abs().cpu().numpy(), hands, threads)
-
-                def take_routed(layer: int, mask: torch.Tensor, rows: RoutedRows) -> None:
-                    chosen_rows = mask.reshape(-1)[rows.tokens]
-                    values = rows.values[chosen_rows].float().abs().cpu().numpy()
-                    largest[layer].add_routed(values, rows.experts[chosen_rows].cpu().numpy(), hands)
-
-                hooks = [
-                    handle
-                    for layer in recorded
-                    for handle in model.listen(
-                        layer, None, partial(take_routed, layer, mask), partial(take, layer, mask)
-                    )
-                ]
+                hooks = [hook for layer in recorded for hook in _listen(model, layer, mask, largest[layer], hands)]
                 try:
                     ids = torch.from_numpy(tokens[windows].astype(np.int64)).to(device)
                     hidden, calls = model.frame(ids, layers.stop - 1)
@@ -247,4 +247,4 @@ def find_thresholds(
                 advance(int(counts.any(axis=1).sum()) * length * len(layers))
     finally:
         model.release_layers(layers.start, layers.stop)
-    return {layer: each.thresholds() for layer, each in largest.items()}
+    return {layer: values.thresholds() for layer, values in largest.items()}
