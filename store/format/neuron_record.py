@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,9 @@ import numpy as np
 from ffnscope.store.format import schema
 from ffnscope.store.format.encoding import array_header, decode_array
 from ffnscope.store.records import Context, Description, DetectedNgram, Ngram
+
+Row = Callable[[str], np.ndarray]
+"""Gives the neuron's row of an array, by the array's name."""
 
 
 def three(values: np.ndarray) -> tuple[int, int, int]:
@@ -28,12 +32,12 @@ def others(neurons: np.ndarray, cosines: np.ndarray) -> tuple[tuple[int, float],
     return pairs(neurons[present], cosines[present])
 
 
-def top_ngrams(row: Any) -> tuple[tuple[Ngram, ...], tuple[Ngram, ...], tuple[Ngram, ...]]:
-    """The most frequent unigrams, bigrams, trigrams; ``row(name)`` gives the neuron's row of an array."""
+def top_ngrams(row: Row) -> tuple[tuple[Ngram, ...], tuple[Ngram, ...], tuple[Ngram, ...]]:
+    """The most frequent unigrams, bigrams, trigrams."""
     return _top(row, "top_unigrams"), _top(row, "top_bigrams"), _top(row, "top_trigrams")
 
 
-def _top(row: Any, name: str) -> tuple[Ngram, ...]:
+def _top(row: Row, name: str) -> tuple[Ngram, ...]:
     tokens, counts, totals = row(name).tolist(), row(f"{name}_count").tolist(), row(f"{name}_total").tolist()
     return tuple(
         Ngram(tuple(ngram), count, total) for ngram, count, total in zip(tokens, counts, totals, strict=True) if count
@@ -50,8 +54,8 @@ def contexts(windows: np.ndarray, positions: np.ndarray, values: np.ndarray | No
     )
 
 
-def explained(row: Any) -> dict[str, Any]:
-    """The fields of a record that say how much the token explains; ``row(name)`` gives the neuron's row of an array."""
+def explained(row: Row) -> dict[str, Any]:
+    """The fields of a record that say how much the token explains."""
     names = ("token_explained", "bigram_explained", "trigram_explained", "position_explained", "token_f1")
     numbers = {name: float(row(name)) for name in names}
     tokens = row("token_set")
@@ -61,14 +65,14 @@ def explained(row: Any) -> dict[str, Any]:
     }
 
 
-def described(row: Any) -> dict[str, Any]:
-    """The field of a record with the neuron's descriptions; ``row(name)`` gives the neuron's row of an array."""
+def described(row: Row) -> dict[str, Any]:
+    """The field of a record with the neuron's descriptions."""
     pairs = zip(row("concept_formula").tolist(), row("concept_figures").tolist(), strict=True)
     return {"descriptions": tuple(Description(tuple(formula), *figures) for formula, figures in pairs if formula[1])}
 
 
-def thresholds(row: Any) -> dict[str, Any]:
-    """The fields of a record that a run with thresholds has; ``row(name)`` gives the neuron's row of an array."""
+def thresholds(row: Row) -> dict[str, Any]:
+    """The fields of a record that a run with thresholds has."""
     share = float(row("positive_share"))
     return {
         "threshold": float(row("threshold")),
@@ -77,13 +81,13 @@ def thresholds(row: Any) -> dict[str, Any]:
     }
 
 
-def expert(row: Any) -> dict[str, Any]:
-    """The field of a record with the neuron's routed expert; ``row(name)`` gives the neuron's row of an array."""
+def expert(row: Row) -> dict[str, Any]:
+    """The field of a record with the neuron's routed expert."""
     number = int(row("expert"))
     return {"expert": None if number == schema.ABSENT else number}
 
 
-def detected(raw: Any, neuron: int, order: int) -> tuple[DetectedNgram, ...]:
+def detected(raw: Callable[[str], memoryview], neuron: int, order: int) -> tuple[DetectedNgram, ...]:
     """The detected n-grams of one neuron; ``raw(name)`` gives the encoded array."""
     neurons = uncopied(raw("detected_neuron"))
     first, last = np.searchsorted(neurons, [neuron, neuron + 1])

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ffnscope.store.errors import UserError
-from ffnscope.store.notes import Notes
 from ffnscope.store.query import columns as registry
 from ffnscope.store.query.filter import Filter, parse_filter
 from ffnscope.store.query.positions import parse_query
+from ffnscope.store.query.select import own_marks
 
 if TYPE_CHECKING:
     from ffnscope.store.reader import Store
@@ -204,11 +204,3 @@ def coactivated(
     others = np.flatnonzero((answer["layer"] != layer) | (answer["neuron"] != neuron))[:top]
     columns = {name: values[others] for name, values in answer.columns.items()}
     return replace(answer, columns=columns)
-
-
-def own_marks(store: Store, where: Filter | None) -> tuple[Collection[tuple[int, int]], Collection[tuple[int, int]]]:
-    """The reader's marks and notes, read where a filter asks for them."""
-    if where is None or not ("marked" in where.text.lower() or "noted" in where.text.lower()):
-        return (), ()
-    with Notes.open(store.path) as kept:
-        return kept.marks(), kept.notes()

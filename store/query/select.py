@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 import numpy as np
 
+from ffnscope.store.notes import Notes
 from ffnscope.store.query import columns as registry
 from ffnscope.store.query.filter import Filter
 from ffnscope.store.reader import Store
@@ -37,3 +38,11 @@ def select(
         return selected
     key = np.concatenate(keys)
     return selected[np.argsort(-key if sort.startswith("-") else key, kind="stable")]
+
+
+def own_marks(store: Store, where: Filter | None) -> tuple[Collection[tuple[int, int]], Collection[tuple[int, int]]]:
+    """The reader's marks and notes, read where a filter asks for them."""
+    if where is None or not ("marked" in where.text.lower() or "noted" in where.text.lower()):
+        return (), ()
+    with Notes.open(store.path) as own:
+        return own.marks(), own.notes()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 from typer.core import TyperCommand
@@ -19,12 +19,15 @@ from ffnscope.tui.commands.shared import (
     write_result,
 )
 
+if TYPE_CHECKING:
+    from ffnscope.store.query.ask import Answer
+
 FORMATS = ("table", "csv", "jsonl")
 TABLE_ROWS = 20
 
 
 class QueryCommand(TyperCommand):
-    """A command whose last argument is a query. It may begin with the - of a negated term, which is no option."""
+    """A command whose last argument is a query. It may begin with the - of a negated term, which is not an option."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put a query that begins with - behind ``--``, after all options."""
@@ -83,7 +86,7 @@ def ask(
     if not answer.matches:
         raise typer.Exit(1)
 
-    def write(out: Any) -> None:
+    def write(out: TextIO) -> None:
         if format == "table":
             out.write(f"{rule}\n" if rule and output else "")
             out.writelines(f"{line}\n" for line in table(answer))
@@ -93,7 +96,7 @@ def ask(
     write_result(write, output, overwrite)
 
 
-def describe(answer: Any) -> str:
+def describe(answer: Answer) -> str:
     """A sentence on a ranking: how large the set is, over what, and what chance reaches."""
     from ffnscope.tui.drawing.numbers import count, freq
 
@@ -106,7 +109,7 @@ def describe(answer: Any) -> str:
     )
 
 
-def table(answer: Any) -> list[str]:
+def table(answer: Answer) -> list[str]:
     """A ranking as lines."""
     from ffnscope.tui.drawing.numbers import count, freq, signed
 

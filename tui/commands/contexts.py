@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Iterator
 from itertools import islice
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
@@ -21,6 +21,12 @@ from ffnscope.tui.commands.shared import (
     say_rule,
     write_result,
 )
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ffnscope.store.query.contexts import Occurrence
+    from ffnscope.store.reader import Store
 
 FORMATS = ("text", "csv", "jsonl")
 _NEURON = re.compile(r"L(\d{1,9})N(\d{1,9})", re.IGNORECASE | re.ASCII)
@@ -65,7 +71,7 @@ def contexts(
             raise typer.Exit(1)
         rows = sort_rows(kept, rows, sort, known_strengths(opened, layer, number))[:limit]
 
-        def write(out: Any) -> None:
+        def write(out: TextIO) -> None:
             out.write(f"{rule}\n" if rule and output and format == "text" else "")
             if beside:
                 out.writelines(f"{line}\n" for line in _beside(opened, rows, format))
@@ -85,7 +91,7 @@ def parse_neuron(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def _text(occurrences: Iterator[Any], width: int) -> Iterator[str]:
+def _text(occurrences: Iterator[Occurrence], width: int) -> Iterator[str]:
     """Lines aligned on the token; widths of window and position are those of the first screenful or more."""
     from ffnscope.tui.drawing.glyphs import choose_glyphs
     from ffnscope.tui.drawing.text import fit, visible
@@ -99,7 +105,7 @@ def _text(occurrences: Iterator[Any], width: int) -> Iterator[str]:
             yield f"{occurrence.window:>7}:{occurrence.position:<5} {left} [{token}] {right}"
 
 
-def _beside(store: Any, rows: Any, format: str) -> Iterator[str]:
+def _beside(store: Store, rows: np.ndarray, format: str) -> Iterator[str]:
     """How often each token stands before and after: lines of side, count, token."""
     from ffnscope.store.query.contexts import neighbours
     from ffnscope.tui.commands.shared import quote

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -30,14 +29,14 @@ def export(
     from ffnscope.store.export import write as writing
     from ffnscope.store.query import columns as registry
     from ffnscope.store.query.filter import parse_filter
+    from ffnscope.store.query.select import own_marks, select
 
     with open_store(store) as opened:
         parsed = parse_filter(where, registry.domain_names(opened))
         names = None if columns is None else columns.split(",")
         writing.resolve_columns(opened, names)
         writing.check_format(format)
-        marks, notes = _own(opened.path, where)
-        selection = writing.select(opened, parsed, sort, marks, notes)
+        selection = select(opened, parsed, sort, *own_marks(opened, parsed))
         if output is not None:
             written = writing.write_file(output, opened, selection, names, format, token_ids, overwrite)
             print(f"{written:,} neurons written to {safe(str(output), sys.stderr)}", file=sys.stderr)
@@ -47,20 +46,10 @@ def export(
         writing.write(opened, out, selection, names, format, token_ids)
 
 
-def _own(path: Path, where: str) -> tuple[Any, Any]:
-    """The user's marks and notes, if the filter needs them."""
-    if "marked" not in where.lower() and "noted" not in where.lower():
-        return (), ()
-    from ffnscope.store.notes import Notes
-
-    with Notes.open(path) as notes:
-        return notes.marks(), notes.notes()
-
-
 class _Harmless:
     """A stream that shows control characters as escapes instead of sending them to a terminal."""
 
-    def __init__(self, out: Any):
+    def __init__(self, out: TextIO):
         self._out = out
 
     def write(self, text: str) -> int:

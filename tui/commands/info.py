@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ffnscope.tui.commands.shared import StorePath, open_store, safe
+
+if TYPE_CHECKING:
+    from ffnscope.store.reader import Store
+    from ffnscope.store.records import ModelInfo, Progress, RunInfo
 
 
 def info(
@@ -41,7 +45,7 @@ def info(
             print(f"{safe(name):<12} {safe(text)}")
 
 
-def _lines(store: Any, run: Any, progress: Any, layers: tuple[int, ...]) -> list[tuple[str, str]]:
+def _lines(store: Store, run: RunInfo, progress: Progress, layers: tuple[int, ...]) -> list[tuple[str, str]]:
     from ffnscope.tui.drawing.numbers import count, filesize
     from ffnscope.tui.reports.formats.values import settings_text
 
@@ -93,7 +97,7 @@ def _lines(store: Any, run: Any, progress: Any, layers: tuple[int, ...]) -> list
     return lines
 
 
-def _experts(model: Any) -> str:
+def _experts(model: ModelInfo) -> str:
     """How many experts a mixture has, and which layers are of another width than most."""
     from ffnscope.tui.drawing.numbers import count
 
@@ -105,7 +109,7 @@ def _experts(model: Any) -> str:
     return f"{text}; {', '.join(others[:3])}{more} neurons" if others else text
 
 
-def _kept(store: Any) -> dict[str, int] | None:
+def _kept(store: Store) -> dict[str, int] | None:
     """How many windows and positions have their bits kept, and the bytes that all layers' take."""
     from ffnscope.store.bits.kept import kept_number
     from ffnscope.store.format.kept_bits import position_bytes
@@ -117,7 +121,7 @@ def _kept(store: Any) -> dict[str, int] | None:
     return {"windows": len(store.kept.windows), "positions": positions, "bytes": size}
 
 
-def describe_progress(progress: Any, layers: int) -> str:
+def describe_progress(progress: Progress, layers: int) -> str:
     """How far a run is, in a line."""
     from ffnscope.tui.drawing.numbers import count, duration, percent
 
@@ -138,7 +142,7 @@ def describe_progress(progress: Any, layers: int) -> str:
     return line
 
 
-def _runs(progress: Any) -> bool:
+def _runs(progress: Progress) -> bool:
     """Whether the collector that wrote this last still runs, as far as this host can tell."""
     import os
     import socket

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ffnscope.tui.commands.shared import StorePath, open_store, prepare_stdout, quote, say_rule
+
+if TYPE_CHECKING:
+    from ffnscope.store.query.detector_index import Hit
+    from ffnscope.store.query.trigger_index import TriggerHit
+    from ffnscope.store.reader import Store
+    from ffnscope.store.vocabulary import Vocabulary
 
 NEAR = 20  # neurons that come close, where no limit is given
 
@@ -79,7 +85,7 @@ def search(
         )
 
 
-def _near(store: Any, text: str, hits: list[Any], limit: int | None) -> list[Any]:
+def _near(store: Store, text: str, hits: list[Hit], limit: int | None) -> list[TriggerHit]:
     """What comes close: as many as the limit leaves, NEAR without one."""
     from ffnscope.store.query.trigger_index import TriggerIndex
 
@@ -107,7 +113,7 @@ def _token(text: str) -> str:
     return visible(text, choose_glyphs(sys.stdout.encoding))
 
 
-def _near_record(hit: Any, vocabulary: Any) -> dict[str, Any]:
+def _near_record(hit: TriggerHit, vocabulary: Vocabulary) -> dict[str, Any]:
     return {
         "layer": hit.layer,
         "neuron": hit.neuron,
@@ -122,7 +128,7 @@ def _near_record(hit: Any, vocabulary: Any) -> dict[str, Any]:
     }
 
 
-def _record(hit: Any, vocabulary: Any, kind: str) -> dict[str, Any]:
+def _record(hit: Hit, vocabulary: Vocabulary, kind: str) -> dict[str, Any]:
     matched = [
         {"tokens": vocabulary.texts(ngram.tokens), "count": ngram.count, "occurrences": ngram.total}
         for ngram in hit.tokens

@@ -82,7 +82,7 @@ def check_format(format: str, known: Sequence[str], output: Path | None, overwri
         check_writable(output, overwrite)
 
 
-def write_result(write: Callable[[Any], None], output: Path | None, overwrite: bool) -> None:
+def write_result(write: Callable[[TextIO], None], output: Path | None, overwrite: bool) -> None:
     """Let ``write`` write to the file, whole or not at all, or to stdout."""
     from ffnscope.store.atomic_write import write_whole
 

@@ -19,7 +19,8 @@ from ffnscope.tui.commands.shared import StorePath, open_store, prepare_stdout, 
 
 if TYPE_CHECKING:
     from ffnscope.core.effects import Effect
-    from ffnscope.core.effects.rows import Origin
+    from ffnscope.core.effects.ablation import Key
+    from ffnscope.core.effects.rows import EffectFile, Origin
     from ffnscope.core.effects.windows import TestedWindows
     from ffnscope.store.reader import Store
     from ffnscope.store.records import Progress
@@ -148,9 +149,8 @@ def row_format(path: Path) -> str:
 
 def _selected(store: Store, where: str) -> list[tuple[int, int]]:
     from ffnscope.store.query import columns
-    from ffnscope.store.query.ask import own_marks
     from ffnscope.store.query.filter import parse_filter
-    from ffnscope.store.query.select import select
+    from ffnscope.store.query.select import own_marks, select
 
     parsed = parse_filter(where, columns.domain_names(store))
     return [(layer, neuron) for layer, neuron in select(store, parsed, None, *own_marks(store, parsed)).tolist()]
@@ -174,7 +174,7 @@ def _windows(
 
 def _open_file(
     output: Path, format: str, mode: str, origin: Origin, columns: tuple[str, ...], together: bool, overwrite: bool
-) -> Any:
+) -> EffectFile:
     from ffnscope.core.effects.rows import EffectFile
     from ffnscope.store.atomic_write import check_writable
 
@@ -194,7 +194,7 @@ def untied(path: Path) -> str:
     )
 
 
-def _describe(keys: list[Any], left: list[Any], tested: TestedWindows, together: bool) -> None:
+def _describe(keys: list[Key], left: list[Key], tested: TestedWindows, together: bool) -> None:
     length = tested.tokens.shape[1]
     what = f"{len(keys):,} neurons" + (" together" if together else "") if len(keys) > 1 else "1 neuron"
     line = f"{what} on {tested.source}, {tested.positions:,} positions of windows of {length:,}"
@@ -216,7 +216,9 @@ def show_progress(report: Callable[[Progress | str], None]) -> Callable[[str, fl
     return say
 
 
-def _written(effects: Iterator[Effect], file: Any, format: str, columns: tuple[str, ...]) -> Iterator[Effect]:
+def _written(
+    effects: Iterator[Effect], file: EffectFile | None, format: str, columns: tuple[str, ...]
+) -> Iterator[Effect]:
     """The effects, each after it was written."""
     from ffnscope.core.effects.rows import header, line
 
