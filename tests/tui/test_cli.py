@@ -202,12 +202,12 @@ def test_a_closed_pipe_is_quiet(store):
 
 
 def test_an_interrupt_is_quiet(capsys, store, monkeypatch):
-    from ffnscope.store.export import write as export
+    from ffnscope.store.query import select
 
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(export, "select", interrupted)
+    monkeypatch.setattr(select, "select", interrupted)
     assert run(capsys, "export", store) == (130, "", "")
 
 
