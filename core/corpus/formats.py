@@ -54,4 +54,4 @@ def describe_formats(files: list[Path], field: str) -> str:
         files_read = f"{count:,} {format.name} file{'' if count == 1 else 's'}"
         place = f"{format.place} {field}" if format.place else "one document" + ("" if count == 1 else " each")
         parts.append(f"{files_read}, {place}")
-    return "; ".join(parts)
+    return "; ".join(parts) or "no file that can be read"

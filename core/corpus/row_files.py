@@ -19,6 +19,7 @@ from ffnscope.core.corpus.text import (
     ReadNotes,
     count_document,
     decode_line,
+    kind_of_bytes,
     open_bytes,
     replace_invalid,
 )
@@ -56,6 +57,8 @@ def jsonl_documents(path: Path, field: TextField, notes: ReadNotes) -> Iterator[
                 reason = getattr(error, "msg", None) or type(error).__name__
                 one_line = number == 1 and (line[0] == "[" or reason == "Extra data")
                 hint = "; an array, or objects without line ends, are read from a file named .json" if one_line else ""
+                kind = kind_of_bytes(raw) if number == 1 else None
+                hint = hint if kind is None else f"; it is {kind}"
                 raise UserError(
                     f"{where}: not JSON ({reason}); every line must be an object with a string field "
                     f"{field.name!r}{hint}"
@@ -175,7 +178,9 @@ def csv_documents(path: Path, field: TextField, notes: ReadNotes) -> Iterator[st
                 raise UserError(f"{path}: several columns {field.name!r}; rename all but one")
             if field.name not in header:
                 error = field.missing(f"{path}: no column {field.name!r} in its first row", header)
-                separator = ", or separate columns with commas" if len(header) == 1 and ";" in header[0] else ""
+                alone = header[0] if len(header) == 1 else ""
+                separator = ", or separate columns with commas" if ";" in alone else ""
+                separator = ", or let its name end in .tsv" if "\t" in alone and not tabs else separator
                 raise UserError(f"{error}{separator}")
             column = header.index(field.name)
             for row in rows:

@@ -23,6 +23,7 @@ PART_CHARACTERS = 1 << 18  # longer documents are read and tokenised in parts
 LONGEST_PART = 1 << 26  # a document without any place to cut is cut here anyway
 JUNK_SHARE = 0.3  # of the first chunk's bytes
 NAMES_SHOWN = 4
+# What a file of another kind begins with. Text may begin with those that are letters and digits alone.
 _KINDS_OF_BYTES = (
     (b"PK\x03\x04", "a zip archive; unpack it"),
     (b"\x1f\x8b", "compressed with gzip; let its name end in .txt.gz or .jsonl.gz"),
@@ -31,7 +32,14 @@ _KINDS_OF_BYTES = (
     (b"\x28\xb5\x2f\xfd", "compressed with Zstandard; let its name end in .txt.zst or .jsonl.zst"),
     (b"PAR1", "Parquet; let its name end in .parquet"),
     (b"ARROW1", "Arrow; let its name end in .arrow"),
-    (b"%PDF", "a PDF; extract its text"),
+    (b"%PDF-", "a PDF; extract its text"),
+    (b"Rar!\x1a", "a RAR archive; unpack it"),
+    (b"7z\xbc\xaf", "a 7z archive; unpack it"),
+    (b"\x1f\x9d", "compressed with compress; unpack it"),
+    (b"\x04\x22\x4d\x18", "compressed with LZ4; unpack it"),
+    (b"\xd0\xcf\x11\xe0", "an Office document; save it as text"),
+    (b"{\\rtf", "RTF; save it as text"),
+    (b"Obj\x01", "Avro; convert it to JSON lines or Parquet"),
     (b"\xff\xfe", "UTF-16; convert it, as with iconv -f UTF-16 -t UTF-8"),
     (b"\xfe\xff", "UTF-16; convert it, as with iconv -f UTF-16 -t UTF-8"),
 )
@@ -159,7 +167,8 @@ def text_file_parts(path: Path, notes: ReadNotes) -> Iterator[Part]:
     """A text file as one document, read a chunk at a time.
 
     A byte order mark is dropped; invalid UTF-8 becomes U+FFFD and is counted; line ends stay as they are.
-    Raises NotTextError before the first part where the first chunk (1 MiB) holds NUL bytes or over 30% invalid bytes.
+    Raises NotTextError before the first part where the first chunk (1 MiB) begins as a PDF or an archive does, or holds
+    NUL bytes or over 30% invalid bytes.
     """
     empty = True
     for part in cut_parts(_decoded_chunks(path, notes)):
@@ -179,6 +188,8 @@ def _decoded_chunks(path: Path, notes: ReadNotes) -> Iterator[str]:
             text = decoder.decode(raw, final=not raw)
             invalid = 0 if text.isascii() else len(_ESCAPED_BYTE.findall(text))
             if first:
+                if any(raw.startswith(start) for start, _ in _KINDS_OF_BYTES if not start.isalnum()):
+                    raise NotTextError(f"{path}: is no UTF-8 text; {_way_out(raw)}")
                 if b"\0" in raw:
                     raise NotTextError(f"{path}: holds NUL bytes, so is no UTF-8 text; {_way_out(raw)}")
                 if invalid > JUNK_SHARE * len(raw):
@@ -194,8 +205,13 @@ def _decoded_chunks(path: Path, notes: ReadNotes) -> Iterator[str]:
                 return
 
 
+def kind_of_bytes(raw: bytes) -> str | None:
+    """What a file that begins with these bytes is, and what to do with it; None where that is not known."""
+    return next((kind for start, kind in _KINDS_OF_BYTES if raw.startswith(start)), None)
+
+
 def _way_out(raw: bytes) -> str:
-    kind = next((kind for start, kind in _KINDS_OF_BYTES if raw.startswith(start)), None)
+    kind = kind_of_bytes(raw)
     return "convert it or name another" if kind is None else f"it is {kind}"
 
 

@@ -17,6 +17,7 @@ from transformers import AutoTokenizer
 
 from ffnscope.core.corpus.build import build_corpus
 from ffnscope.core.corpus.sources import DomainSource
+from ffnscope.core.corpus.text import kind_of_bytes
 from ffnscope.store.errors import UserError
 from ffnscope.store.reader import Store
 
@@ -90,7 +91,9 @@ def test_a_text_file_of_any_bytes(tmp_path_factory: pytest.TempPathFactory, toke
     known = codecs.getincrementaldecoder("utf-8")("surrogateescape").decode(beginning)
     invalid = sum("\udc80" <= char <= "\udcff" for char in known)
     refused = None
-    if b"\0" in beginning:
+    if kind_of_bytes(raw) is not None and not raw[:3].isalnum():
+        refused = "it is "
+    elif b"\0" in beginning:
         refused = "NUL"
     elif invalid > 0.3 * len(beginning):
         refused = "no UTF-8 text"

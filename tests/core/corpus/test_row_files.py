@@ -128,6 +128,7 @@ def test_csv_that_does_not_fit_its_header_is_refused(tmp_path: Path) -> None:
     for raw, said in (
         ("id,body\n1,a\n", "no column 'text' in its first row (it has id, body); --text-field"),
         ("id;text\n1;a\n", "separate columns with commas"),
+        ("id\ttext\n1\ta\n", "let its name end in .tsv"),
         ("id,text\n1,a\n2,b,c\n", "line 3: 3 columns, but the first row has 2"),
         ("text,text\na,b\n", "several columns 'text'"),
         ('text\n"a\nb\n', "line 3: not CSV"),
@@ -239,6 +240,8 @@ def test_how_a_corpus_is_read_is_said(tmp_path: Path) -> None:
     )
     assert describe(tmp_path / "a.txt", "text") == "1 text file, one document"
     assert describe(tmp_path / "g.npy", "text") == "windows of token ids"
+    (tmp_path / "folder").mkdir()
+    assert describe(tmp_path / "folder", "text") == "no file that can be read"
 
 
 def test_a_split_of_a_dataset_dict(tmp_path: Path, datasets: ModuleType) -> None:
@@ -262,3 +265,22 @@ def test_binary_files_are_named_for_what_they_are(tmp_path: Path) -> None:
     for raw, said in ((b"PK\x03\x04\0", "zip archive"), ("text".encode("utf-16"), "UTF-16"), (b"PAR1\0", "Parquet")):
         (tmp_path / "a.txt").write_bytes(raw)
         assert said in refusal(tmp_path / "a.txt")
+
+
+def test_files_of_other_kinds_are_no_text_without_nul_bytes_either(tmp_path: Path) -> None:
+    for raw, said in (
+        (b"%PDF-1.4\n1 0 obj", "a PDF"),
+        (b"Rar!\x1a\x07\x01words", "RAR archive"),
+        (b"7z\xbc\xafwords " + b"words " * 9, "7z archive"),
+        (gzip.compress(b"words"), "compressed with gzip"),
+        (b"{\\rtf1\\ansi words}", "RTF"),
+    ):
+        folder = tmp_path / said
+        folder.mkdir()
+        (folder / "a.bin").write_bytes(raw)
+        assert said in refusal(folder / "a.bin")
+        (folder / "b.txt").write_text("PAR1 BZh words")
+        assert read(folder) == (["PAR1 BZh words"], ReadNotes(skipped_files=1))
+    (tmp_path / "a.jsonl").write_bytes(gzip.compress(b'{"text": "a"}'))
+    assert "line 1: not JSON" in refusal(tmp_path / "a.jsonl")
+    assert "it is compressed with gzip" in refusal(tmp_path / "a.jsonl")
