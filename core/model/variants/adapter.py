@@ -60,6 +60,7 @@ def read_adapter(name: str, folder: Path, names: Sequence[str]) -> Adapter:
                         "two: the weights without adapter_config.json, or the adapter alone")  # fmt: skip
     if importlib.util.find_spec("peft") is None:
         raise UserError(f"{what}; merging it needs a package: pip install 'ffnscope[adapters]'")
+    _require_mergeable(name, settings)
     if not of:
         raise UserError(
             f"{what} that does not name its base model; merge it with peft's merge_and_unload, then give that"
@@ -84,17 +85,25 @@ def merged(model: Any, adapter: Adapter) -> Any:
             # Of keys that the adapter lacks: it would be merged in part.
             warnings.filterwarnings("error", message=".*missing adapter keys.*")
             wrapped = PeftModel.from_pretrained(model, str(adapter.folder), autocast_adapter_dtype=False)
-        if not hasattr(wrapped.base_model, "merge_and_unload"):
-            raise UserError(
-                f"{adapter.name}: an adapter of type {wrapped.peft_type}, which does not change the model's weights, so it "
-                "cannot be merged; ffnscope reads adapters such as LoRA"
-            )
         return wrapped.merge_and_unload(safe_merge=True)
-    except UserError:
-        raise
     except Exception as error:  # whatever peft makes of files that do not fit the model
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(f"{adapter.name}: its adapter cannot be merged with {adapter.base} ({reason})") from error
+
+
+def _require_mergeable(name: str, settings: dict[str, Any]) -> None:
+    """Raise UserError for adapters that leave the model's weights as they are, such as learned prompts."""
+    from peft import PEFT_TYPE_TO_TUNER_MAPPING
+
+    kind = str(settings.get("peft_type") or "LORA").upper()
+    known = {peft_type.value: tuner for peft_type, tuner in PEFT_TYPE_TO_TUNER_MAPPING.items()}
+    if kind not in known:
+        raise UserError(f"{name}: an adapter of type {kind[:40]}, which this version of peft does not know; update peft")
+    if not hasattr(known[kind], "merge_and_unload"):
+        raise UserError(
+            f"{name}: an adapter of type {kind}, which does not change the model's weights, so it cannot be merged; "
+            "ffnscope reads adapters such as LoRA"
+        )
 
 
 def _settings(name: str, folder: Path) -> dict[str, Any]:

@@ -213,7 +213,7 @@ def test_token_ids_and_lists_of_words_are_named_for_what_they_are(tmp_path: Path
     (tmp_path / "a.jsonl").write_text('{"text": [1, 2], "words": ["a", "b"], "rows": [{"a": 1}]}\n')
     assert "holds token ids" in refusal(tmp_path / "a.jsonl")
     assert "holds a list of strings" in refusal(tmp_path / "a.jsonl", "words")
-    assert "no chat" in refusal(tmp_path / "a.jsonl", "rows")
+    assert "not a chat" in refusal(tmp_path / "a.jsonl", "rows")
 
 
 def test_a_hub_data_sets_card_and_facts_are_left_out_and_said(tmp_path: Path) -> None:
