@@ -21,6 +21,11 @@ SMALL, LARGE = (80, 24), (160, 48)
 GLYPHS = pytest.mark.parametrize("glyphs", [UNICODE, ASCII], ids=["unicode", "ascii"])
 
 
+def shown_lines(app):
+    """The text lines of the screen in front."""
+    return [line for pane in app.screen.query(Pane) if pane.display for line in pane.shown]
+
+
 def walk(store, size, *keys, glyphs=UNICODE, theme="ffnscope", then=None, beside=()):
     """The text lines of the screen in front after pressing keys; `then(app)` is asked too."""
 
@@ -35,7 +40,7 @@ def walk(store, size, *keys, glyphs=UNICODE, theme="ffnscope", then=None, beside
             for _ in range(4):  # what was read may ask for more: ranges, curves
                 await app.workers.wait_for_complete()
                 await pilot.pause(0.1)
-            shown = [line for pane in app.screen.query(Pane) if pane.display for line in pane.shown]
+            shown = shown_lines(app)
             more = then(app) if then else None
         app.close()
         return (shown, more) if then else shown
@@ -52,12 +57,18 @@ def test_all_figures_at_once_where_there_is_room(store):
     assert all(cell_len(each) <= 160 for each in shown)
 
 
-def test_one_figure_at_a_time_where_there_is_not(store):
-    for number, figure in enumerate(FIGURES):
-        shown = walk(store, SMALL, "o", *"l" * number)
-        assert f"{number + 1}/{len(FIGURES)}" in shown[0]
-        assert figure.name in shown[2]
-        assert sum(f"{other.number} {other.name}" in "\n".join(shown) for other in FIGURES) == 1
+async def test_one_figure_at_a_time_where_there_is_not(store):
+    app = FfnscopeApp([store], UNICODE)
+    async with app.run_test(size=SMALL) as pilot:
+        await pilot.press("o")
+        for number, figure in enumerate(FIGURES):
+            name = f"{number + 1}/{len(FIGURES)}"
+            await settled(pilot, lambda name=name: name in shown_lines(app)[0])
+            lines = shown_lines(app)
+            assert figure.name in lines[2]
+            assert sum(f"{other.number} {other.name}" in "\n".join(lines) for other in FIGURES) == 1
+            await pilot.press("l")
+    app.close()
 
 
 def test_a_figure_at_full_size_and_back(store):
