@@ -15,7 +15,7 @@ from ffnscope.store.errors import DamagedStoreError, UserError
 CHILD = f"from {__name__} import _main; _main()"
 
 
-def verify_apart(path: Path, progress: Callable[[str, float], None] = lambda what, share: None) -> Iterator[str]:
+def verify_isolated(path: Path, progress: Callable[[str, float], None] = lambda what, share: None) -> Iterator[str]:
     """What ``verify`` yields for the store in ``path``, and a line where reading it ends the process.
 
     Raises UserError where there is no store to open, or one of a newer format.

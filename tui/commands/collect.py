@@ -72,7 +72,7 @@ def collect(
         ),
     ] = None,
     scratch_gb: Annotated[
-        float | None, typer.Option(metavar="N", min=0.0, help="At most N GB of temporary files.")
+        float | None, typer.Option(metavar="N", min=0.0, help="At most N GiB of temporary files.")
     ] = None,
     group_layers: Annotated[
         int | None,

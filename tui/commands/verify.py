@@ -26,12 +26,12 @@ Trust = Annotated[bool, typer.Option("--trust-remote-code", help="With --model: 
 
 def verify(store: StorePath, model: Model = None, neurons: Neurons = 256, trust_remote_code: Trust = False) -> None:
     """Read everything, check checksums and invariants; exit 1 and a list where something is wrong."""
-    from ffnscope.store.verify.isolated import verify_apart
+    from ffnscope.store.verify.isolated import verify_isolated
     from ffnscope.tui.commands.progress import Status
 
     wrong, layers = 0, 0
     with Status("verifying") as status:
-        for line in verify_apart(store, status.update):
+        for line in verify_isolated(store, status.update):
             wrong += 1
             status.print_result(safe(line))
         # A model tells nothing more of a store that cannot be read, and reading it could end this process.

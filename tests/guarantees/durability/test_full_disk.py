@@ -52,7 +52,7 @@ def own_mounts() -> None:
     call("mount", None, b"/", None, ctypes.c_ulong(PRIVATE), None)
 
 
-def apart(folder: Path, size: int, work: Callable[[], str]) -> str:
+def on_tmpfs(folder: Path, size: int, work: Callable[[], str]) -> str:
     """What ``work()`` says, in a process where ``folder`` is a tmpfs. Skips where that may not be mounted."""
     reading, writing = os.pipe()
     child = os.fork()
@@ -130,7 +130,7 @@ def test_a_full_tmpfs_loses_nothing(
         assert contents(store) == contents(whole)
         return f"{len(done)} layers; {line}"
 
-    said = apart(place, size, work)
+    said = on_tmpfs(place, size, work)
     assert "\n" not in said and str(place) in said, said
     # A write that is cut short is an input or output error to LMDB.
     assert any(why in said for why in ("No space left", "Input/output", "of scratch are needed")), said
@@ -155,7 +155,7 @@ def test_a_full_disk_of_scratch_files_is_a_line(
         return line
 
     for size in (4096, 16384, 40960):
-        said = apart(place, size, work)
+        said = on_tmpfs(place, size, work)
         assert "\n" not in said and str(place) in said and "scratch" in said, said
         for file in (tmp_path / "run.ffn").iterdir():
             file.unlink()

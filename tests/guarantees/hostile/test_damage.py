@@ -24,8 +24,8 @@ from ffnscope.store.format.keys import INDEX_KEY, LAYER_KEY, NEURON_KEY
 from ffnscope.store.format.meta_pages import DamagedFileError, least_bytes, read_metas
 from ffnscope.store.reader import Store
 from ffnscope.store.records import Progress
-from ffnscope.store.verify import isolated as apart
-from ffnscope.store.verify.isolated import verify_apart
+from ffnscope.store.verify import isolated
+from ffnscope.store.verify.isolated import verify_isolated
 from ffnscope.store.verify.pages import walk
 from ffnscope.store.writer import StoreWriter
 from ffnscope.tui.cli import main
@@ -100,7 +100,7 @@ def test_a_copy_of_a_store_is_right(small: Path, tmp_path: Path, compact: bool) 
     with StoreWriter.open(copied) as writer:
         for _ in range(4):
             writer.write_progress(Progress("complete", "", 2, 2, 1.0))
-            assert list(verify_apart(copied)) == []
+            assert list(verify_isolated(copied)) == []
 
 
 def test_pages_that_lmdb_cannot_stand_are_a_line(path: Path) -> None:
@@ -112,17 +112,19 @@ def test_pages_that_lmdb_cannot_stand_are_a_line(path: Path) -> None:
         changed[at + 10] ^= 3
         changed[at + 20 :: PAGE] = b"\xff" * len(changed[at + 20 :: PAGE])
         (path / "data.mdb").write_bytes(changed)
-        lines = list(verify_apart(path))
+        lines = list(verify_isolated(path))
         assert lines and all("\n" not in line for line in lines)
 
 
 def test_a_reading_that_ends_the_process_is_damage(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dies = 'import os; print(\'["doing", "layer 1", 0.5]\', flush=True); os.kill(os.getpid(), 11)'
-    monkeypatch.setattr(apart, "CHILD", dies)
-    assert list(verify_apart(path)) == ["data.mdb: its pages are damaged: reading layer 1 ended the process (SIGSEGV)"]
-    monkeypatch.setattr(apart, "CHILD", "raise ValueError('a bug of ours')")
+    monkeypatch.setattr(isolated, "CHILD", dies)
+    assert list(verify_isolated(path)) == [
+        "data.mdb: its pages are damaged: reading layer 1 ended the process (SIGSEGV)"
+    ]
+    monkeypatch.setattr(isolated, "CHILD", "raise ValueError('a bug of ours')")
     with pytest.raises(RuntimeError, match="ValueError: a bug of ours"):
-        list(verify_apart(path))
+        list(verify_isolated(path))
 
 
 COMMANDS = ("info", "export", "search the", "report", "verify", "compare O")

@@ -1,7 +1,7 @@
 """Flip bytes of a store's data file, each in a copy of its own that a process of its own looks at.
 
 ``python flips.py STORE WORK OFFSET:BITS ...`` prints one JSON array a flip: the offset, what came of it, and the first
-line said. ``found``: verify says what is wrong; ``crash``: reading ended the process, which ``verify_apart`` reports;
+line said. ``found``: verify says what is wrong; ``crash``: reading ended the process, which ``verify_isolated`` reports;
 ``same``: nothing wrong and every key and value is as it was; ``missed``, ``hang`` and ``error`` must not be.
 """
 
@@ -48,7 +48,7 @@ def look(path: Path, original: dict[tuple[bytes, bytes], bytes]) -> tuple[str, s
     return ("same", "") if contents(path) == original else ("missed", "")
 
 
-def apart(path: Path, original: dict[tuple[bytes, bytes], bytes]) -> tuple[str, str]:
+def outcome(path: Path, original: dict[tuple[bytes, bytes], bytes]) -> tuple[str, str]:
     """``look`` in a process of its own."""
     reading, writing = os.pipe()
     child = os.fork()
@@ -83,7 +83,7 @@ def main() -> None:
         damaged[offset] ^= bits
         (Path(work) / "data.mdb").write_bytes(damaged)
         (Path(work) / "collector.lock").touch()
-        print(json.dumps([offset, *apart(Path(work), original)]), flush=True)
+        print(json.dumps([offset, *outcome(Path(work), original)]), flush=True)
 
 
 if __name__ == "__main__":
