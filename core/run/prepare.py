@@ -33,6 +33,7 @@ from ffnscope.core.model.source import ModelSource, model_files, open_model
 from ffnscope.core.model.token_texts import Vocabulary, build_vocabulary
 from ffnscope.core.model.tokenizer import load_tokenizer, no_tokenizer
 from ffnscope.core.model.variants.expert_kernels import describe_implementation
+from ffnscope.core.model.variants.quantised import quantised_by
 from ffnscope.core.model.variants.text_part import is_wrapper
 from ffnscope.core.processes import Processes
 from ffnscope.core.run.corpus import read_corpus
@@ -226,16 +227,13 @@ def prepare(request: CollectRequest, processes: Processes, report: Report) -> Pr
     processes.on_main(lambda: check_request(request))
     device = processes.on_all(lambda: choose_device(request.device, processes.local_rank))
     source, tokenizer = processes.on_all(lambda: open_source(request))
+    for line in _describe_source(source):
+        report(line)
     weights = processes.on_all(lambda: FileStamps.now(model_files(source)))
     # The main process reads and tokenises; the others find the windows in the cache.
     corpus = processes.main_process_first(lambda: read_corpus(request, source, tokenizer, report))
     load = load_offloaded if request.offload else load_model
     model = processes.on_all(lambda: load(source, device, choose_dtype(request.dtype, source, device)))
-    if source.adapter is not None:
-        report(f"{source.adapter.name}: an adapter, merged with its base model {source.name}")
-    if is_wrapper(source.config):
-        wrapper = type(model.model).__name__
-        report(f"{source.name}: {wrapper}; its language model is run, on text alone, and nothing else of it")
     if model.experts:
         report(f"{source.name}: {describe_implementation(model.experts_implementation, source.experts_implementation)}")
     if isinstance(model, OffloadedModel) and model.experts_on_host:
@@ -247,6 +245,19 @@ def prepare(request: CollectRequest, processes: Processes, report: Report) -> Pr
     request = replace(request, keep=processes.broadcast(processes.on_main(lambda: stored_keep(request))))
     run = describe_run(request, source, model, corpus)
     return Prepared(request, processes, source, tokenizer, corpus, model, weights, run)
+
+
+def _describe_source(source: ModelSource) -> list[str]:
+    """What is run where that is not simply the model that the user named, one line for each reason."""
+    lines = []
+    if source.adapter is not None:
+        lines.append(f"{source.adapter.name}: an adapter, merged with its base model {source.name}")
+    if is_wrapper(source.config):
+        classes = source.config.architectures or [type(source.config).__name__]
+        lines.append(f"{source.name}: {classes[0]}; its language model is run, on text alone, and nothing else of it")
+    if method := quantised_by(source.config):
+        lines.append(f"{source.name}: its weights, quantised by {method}, are turned back into matrices as they are loaded")
+    return lines
 
 
 def open_source(request: CollectRequest) -> tuple[ModelSource, Any]:

@@ -26,6 +26,12 @@ def settings_of(config: Any) -> dict[str, Any]:
     return dict(settings) if isinstance(settings, dict) else dict(getattr(settings, "to_dict", dict)())
 
 
+def quantised_by(config: Any) -> str:
+    """The method by which a checkpoint is quantised, as transformers names it; "" where it is not."""
+    settings = settings_of(config)
+    return _method(settings) if settings else ""
+
+
 def check_quantised(name: str, config: Any) -> None:
     """Raise UserError where a checkpoint's weights cannot be turned back into matrices, or packages for that are missing."""
     settings = settings_of(config)

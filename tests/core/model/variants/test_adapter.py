@@ -53,7 +53,7 @@ def collected(model: Path, store: Path, lines: list[Any]) -> Path:
 def test_base_and_adapter_give_what_the_merged_model_gives(adapter: Path, tmp_path: Path) -> None:
     lines: list[Any] = []
     collected(adapter, tmp_path / "a.ffn", lines)
-    assert any("an adapter, merged with its base model" in str(line) for line in lines)
+    assert "an adapter, merged with its base model" in str(lines[0]), "before the corpus is read"
     collected(tmp_path / "merged", tmp_path / "b.ffn", lines)
     with Store.open(tmp_path / "a.ffn") as one, Store.open(tmp_path / "b.ffn") as two:
         assert one.run.model.name == "adapter"

@@ -36,7 +36,10 @@ def check(folder: Path, dense: dict[str, torch.Tensor], model: Path) -> None:
     weights = model / "model.safetensors"
     save_file(load_file(weights) | dense, weights, metadata={"format": "pt"})
     store = folder.parent / "run.ffn"
-    compare(run(folder, sources_of(folder.parent, {"all": WINDOWS}), store, bos_id=0, batch_size=7), model, WINDOWS)
+    lines: list[Any] = []
+    sources = sources_of(folder.parent, {"all": WINDOWS})
+    compare(run(folder, sources, store, lines.append, bos_id=0, batch_size=7), model, WINDOWS)
+    assert "turned back into matrices" in str(lines[0]), "before the corpus is read"
 
 
 def test_a_checkpoint_in_fp8_is_that_of_its_matrices(tmp_path: Path) -> None:
