@@ -143,6 +143,7 @@ class Search(InputLine, inherit_bindings=False):
         self.hits, self.chosen, self._top, self._reading = [], 0, 0, ""
         self._found = ("", self.way, [])
         self._listed = ("", self.way)
+        self._lines = []
         self._begin()
         self.pane.redraw()
         if text := self.query_one(Input).value:
@@ -156,16 +157,15 @@ class Search(InputLine, inherit_bindings=False):
 
     def _draw(self, width: int, height: int) -> list[Line]:
         text, way, _ = self._found
+        if self._lines:
+            answer = super()._draw(width, height)
+            return [rule(self._head(), width, self.glyphs, "ctrl+o keys"), *answer[1:]]
         if not text or way != self.way:
             hint = "part of a token, a whole one in quotes, or /re/; the strongest come first"
             return [rule(self._head(), width, self.glyphs, "ctrl+o keys"), line((" " + hint, "dim"))]
         if not self.hits:
-            none = "detector" if way == "detects" else "neuron that " + way
-            parts: list[Part] = [
-                (f"no {none} {'of ' if way == 'detects' else ''}a token with ", "dim"),
-                *Writer(self.glyphs).token(text, "text").parts,
-            ]
-            return [rule(self._head(), width, self.glyphs, self._reading.rstrip(", ")), Line((BLANK_PART, *parts))]
+            parts = (BLANK_PART, (f"{self._nothing()} ", "dim"), *Writer(self.glyphs).token(text, "text").parts)
+            return [rule(self._head(), width, self.glyphs, self._reading.rstrip(", ")), Line(parts)]
         self._top = scroll(self._top, self.chosen, len(self.hits), height - 2)
         shown = self.hits[self._top : self._top + height - 2]
         more = "" if len(self.hits) < LIMIT else " or more"
@@ -179,6 +179,9 @@ class Search(InputLine, inherit_bindings=False):
             detecting = len(self.hits) - near
             tail = f"{detecting or 'none'} detect{'' if detecting > 1 else 's'} it, {near}{more} mostly at it"
         return [rule(self._head(), width, self.glyphs, tail), line((head, "dim")), *rows]
+
+    def _nothing(self) -> str:
+        return f"no {'detector of' if self.way == 'detects' else f'neuron that {self.way}'} a token with"
 
     def _row(self, hit: AnyHit, width: int, chosen: bool) -> Line:
         if isinstance(hit, TriggerHit):
@@ -208,20 +211,22 @@ class Search(InputLine, inherit_bindings=False):
             self._listed = self._found[:2]
             self.hits = self._found[2]
             self.chosen = min(self.chosen, max(len(self.hits) - 1, 0))
-            self.pane.redraw()
+            super().show(())
+        elif lines and text == self.query_one(Input).value:
+            self.show(lines)
 
     def show(self, lines: Sequence[Line]) -> None:
         """An error takes the place of the hits."""
         if lines:
             self.hits = []
-        self.pane.redraw()
+        super().show(lines)
 
     def _jump(self, text: str) -> str | None:
         if self._found[:2] != (text, self.way):
             self._find(text)
             self.hits, self.chosen = self._found[2], 0
         self.pane.redraw()
-        return None if self.hits or not text else "nothing found"
+        return None if self.hits or not text else f"{self._nothing()} {text}"
 
     def action_choose(self, by: int) -> None:
         """Another hit."""

@@ -71,6 +71,23 @@ async def test_a_text_that_is_answered_twice_keeps_what_was_chosen(app: Ffnscope
         assert len(screen.hits) > 1 and screen.chosen == 0
 
 
+@pytest.mark.parametrize("way", ["slash", "t"])
+async def test_search_says_what_is_wrong_with_a_regular_expression(app: FfnscopeApp, way: str) -> None:
+    async with app.run_test(size=SMALL) as pilot:
+        await keys(pilot, way, "text:/(/")
+        await pilot.pause(0.3)
+        assert "'/(/' is not a regular expression: missing )" in shown(app)
+        await keys(pilot, "enter")
+        assert isinstance(app.screen, Search) and "missing )" in shown(app)
+        await keys(pilot, "tab")
+        await pilot.pause(0.3)
+        assert "missing )" in shown(app)
+        await keys(pilot, "ctrl+u", "text:/e/")
+        await pilot.pause(0.3)
+        assert app.screen.hits and "missing )" not in shown(app)
+        await keys(pilot, "escape")
+
+
 async def test_search_of_nothing_says_so_and_goes_nowhere(app: FfnscopeApp) -> None:
     async with app.run_test(size=SMALL) as pilot:
         before = app.sessions[0].neurons.key
