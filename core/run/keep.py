@@ -10,6 +10,7 @@ from ffnscope.store.errors import UserError
 from ffnscope.store.format.kept_bits import LEAST_WINDOWS, kept_windows, position_bytes, windows_kept
 
 GB = 10**9
+MB = 10**6
 
 
 def parse_keep(text: str | None, gigabytes: float) -> int | None:
@@ -63,7 +64,8 @@ def describe_keep(keep: int, sizes: Sequence[int], size: int) -> str:
         return "keeps no activation bits, so `ffnscope ask` and `contexts` cannot answer; --keep and --keep-gb say how many"
     by_domain = ", ".join(f"{count:,}" for count in windows_kept(sizes, keep))
     domains = f" ({by_domain} of each domain)" if keep < windows and len(sizes) > 1 else ""
-    line = f"keeps the activation bits of {keep:,} of {windows:,} windows{domains}, {size / GB:.2f} GB"
+    written = f"{size / GB:.2f} GB" if size >= GB / 10 else f"{size / MB:.1f} MB"
+    line = f"keeps the activation bits of {keep:,} of {windows:,} windows{domains}, {written}"
     if keep >= LEAST_WINDOWS and not is_balanced(sizes, keep):
         odd = int((kept_windows(sizes, keep) % 2).sum())
         line += (

@@ -43,6 +43,8 @@ def store(tmp_path_factory):
         (["export"], "STORE"),
         (["export", "S", "--nonsense"], "--nonsense"),
         (["search", "S", "a", "--limit", "x"], "--limit"),
+        (["search", "S", ""], "TEXT is empty"),
+        (["compare", "S"], "1 store given; compare takes 2"),
         (["export", "S", "--where", "kind:token foo"], "'foo' at position 12"),
         (["export", "S", "--sort", "nope"], "no column 'nope'"),
         (["export", "S", "--columns", "layer,nope"], "no column 'nope'"),

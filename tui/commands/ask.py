@@ -100,11 +100,12 @@ def describe(answer: Answer) -> str:
     """A sentence on a ranking: how large the set is, over what, and what chance reaches."""
     from ffnscope.tui.drawing.numbers import count, freq
 
+    query = answer.query or "an empty query"
     where = f"{count(answer.positions)} kept of {count(answer.corpus_positions)} positions"
     if not answer.matches:
-        return f"no position of {where} fits {answer.query}"
+        return f"no position of {where} fits {query}"
     return (
-        f"{count(answer.matches)} of {where} fit {answer.query}; chance (the set moved by half of the kept windows) reaches "
+        f"{count(answer.matches)} of {where} fit {query}; chance (the set moved by half of the kept windows) reaches "
         f"f1 {freq(answer.chance).strip()}"
     )
 

@@ -11,9 +11,7 @@ import typer
 from ffnscope.tui.commands.report import AsJson, CsvFolder, HtmlFile, Overwrite, deliver
 from ffnscope.tui.commands.shared import open_store
 
-Stores = Annotated[
-    list[Path], typer.Argument(metavar="STORE STORE ...", help="Two or more stores.", show_default=False)
-]
+Stores = Annotated[list[Path], typer.Argument(metavar="STORE", help="Two or more stores.", show_default=False)]
 MOST = 26
 
 
@@ -30,9 +28,8 @@ def compare(
     from ffnscope.tui.reports.reading import gather
 
     if not 2 <= len(stores) <= MOST:
-        raise UserError(
-            f"{len(stores)} store(s) given; compare takes 2 to {MOST}, and `ffnscope report STORE` shows one"
-        )
+        given = f"{len(stores)} store{'' if len(stores) == 1 else 's'} given"
+        raise UserError(f"{given}; compare takes 2 to {MOST}, and `ffnscope report STORE` shows one")
     places = [path.resolve() for path in stores]
     repeated = next((path for path, place in zip(stores, places, strict=True) if places.count(place) > 1), None)
     if repeated is not None:

@@ -32,7 +32,7 @@ class Finding:
 
 def doctor(
     store: Annotated[
-        Path | None, typer.Argument(metavar="[STORE]", help="Folder of a store to look at too.", show_default=False)
+        Path | None, typer.Argument(metavar="STORE", help="Folder of a store to look at too.", show_default=False)
     ] = None,
     keys: Annotated[
         bool, typer.Option("--keys", help="List the browser's actions with their ids for config.toml.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ffnscope.store.errors import UserError
 from ffnscope.tui.commands.shared import StorePath, open_store, prepare_stdout, quote, say_rule
 
 if TYPE_CHECKING:
@@ -35,16 +36,19 @@ def search(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """Neurons that detect the token(s) matching TEXT, strongest first; below them those that fire mostly at one.
+    """Neurons that detect the tokens matching TEXT, strongest first; below them those that fire mostly at one.
 
-    A neuron is "mostly at" a token that is among its most frequent triggers or in its token set; they are ranked by f1 of two
-    shares: of its activations, those on the token, and of the token's occurrences, those that activate it. Exit code 1
-    where no neuron is a detector, whatever comes close.
+    A neuron is "mostly at" a token that is among its most frequent triggers or
+    in its token set. Such neurons are ranked by f1 of two shares: of the neuron's
+    activations, those on the token; of the token's occurrences, those that
+    activate it. Exit code 1 if no neuron is a detector, whatever comes close.
     """
     from ffnscope.store.definitions import ORDERS
     from ffnscope.store.query.detector_index import TokenIndex
     from ffnscope.tui.drawing.numbers import percent
 
+    if not text:
+        raise UserError("TEXT is empty; give a part of a token, a whole one in double quotes, or /REGEX/")
     prepare_stdout()
     with open_store(store) as opened:
         say_rule(opened)
@@ -79,8 +83,9 @@ def search(
     if not hits:
         raise typer.Exit(1)
     if not as_json and sys.stdout.isatty():
+        neurons = f"{len(hits):,} neuron{'' if len(hits) == 1 else 's'}"
         print(
-            f"{len(hits):,} neurons: kind, share of activations on matching tokens, on all detected ones, activations",
+            f"{neurons}: kind, share of activations on matching tokens, on all detected ones, activations",
             file=sys.stderr,
         )
 

@@ -19,7 +19,8 @@ Model = Annotated[
     typer.Option("--model", metavar="MODEL", help="Recompute projections from this model too.", show_default=False),
 ]
 Neurons = Annotated[
-    int, typer.Option("--neurons", min=0, help="With --model: neurons per layer, evenly spread; 0 for all.")
+    int,
+    typer.Option("--neurons", metavar="N", min=0, help="With --model: neurons per layer, evenly spread; 0 for all."),
 ]
 Trust = Annotated[bool, typer.Option("--trust-remote-code", help="With --model: run code that comes with the model.")]
 

@@ -17,7 +17,7 @@ def view(
     stores: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[STORE...]",
+            metavar="STORE",
             help="Folder of the store; several to compare. Default: the store last viewed, or collected in this folder.",
             show_default=False,
         ),

@@ -59,13 +59,13 @@ def _scaled(n: float, step: float, units: tuple[str, ...], gap: str = "") -> str
 
 
 def percent(share: float, decimals: int = 0) -> str:
-    """A share in 0..1 as a percentage. What is neither 0 nor 1 reads neither: `<1%`, `>99%`; `-` for NaN."""
+    """A share in 0..1 as a percentage. What is neither 0 nor 1 reads neither: `<1%`, `>-1%`, `>99%`; `-` for NaN."""
     if math.isnan(share):
         return "-"
     least = 10.0**-decimals
     text = f"{100 * share:.{decimals}f}"
-    if share > 0 and float(text) == 0:
-        return f"<{least:.{decimals}f}%"
+    if share and float(text) == 0:
+        return f"{'<' if share > 0 else '>-'}{least:.{decimals}f}%"
     if share < 1 and float(text) == 100:
         return f">{100 - least:.{decimals}f}%"
     return text + "%"

@@ -106,6 +106,7 @@ class Help(Pager, inherit_bindings=True):
             writer = Writer(self.glyphs)
             for column, row in enumerate(rows[first::down]):
                 writer.to(column * cells).add(f"  {' '.join(row.keys):>12}  ", "accent").add(row.description)
-                writer.to((column + 1) * cells - IDS).add(row.id, "dim")
+                if writer.width < (ids := (column + 1) * cells - IDS):  # no room for them on very narrow screens
+                    writer.to(ids).add(row.id, "dim")
             out.append(Line(clip(writer.parts, width, self.glyphs)))
         return out

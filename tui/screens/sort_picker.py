@@ -49,7 +49,7 @@ class SortPicker(ModalScreen[str | None], inherit_bindings=False):
         # Scrolled only as far as the chosen one needs.
         first = max(0, self.chosen // ROWS - across + 1)
         more = "" if across == needed else f"{first + 1}-{first + across} of {needed} columns, left and right; "
-        head = "sort by: press a key, s the next one; in the list S turns it round"
+        head = "sort by: press a key, s the next one; in the list S reverses it"
         out = [rule([(head if not more else "sort by: press a key", "dim")], width, self.glyphs, f"{more}? keys")]
         for row in range(min(ROWS, len(self.choices))):
             line = Writer(self.glyphs)

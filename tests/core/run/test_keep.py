@@ -30,6 +30,9 @@ def test_a_number_asked_for_is_kept_and_what_it_lacks_is_said() -> None:
     assert keep == 250 and not is_balanced((1000,), keep)
     assert "250 of them have an even number and 0 an odd one" in describe_keep(keep, (1000,), 0)
     assert "odd" not in describe_keep(333, (1000,), 0)
+    sizes = (3_140_000, 99_900_000, 100_000_000, 1_234_000_000)
+    written = [describe_keep(333, (1000,), size).rpartition(", ")[2] for size in sizes]
+    assert written == ["3.1 MB", "99.9 MB", "0.10 GB", "1.23 GB"]
 
 
 def test_all_are_kept_where_they_fit() -> None:

@@ -189,6 +189,16 @@ async def test_help_lists_every_binding(app: FfnscopeApp) -> None:
         assert isinstance(app.screen, Browser)
 
 
+async def test_help_keeps_descriptions_and_ids_apart_on_a_narrow_screen(app: FfnscopeApp) -> None:
+    async with app.run_test(size=(40, 12)) as pilot:
+        await keys(pilot, "question_mark")
+        for line in shown(app).splitlines()[1:-1]:
+            assert not line.strip() or "  " in line.strip()
+        for joined in ("Page downpage-down", "Firstfirst"):
+            assert joined not in shown(app)
+        assert "Page down" in shown(app)
+
+
 async def test_every_action_is_in_the_command_palette(app: FfnscopeApp) -> None:
     async with app.run_test(size=LARGE) as pilot:
         await keys(pilot)

@@ -251,6 +251,7 @@ def test_count_full_is_exact_and_compact_is_short(n):
 def test_percent_never_rounds_to_none_or_all():
     assert [percent(x) for x in (0, 0.001, 0.21, 0.999, 1)] == ["0%", "<1%", "21%", ">99%", "100%"]
     assert [percent(x, 1) for x in (0.0001, 0.989, 0.9999)] == ["<0.1%", "98.9%", ">99.9%"]
+    assert [percent(-0.004), percent(-0.0004, 1), percent(-0.21)] == [">-1%", ">-0.1%", "-21%"]
     assert percent(math.nan) == "-"
 
 

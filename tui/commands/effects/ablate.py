@@ -34,7 +34,7 @@ def ablate(
     store: StorePath,
     model: Annotated[
         str | None,
-        typer.Argument(metavar="[MODEL]", help="Where the store's model is; default: where it was collected from."),
+        typer.Argument(metavar="MODEL", help="Where the store's model is; default: where it was collected from."),
     ] = None,
     neurons: Annotated[str, typer.Option(metavar="L2N10,L3N4", help="Which ones, separated by commas.")] = "",
     where: Annotated[str, typer.Option(metavar="FILTER", help="All that fit, e.g. 'kind:token layer:0-2'.")] = "",
