@@ -13,6 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("core", "store", "tui")
+NAMES = {path.name for part in (*PARTS, "tests") for path in (ROOT / part).rglob("*") if path.suffix in (".md", ".py")}
 FOLDERS = sorted({path.parent for part in PARTS for path in (ROOT / part).rglob("*.py")})
 
 
@@ -46,6 +47,17 @@ def test_a_package_says_what_is_in_it(folder):
     }
     unnamed = sorted(part for part in parts - {"__init__"} if not re.search(rf"\b{part}\b", described))
     assert not unnamed, f"{folder.name}/__init__.py does not say what these are: {', '.join(unnamed)}"
+
+
+THEIR_OWN = {"zero_to_fp32.py"}  # files of models that messages name
+
+
+def test_every_file_that_the_code_names_is_there():
+    for path in (path for folder in FOLDERS for path in folder.glob("*.py")):
+        places = (ROOT, *(place for place in path.parents if place.is_relative_to(ROOT)))
+        for name in set(re.findall(r"(?<![\w/.*{}-])\w[\w/]*\.(?:md|py)\b", path.read_text("utf-8"))) - THEIR_OWN:
+            nearby = any((place / name).is_file() for place in places)
+            assert nearby or name in NAMES, f"{path.relative_to(ROOT)} names {name}, which is not there"
 
 
 def test_the_store_is_light_until_one_is_opened():

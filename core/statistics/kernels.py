@@ -56,7 +56,7 @@ class Space(NamedTuple):
 
 
 class Counted(NamedTuple):
-    """Rows of statistics.LayerCounts that a block of neurons fills, by the same names."""
+    """Rows of counts.LayerCounts that a block of neurons fills, by the same names."""
 
     activations: np.ndarray
     bos_activations: np.ndarray
@@ -76,9 +76,9 @@ class Counted(NamedTuple):
 
 @jitable
 def tally(positions: np.ndarray, ngrams: Ngrams, space: Space) -> tuple[int, np.int64, np.int64, np.int64]:
-    """Count the n-grams at ``positions``. Leaves in the space the slots met (``touched``), their counts (``kept``) and how many
-    n-grams have each count (``histogram``; ``forget`` undoes it). Returns (how many slots, n-grams met that occur once in the
-    corpus, positions without an n-gram, the largest count)."""
+    """Count the n-grams at ``positions`` [n] int32. Leaves in the space the slots met (``touched``), their counts (``kept``)
+    and how many n-grams have each count (``histogram``; ``forget`` undoes it). Returns (how many slots, n-grams met that
+    occur once in the corpus, positions without an n-gram, the largest count)."""
     slots, counts, touched, kept = ngrams.slots, space.counts, space.touched, space.kept
     plain = len(ngrams.repeated)
     met = 0
@@ -117,7 +117,7 @@ def forget(distinct: int, space: Space) -> None:
 def coverage(histogram: np.ndarray, largest: np.int64, total: np.int64) -> np.int64:
     """The smallest m such that the m most frequent n-grams cover at least 95% of ``total``.
 
-    No sort: ``histogram`` says how many n-grams have each count, and they are taken from the ``largest`` down.
+    No sort: ``histogram`` [P + 2] int32 says how many n-grams have each count, and they are taken from the ``largest`` down.
     """
     part = distinct = np.int64(0)
     count = largest
@@ -201,7 +201,7 @@ def detect(
     min_occurrences: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rules 2 and 3 of a detector (core/DEFINITIONS.md): the ids g with P(active | g) >= 0.95 and N(g) >= min_occurrences,
-    N being ``totals``, and their counts; none unless they account for at least 95% of ``total``.
+    N being ``totals``, and their counts, [M] int64 each; none unless they account for at least 95% of ``total``.
 
     An n-gram met that occurs once in the corpus has P = 1.
     """
@@ -245,7 +245,7 @@ def split(
 ) -> tuple[int, int]:
     """The detector found on the even windows, and what the odd windows say of it.
 
-    Only orders that are ``possible`` [3] are looked at. Returns (its order, a code of SPLIT); order 0 for none.
+    Only orders that are ``possible`` [3] are looked at. Returns (its order, one of the codes SPLIT_*); order 0 for none.
     """
     evens = 0
     odds = len(positions)
@@ -275,7 +275,7 @@ def split(
 
 @jitable
 def holds(detected: np.ndarray, odd: np.ndarray, ngrams: Ngrams, min_occurrences: int, space: Space) -> int:
-    """What the odd windows, activated at ``odd``, say of a detector's n-grams, ``detected`` ids: a code of SPLIT.
+    """What the odd windows, activated at ``odd``, say of a detector's n-grams, ``detected`` ids: a code SPLIT_*.
 
     SPLIT_HOLDS where each of them that occurs often enough there activates the neuron at least 95% of the time, and all of
     them account for at least 95% of its activations; SPLIT_FAILS where not, SPLIT_TOO_RARE where none does.
