@@ -256,7 +256,9 @@ def _describe_source(source: ModelSource) -> list[str]:
         classes = source.config.architectures or [type(source.config).__name__]
         lines.append(f"{source.name}: {classes[0]}; its language model is run, on text alone, and nothing else of it")
     if method := quantised_by(source.config):
-        lines.append(f"{source.name}: its weights, quantised by {method}, are turned back into matrices as they are loaded")
+        lines.append(
+            f"{source.name}: its weights, quantised by {method}, are turned back into matrices as they are loaded"
+        )
     return lines
 
 

@@ -98,7 +98,9 @@ def _require_mergeable(name: str, settings: dict[str, Any]) -> None:
     kind = str(settings.get("peft_type") or "LORA").upper()
     known = {peft_type.value: tuner for peft_type, tuner in PEFT_TYPE_TO_TUNER_MAPPING.items()}
     if kind not in known:
-        raise UserError(f"{name}: an adapter of type {kind[:40]}, which this version of peft does not know; update peft")
+        raise UserError(
+            f"{name}: an adapter of type {kind[:40]}, which this version of peft does not know; update peft"
+        )
     if not hasattr(known[kind], "merge_and_unload"):
         raise UserError(
             f"{name}: an adapter of type {kind}, which does not change the model's weights, so it cannot be merged; "

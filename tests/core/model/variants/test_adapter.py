@@ -18,7 +18,6 @@ from exact import load, run, sources_of
 from ffnscope.core.corpus.sources import DomainSource
 from ffnscope.core.model.source import fingerprint, open_model
 from ffnscope.core.model.tokenizer import load_tokenizer
-from ffnscope.core.model.variants.adapter import Adapter, merged
 from ffnscope.store.errors import UserError
 from ffnscope.store.reader import Store
 

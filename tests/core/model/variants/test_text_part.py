@@ -72,7 +72,9 @@ def test_the_language_model_of_a_wrapper_is_run_as_the_wrapper_runs_it(
     lines: list[Any] = []
     sources = sources_of(tmp_path, {"all": tokens})
     store = run(folder, sources, tmp_path / "run.ffn", lines.append, bos_id=0, batch_size=11, offload=offload)
-    assert f"{type(model).__name__}; its language model is run, on text alone" in str(lines[0]), "before the corpus is read"
+    assert f"{type(model).__name__}; its language model is run, on text alone" in str(lines[0]), (
+        "before the corpus is read"
+    )
 
     counts: dict[int, np.ndarray] = {}
     layers = model.get_decoder().layers
