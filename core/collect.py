@@ -281,7 +281,7 @@ class _Run:
 
         def advance(neurons: int) -> None:
             check_wanted()
-            self.progress.count(neurons * processes.size)
+            self.progress.count(neurons * processes.size / recorded.scratch.neurons)
 
         count_own = partial(
             count_layer,

@@ -23,6 +23,7 @@ from ffnscope.store.reader import Store
 Key = tuple[int, int]
 Progress = Callable[[str, float], None]
 """Called with what is being done and the share of all the work that is done."""
+FIRST_RUN = 0.05  # of that, for running the model as it is, and for means
 
 
 def ablate(
@@ -124,7 +125,8 @@ class Experiment:
 
     @staticmethod
     def _before(mode: str) -> float:
-        return 0.05 if mode == "zero" else 0.025
+        """The share of the work that each pass takes before the first neuron is taken away."""
+        return FIRST_RUN if mode == "zero" else FIRST_RUN / 2
 
     def effect(self, neurons: Sequence[Key], together: bool = False, done: int = 0, total: int = 1) -> Effect:
         """Take ``neurons`` away at once; lower layers than before have to come first. It is number ``done`` of ``total``."""
@@ -132,7 +134,7 @@ class Experiment:
         phase = f"without {name}" if together else f"without {name}, {done + 1:,} of {total:,}"
 
         def progress(share: float) -> None:
-            self._progress(phase, 0.05 + 0.95 * (done + share) / total)
+            self._progress(phase, FIRST_RUN + (1 - FIRST_RUN) * (done + share) / total)
 
         progress(0.0)
         delta_loss, delta_logit = self.replay.changes(self._replacements(neurons), self._first(neurons), progress)

@@ -61,9 +61,8 @@ class ProgressMeter:
         self._positions = run.corpus.positions
         self._model_layers = run.layers[-1] + 1
         self._recorded = len(run.layers)
-        self._neurons = run.model.neurons
         # Every neuron meets every token once, whatever the corpus: with few positions that is much of a run.
-        self._projecting = self._neurons * run.model.vocabulary / (PASS_MATRICES * run.model.width)
+        self._projecting = run.model.neurons * run.model.vocabulary / (PASS_MATRICES * run.model.width)
         self._finishing = self._positions * COUNT_WEIGHT + self._projecting
         # Thresholds take a pass of their own over some windows.
         windows = min(THRESHOLD_WINDOWS, run.corpus.counted_windows) if run.activated.has_thresholds else 0
@@ -106,10 +105,10 @@ class ProgressMeter:
         self._forward.done += position_layers
         self._add(float(position_layers))
 
-    def count(self, neurons: int) -> None:
-        """Neurons of a layer that have been counted."""
-        self._finish.done += COUNTED * neurons / self._neurons
-        self._add(COUNT_WEIGHT * self._positions * neurons / self._neurons)
+    def count(self, share: float) -> None:
+        """A share of a layer's neurons has been counted."""
+        self._finish.done += COUNTED * share
+        self._add(COUNT_WEIGHT * self._positions * share)
 
     def layer_done(self) -> None:
         """A layer is in the store."""

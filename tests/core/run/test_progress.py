@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import tiny_models as tm
+from exact import run, sources_of
 from hypothesis import given
 from hypothesis import strategies as st
 from synthetic import make_store
+from tiny_experts import tiny_experts
 
 from ffnscope.core.run import progress as module
 from ffnscope.core.run.progress import COUNT_WEIGHT, ProgressMeter
@@ -38,7 +44,7 @@ def test_the_time_left_is_what_it_then_takes(done: int, run_info: RunInfo, monke
     for layer in range(done, layers):
         meter.enter(f"counting layer {layer}")
         now[0] += positions * COUNT_WEIGHT
-        meter.count(neurons)
+        meter.count(1)
         now[0] += projecting
         meter.layer_done()
     assert all(isinstance(event, Progress) for _, event in said)
@@ -64,9 +70,9 @@ def test_what_is_said_can_be_read_at_any_moment(
             meter.forward(positions * (part + 1) // batches - positions * part // batches)
         left = neurons
         for piece in pieces:
-            meter.count(min(piece, left))
+            meter.count(min(piece, left) / neurons)
             left -= min(piece, left)
-        meter.count(left)
+        meter.count(left / neurons)
         meter.layer_done()
     if whole:
         meter.finish()
@@ -86,7 +92,7 @@ def test_beside_each_other_the_slower_one_says_how_long_it_takes(
     said: list[tuple[float, Progress]] = []
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
     meter = ProgressMeter(run_info, None, lambda event: said.append((now[0], event)), overlaps=True)  # type: ignore[arg-type]
-    positions, neurons, layers = run_info.corpus.positions, run_info.model.neurons, len(run_info.layers)
+    positions, layers = run_info.corpus.positions, len(run_info.layers)
     meter.begin(0, 0)
     ran = counted = running = counting_now = handed = 0
     gpu, host = ExitStack(), ExitStack()
@@ -100,7 +106,7 @@ def test_beside_each_other_the_slower_one_says_how_long_it_takes(
                 gpu.close()
                 running, ran = 0, ran + 1
         if counted < handed:
-            meter.count(neurons / (counting * PARTS))  # type: ignore[arg-type]
+            meter.count(1 / (counting * PARTS))
             counting_now += 1
             if counting_now == counting * PARTS:
                 meter.layer_done()
@@ -133,3 +139,12 @@ def test_a_disk_that_is_full_ends_the_run_only_where_it_would_be_complete(run_in
     meter.interrupt()
     with pytest.raises(UserError, match="no space left"):
         meter.finish()
+
+
+def test_counting_a_narrow_layer_of_a_mixture_is_all_of_its_share(tmp_path: Path) -> None:
+    windows = {"a": tm.random_windows(np.random.default_rng(0), 8, 16, tm.VOCAB, tm.BOS_ID)}
+    said: list[Any] = []
+    model = tiny_experts("qwen2_moe", tmp_path, mlp_only_layers=[2])  # 58, 58 and 21 neurons
+    run(model, sources_of(tmp_path / "data", windows), tmp_path / "s.ffn", said.append, bos_id=tm.BOS_ID)
+    *_, last, complete = [event for event in said if isinstance(event, Progress)]
+    assert complete.state == "complete" and last.fraction == pytest.approx(1.0)
