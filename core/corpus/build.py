@@ -76,6 +76,8 @@ def build_corpus(
         raise UserError(
             f"the BOS id {bos_id} is outside the model's vocabulary of {vocabulary_size}; give another with --bos-id"
         )
+    if tokenizer is not None:
+        _read_first_documents(sources[1:], tokenizer)
     domains: list[Domain] = []
     arrays: list[np.ndarray] = []
     labels: dict[str, list[np.ndarray]] = {}
@@ -108,6 +110,14 @@ def build_corpus(
     tokens = np.concatenate(arrays) if len(arrays) > 1 else np.ascontiguousarray(arrays[0])
     marked = {label: np.concatenate(parts) for label, parts in sorted(labels.items())}
     return Corpus(tokens, tuple(domains), bos_id, vocabulary_size, marked)
+
+
+def _read_first_documents(sources: Sequence[DomainSource], tokenizer: Any) -> None:
+    """Raise UserError for a text source whose first document cannot be read: tokenising those before it may take hours."""
+    for source in sources:
+        if not is_windows_file(source.path):
+            field = TextField(source.text_field, chat_renderer(tokenizer))
+            next(iter_parts(source.path, ReadNotes(), field), None)
 
 
 def _reporter(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ffnscope.core.activations.budget import check_scratch_size
 from ffnscope.core.corpus.sources import DomainSource
 from ffnscope.core.run.keep import parse_keep
 from ffnscope.store.activation_rule import POSITIVE, ActivationRule
@@ -105,6 +106,7 @@ def check_request(request: CollectRequest) -> None:
         raise UserError(f"--top-k {request.top_k}: must be at least 1")
     parse_keep(request.keep, request.keep_gb)
     ActivationRule.parse(request.activated)
+    check_scratch_size(request.scratch_gb)
     if request.store.exists() and not request.store.is_dir():
         raise UserError(f"{request.store}: is a file; --store takes a folder")
     if request.scratch is not None and request.scratch.resolve() == request.store.resolve():

@@ -195,6 +195,26 @@ def test_refusals(tmp_path: Path, tokenizer) -> None:
     refuse(tmp_path / "short.txt", "--seq-len 1", seq_len=1)
 
 
+@pytest.mark.parametrize("raw", ['{"content": "a"}\n', "not JSON\n"])
+def test_a_second_source_is_refused_before_the_first_is_tokenised(raw: str, tmp_path: Path, tokenizer) -> None:
+    (tmp_path / "a.txt").write_text("the water of the school " * 100)
+    (tmp_path / "b.jsonl").write_text(raw)
+    sources = [DomainSource("a", tmp_path / "a.txt"), DomainSource("b", tmp_path / "b.jsonl")]
+    read: list[str] = []
+
+    def build() -> None:
+        build_corpus(
+            sources, tokenizer, 16, vocabulary_size=VOCABULARY, bos_id=BOS, progress=lambda name, *_: read.append(name)
+        )
+
+    with pytest.raises(UserError, match=r"b\.jsonl, line 1"):
+        build()
+    assert not read
+    (tmp_path / "b.jsonl").write_text(json.dumps({"text": "the water of the school " * 10}))
+    build()
+    assert set(read) == {"a", "b"}
+
+
 def test_importing_is_light() -> None:
     code = "import sys, ffnscope.core.corpus.build as w, ffnscope.core.model.token_texts as v\n"
     code += "print({'torch', 'transformers'} & set(sys.modules))"
