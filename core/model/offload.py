@@ -273,6 +273,12 @@ class _TextPart(OffloadedModel):
     def __init__(self, model: Any, name: str, device: torch.device, checkpoint: Checkpoint, dtype: torch.dtype):
         super().__init__(model, name, device, checkpoint, dtype)
         super().load_layers(0, self.count)
+        if self._head is not None:
+            prefix = self._head.removesuffix("weight")
+            others = [key for key in self._state if key.startswith(prefix) and key != self._head]
+            self._places |= self._find_places(others)
+            weights = {self._head: self.unembedding(), **{key: self._read(key) for key in others}}
+            self._assign(model.get_output_embeddings(), prefix, weights)
 
     @cached_property
     def experts_on_host(self) -> bool:

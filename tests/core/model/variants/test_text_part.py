@@ -12,6 +12,7 @@ import torch
 import transformers as hf
 from exact import run, sources_of
 
+from ffnscope.core.effects import next_tokens
 from ffnscope.core.model.device import choose_device
 from ffnscope.core.model.load import load_model
 from ffnscope.core.model.source import open_model
@@ -98,7 +99,36 @@ def test_nothing_of_the_vision_tower_is_loaded(tmp_path: Path) -> None:
     folder = made(llava(), tmp_path / "model")
     loaded = load_model(open_model(str(folder)), choose_device("cpu"), torch.float32)
     present = {name for name, parameter in loaded.model.named_parameters() if not parameter.is_meta}
-    assert present and all("language_model" in name for name in present)
+    assert present and all("language_model" in name or name == "lm_head.weight" for name in present)
+
+
+@pytest.mark.parametrize("make", [gemma3, llava, qwen2_vl])
+def test_its_predictions_with_and_without_a_neuron_are_the_wrappers(make: Any, tmp_path: Path) -> None:
+    plain = make().eval()
+    folder = made(plain, tmp_path / "model")
+    tokens = np.random.default_rng(0).integers(0, 64, 12)
+    loaded = load_model(open_model(str(folder)), choose_device("cpu"), torch.float32)
+    loaded.prepare(torch.from_numpy(tokens[None, :2]))
+    found = [next_tokens(loaded, tokens, taken) for taken in ((), [(1, 5)])]
+
+    def predictions() -> np.ndarray:
+        with torch.no_grad():
+            return (
+                plain(input_ids=torch.from_numpy(tokens)[None], use_cache=False).logits[0].log_softmax(dim=-1).numpy()
+            )
+
+    expected = [predictions()]
+
+    def silence(module: Any, inputs: Any) -> Any:
+        values = inputs[0].clone()
+        values[..., 5] = 0
+        return (values,)
+
+    plain.get_decoder().layers[1].mlp.down_proj.register_forward_pre_hook(silence)
+    expected.append(predictions())
+    assert np.abs(expected[0] - expected[1]).max() > 1e-3
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
 def test_buffers_are_computed_by_the_model_that_they_belong_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
