@@ -44,14 +44,15 @@ def _bos_id(request: CollectRequest, source: ModelSource, tokenizer: Any, report
 
 def _report_corpus(corpus: Corpus, report: Report) -> None:
     for domain in corpus.domains:
-        line = f"{domain.name}: {domain.windows:,} windows of {corpus.seq_len}"
+        line = f"{domain.name}: {domain.windows:,} window{'' if domain.windows == 1 else 's'} of {corpus.seq_len}"
         if domain.dropped_tokens:
             line += f", {domain.dropped_tokens} tokens left over"
         notes = domain.notes.summary()
         report(line + (f"; {notes}" if notes else "") + (" (count only)" if domain.count_only else ""))
     counted = sum(domain.windows for domain in corpus.domains if not domain.count_only)
     if counted < FEW_WINDOWS:
-        report(f"only {counted} windows: positional neurons need {FEW_WINDOWS} or more to be distinguished from chance")
+        windows = "1 window" if counted == 1 else f"{counted} windows"
+        report(f"only {windows}: positional neurons need {FEW_WINDOWS} or more to be distinguished from chance")
 
 
 def _reading(report: Report) -> Callable[[str, int, int | None], None]:

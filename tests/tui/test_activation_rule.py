@@ -44,7 +44,8 @@ def test_info_reports_and_files_say_the_rule(stores, tmp_path, capsys):
 
 
 def test_thresholds_are_columns_of_files_filters_and_sorting(stores, capsys):
-    code, out, _ = run(capsys, "export", stores[0], "--where", "positive_share>=0.5", "--sort", "threshold")
+    code, out, err = run(capsys, "export", stores[0], "--where", "positive_share>=0.5", "--sort", "threshold")
+    assert "which 5% of positions reach (share:0.05)" in err
     header, *rows = list(csv.reader(io.StringIO(out)))
     assert code == 0 and header[-3:] == ["concept_f1", "threshold", "positive_share"] and rows
     assert all(float(row[-1]) >= 0.5 for row in rows)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, TextIO
 import typer
 
 from ffnscope.store.escaping import escape_controls
-from ffnscope.tui.commands.shared import OutputFile, Overwrite, StorePath, open_store, prepare_stdout, safe
+from ffnscope.tui.commands.shared import OutputFile, Overwrite, StorePath, open_store, prepare_stdout, safe, say_rule
 
 
 def export(
@@ -37,6 +37,7 @@ def export(
         writing.resolve_columns(opened, names)
         writing.check_format(format)
         selection = select(opened, parsed, sort, *own_marks(opened, parsed))
+        say_rule(opened)
         if output is not None:
             written = writing.write_file(output, opened, selection, names, format, token_ids, overwrite)
             print(f"{written:,} neurons written to {safe(str(output), sys.stderr)}", file=sys.stderr)
