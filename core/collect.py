@@ -44,9 +44,11 @@ def collect(request: CollectRequest, report: Report = lambda event: None) -> Non
     """
     with interruptible(), join_processes(report) as processes, pinned_memory.reporting(report):
         report = report if processes.is_main_process else _silent
-        if compile_ahead():
-            report("compiling the counting loops beside the run, once after installation")
+        compiling = compile_ahead()
         prepared = prepare(request, processes, report)
+        # Only now: what is wrong with the request is said in one line.
+        if compiling and compile_ahead():
+            report("compiling the counting loops beside the run, once after installation")
         with open_store(prepared, report) as (writer, complete):
             if not complete:
                 _Run(prepared, writer, report).fill_store()
