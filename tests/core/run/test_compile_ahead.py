@@ -12,7 +12,11 @@ import psutil
 import pytest
 import tiny_models as tm
 
+from ffnscope.core.collect import collect
+from ffnscope.core.corpus.sources import parse_sources
 from ffnscope.core.run import compile_ahead as ahead
+from ffnscope.core.run.request import CollectRequest
+from ffnscope.store.errors import UserError
 
 COLLECT = """
 import sys
@@ -72,6 +76,17 @@ def test_both_processes_end_with_the_one_that_started_them(nothing_cached: None,
         assert len(both) == 2
         process.kill()
     assert not psutil.wait_procs(both, timeout=30)[1]
+
+
+def test_bad_input_is_answered_before_compiling_is_spoken_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ffnscope.core.collect.compile_ahead", lambda: True)
+    text = tmp_path / "text.txt"
+    text.write_text("a")
+    lines: list[object] = []
+    request = CollectRequest("m", parse_sources([f"text={text}"]), tmp_path / "s.ffn", device="tpu")
+    with pytest.raises(UserError, match="--device tpu"):
+        collect(request, lines.append)
+    assert not lines
 
 
 def test_where_no_process_can_start_the_run_goes_on(nothing_cached: None, monkeypatch: pytest.MonkeyPatch) -> None:
