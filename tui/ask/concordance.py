@@ -106,15 +106,15 @@ class Concordance(Contexts, inherit_bindings=True):
             return [*parts, ("the strongest and some drawn at random, of the whole corpus", "dim")]
         if self.found is not None:
             what = "misses" if self.view == "misses" else "activations"
-            parts.append(
-                (
-                    f"{count(len(self.found.rows))} {what} at {count(self.session.store.kept.positions)} kept positions",
-                    "text",
-                )
-            )
-            parts.append((f" {self.glyphs.dot} by {ORDERS[self.order]}", "dim"))
+            parts.append((f"{count(len(self.found.rows))} {what}", "text"))
+        # The query stands before what a narrow screen may cut off.
         if self.where:
             parts += [(f" {self.glyphs.dot} ", "dim"), *Writer(self.glyphs).prose(self.where, "accent").parts]
+        if self.found is not None:
+            kept = count(self.session.store.kept.positions)
+            parts.append(
+                (f" {self.glyphs.dot} by {ORDERS[self.order]} {self.glyphs.dot} of {kept} kept positions", "dim")
+            )
         return parts
 
     def hints(self) -> str:

@@ -224,9 +224,6 @@ class PromptView:
         )
         detectors = sum(1 for firing in firings if firing.order and not firing.pinned)
         positional = sum(1 for firing in firings if firing.position and not firing.pinned)
-        text = f" {_several(detectors, 'detector')} and {_several(positional, 'positional neuron')} fire"
-        return out.add(text, "text").add(f"; {count(total)} of {count(size)} neurons are activated", "dim").line()
-
-
-def _several(number: int, noun: str) -> str:
-    return f"{count(number)} {noun}{'' if number == 1 else 's'}"
+        out.add(f" {count(total)} of {count(size)} neurons fire", "text")
+        detecting = f"{count(detectors)} detector{'' if detectors == 1 else 's'}"
+        return out.add(f": {detecting}, {count(positional)} positional", "dim").line()

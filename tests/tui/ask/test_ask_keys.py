@@ -121,7 +121,8 @@ async def test_the_concordance_lists_sorts_asks_counts_and_misses(app: FfnscopeA
         await until(pilot, lambda: screen.found is not None)
         await pilot.pause(0.05)
         assert screen.found is not None and screen.found.rows.tolist() == every.tolist()
-        assert f"{len(every):,} activations at {kept.positions:,} kept" in shown(app)
+        title = f"{len(every):,} activations · by text · of {kept.positions:,} kept positions"
+        assert title in shown(app)
         await keys(pilot, "j", "enter", "j", "q", "s")
         await until(pilot, lambda: screen.found is not None and screen.order == "strength")
         strengths = [screen.strengths.get(place, 0.0) for place in places(screen)]
@@ -130,6 +131,8 @@ async def test_the_concordance_lists_sorts_asks_counts_and_misses(app: FfnscopeA
         await until(pilot, lambda: screen.found is not None and screen.found.rows.tolist() == by_left.tolist())
         await keys(pilot, "f", "text:position:0-30", "enter")
         await until(pilot, lambda: screen.found is not None and len(screen.found.rows) == len(some))
+        await pilot.pause(0.05)
+        assert f"{len(some):,} activations · position:0-30 · by " in shown(app)
         await keys(pilot, "f", "ctrl+u", "enter", "b")
         await until(pilot, lambda: "before" in shown(app) and screen.found is not None)
         await keys(pilot, "G", "b", "v")
