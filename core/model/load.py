@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ffnscope.core.model.files.stored_weights import refuse_missing
 from ffnscope.core.model.hub import snapshot
 from ffnscope.core.model.layered import LayeredModel
 from ffnscope.core.model.offload import empty_model, load_text_part
@@ -60,12 +61,7 @@ def load_model(source: ModelSource, device: torch.device, dtype: torch.dtype) ->
         if is_device_full(error):
             raise _too_large(source, device) from error
         raise UserError(f"{source.name}: {load_failure(error, source.gguf_file is not None)}") from error
-    missing = sorted(loaded["missing_keys"])
-    if missing:
-        raise UserError(
-            f"{source.name}: its checkpoint lacks {len(missing)} of the model's weights "
-            f"({', '.join(missing[:3])}{' ...' if len(missing) > 3 else ''}); random ones would give wrong counts"
-        )
+    refuse_missing(source.name, sorted(loaded["missing_keys"]), loaded["unexpected_keys"])
     if source.gguf_file is None:
         model = dequantised(model, source.name, dtype)
     if source.adapter is not None:

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from ffnscope.core.model.checkpoint import Checkpoint
 from ffnscope.core.model.experts import Mixture
-from ffnscope.core.model.files.stored_weights import StoredWeight, stored_weights
+from ffnscope.core.model.files.stored_weights import StoredWeight, refuse_missing, stored_weights
 from ffnscope.core.model.host_experts import MATRICES, HostExperts
 from ffnscope.core.model.layered import LayeredModel
 from ffnscope.core.model.source import ModelSource, weights_folder
@@ -246,12 +246,7 @@ class OffloadedModel(LayeredModel):
         """Where the weights ``needed`` lie in the checkpoint. Raises UserError for those that are missing or of another
         shape."""
         places = {key: stored for key in needed if (stored := self._where(key)) is not None}
-        missing = [key for key in needed if key not in places]
-        if missing:
-            raise UserError(
-                f"{self.name}: its checkpoint lacks {len(missing)} of the model's weights "
-                f"({', '.join(missing[:3])}{' ...' if len(missing) > 3 else ''}); random ones would give wrong counts"
-            )
+        refuse_missing(self.name, [key for key in needed if key not in places], self.checkpoint.names())
         for key, stored in places.items():
             stored.check(self.name, self.checkpoint, tuple(self._state[key].shape))
         return places

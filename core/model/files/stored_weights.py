@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,21 @@ from ffnscope.core.model.checkpoint import Checkpoint
 from ffnscope.store.errors import UserError
 
 JOINING = (MergeModulelist, Concatenate)  # of transformers' conversions, those that put parts side by side
+
+
+def refuse_missing(name: str, missing: Sequence[str], stored: Iterable[str]) -> None:
+    """Raise UserError where weights are ``missing`` from a checkpoint that has weights called ``stored``."""
+    if not missing:
+        return
+    more = " ..." if len(missing) > 3 else ""
+    lacking = f"{name}: its checkpoint lacks {len(missing)} of the model's weights ({', '.join(missing[:3])}{more})"
+    prefixed = next((key for key in sorted(stored) if key.endswith(f".{missing[0]}")), None)
+    if prefixed is not None:
+        raise UserError(
+            f"{lacking}; the first is called {prefixed} there, as torch.compile and wrappers for several GPUs call it: "
+            "save the model inside the wrapper (its _orig_mod or module)"
+        )
+    raise UserError(f"{lacking}; random ones would give wrong counts")
 
 
 @dataclass(frozen=True)

@@ -199,6 +199,16 @@ def test_weights_that_are_missing_are_not_invented(lacking: str, tmp_path: Path)
     assert str(error.value) == message
 
 
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module."])
+def test_weights_of_a_model_inside_a_wrapper_say_what_to_save(prefix: str, tmp_path: Path) -> None:
+    folder = tm.tiny("llama", tmp_path)
+    _rewrite(folder, lambda tensors: {prefix + name: tensor for name, tensor in tensors.items()})
+    with pytest.raises(UserError) as error:
+        load_model(open_model(str(folder)), CPU, torch.float32)
+    for message in (_refused(folder), str(error.value)):
+        assert f"is called {prefix}" in message and "save the model inside the wrapper" in message
+
+
 def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
     folder = tm.tiny("llama", tmp_path)
     name = "model.layers.1.mlp.up_proj.weight"
