@@ -166,13 +166,15 @@ def _sum_up(
     biases = bias + sum((added(*pair) for pair in zip(cut.biases, norms, strict=True)), torch.zeros_like(bias))
     total, size = line.embeddings().clone(), line.embeddings().abs()
     for (layer, kind, leaf), gradient in zip(cut.outputs, outputs, strict=True):
-        own = added(leaf, gradient)
         if kind == EXPERTS:
-            met = (torch.zeros_like(leaf) if gradient is None else gradient).reshape(-1, leaf.shape[-1])
+            # Where all experts run for every token, each has an output, and these are added.
+            met = torch.zeros_like(leaf) if gradient is None else gradient
+            met = met.reshape(-1, logits.numel(), leaf.shape[-1])[0]
             line.routed[layer] = cut.routed[layer], met
             own, sizes, of_biases = (part.reshape(logits.shape) for part in cut.routed[layer].sums(met))
             total, size, biases = total + own, size + sizes, biases + of_biases
             continue
+        own = added(leaf, gradient)
         total, size = total + own, size + own.abs()
         if kind == SECOND:
             line.outputs[layer] = torch.zeros_like(leaf).reshape(shape) if gradient is None else gradient.reshape(shape)
@@ -225,7 +227,9 @@ class _Cut:
         self.outputs: list[tuple[int, str, torch.Tensor]] = []  # (layer, whose output, the output)
         self.values: dict[int, torch.Tensor] = {}
         self.routed: dict[int, Routed] = {}
-        self._choices: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}  # layer -> experts and their weights
+        self._choices: dict[
+            int, tuple[torch.Tensor, ...]
+        ] = {}  # layer -> experts and their weights, if they are given any
         self.biases: list[torch.Tensor] = []
         self._norms: dict[nn.Module, FixedScale] = {}
         self._stack = ExitStack()
@@ -276,8 +280,7 @@ class _Cut:
         def keep(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
             given = _detached(module, inputs)
             held = {name: _detached(module, (value,))[0] for name, value in named.items()}
-            _, index, weights = (*given, *held.values())[:3]
-            self._choices[layer] = index, weights
+            self._choices[layer] = (*given, *held.values())[1:3]
             return given, held
 
         return keep
@@ -285,7 +288,11 @@ class _Cut:
     def _rows_of(self, layer: int, module: nn.Module) -> Callable[[RoutedRows], None]:
         def keep(rows: RoutedRows) -> None:
             rows = replace(rows, values=rows.values.detach().float())
-            self.routed[layer] = Routed.of(module, rows, *self._choices[layer])
+            if len(self._choices[layer]) == 2:
+                index, weights = self._choices[layer]
+                self.routed[layer] = Routed.of(module, rows, index, weights)
+            else:  # the router's score is part of the experts' input
+                self.routed[layer] = Routed(module, rows, torch.ones(len(rows.tokens), device=rows.tokens.device))
 
         return keep
 

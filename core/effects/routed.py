@@ -10,14 +10,14 @@ import torch
 from torch import nn
 
 from ffnscope.core.effects.hooks import Neurons
-from ffnscope.core.model.experts import RoutedRows, second_rows
+from ffnscope.core.model.experts import RoutedRows, is_transposed, second_rows
 from ffnscope.store.errors import UserError
 
 
 @dataclass(frozen=True, eq=False)
 class Routed:
     """What the experts ``module`` of a layer multiplied in one pass of P positions: ``rows``, and for each of them the
-    router's weight, ``weights`` [R] float32, which multiplies the expert's output."""
+    router's weight, ``weights`` [R] float32, which multiplies the expert's output: 1 where it multiplies the input."""
 
     module: nn.Module
     rows: RoutedRows
@@ -55,11 +55,11 @@ class Routed:
             added = self.rows.values[at] * (gradient[tokens] @ self._second(expert).T.to(gradient.dtype))
             total.index_add_(0, tokens, added.sum(1) * weights)
             size.index_add_(0, tokens, added.abs().sum(1) * weights.abs())
-            if module.has_bias:
+            if getattr(module, "has_bias", False):
                 biases.index_add_(0, tokens, gradient[tokens] @ module.down_proj_bias[expert].detach() * weights)
         return total, size, biases
 
     def _second(self, expert: int) -> torch.Tensor:
         """[I, d]: the rows of an expert's second matrix."""
         module: Any = self.module
-        return second_rows(module.down_proj[expert].detach(), bool(module.is_transposed))
+        return second_rows(module.down_proj[expert].detach(), is_transposed(module))

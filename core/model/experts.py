@@ -11,14 +11,13 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from ffnscope.core.model.ffn import CONVOLUTIONS, Ffn, find_ffn, find_ffns, in_out, is_projection
+from ffnscope.core.model.variants.every_token import EveryTokenTap, Pairs, runs_for_every_token
+from ffnscope.core.model.variants.expert_gates import activation_of, gate_of
 from ffnscope.core.model.variants.expert_kernels import BATCHED, choose_implementation, implementation, refuse_capacity
 from ffnscope.store.errors import UserError
 
 WEIGHT_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 ROUTERS = ("gate", "router")  # module names: as wide as the residual stream where there are d experts
-_PROBE_ROWS = 16
-
-Gate = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,8 @@ class Experts:
     """The routed experts of one decoder layer: ``count`` of them with ``neurons`` each, ``chosen`` for a token.
 
     ``module`` is its name inside the layer. The activation function is the module ``activation`` in it, or, where there
-    is none, something that ``gate_of`` knows.
+    is none, something that ``gate_of`` knows. ``router`` is the name in the layer of the router of experts that all run for
+    every token (variants/every_token.py), None where each runs for the tokens that are routed to it.
     """
 
     module: str
@@ -35,6 +35,7 @@ class Experts:
     chosen: int  # k
     gated: bool
     activation: str | None
+    router: str | None = None
 
 
 @dataclass(frozen=True)
@@ -113,8 +114,11 @@ def find_layer_ffns(layers: nn.ModuleList, width: int, name: str, mixture: bool)
 
 def find_mixture(layer: nn.Module, width: int, name: str) -> Mixture | None:
     """The mixture of experts of a decoder layer whose residual stream has ``width`` values; None where it has none that
-    transformers' grouped product runs. Raises UserError for experts that cannot be recorded exactly."""
-    groups = [(path, module) for path, module in layer.named_modules() if _is_experts(module)]
+    transformers' grouped product runs, or that all run for every token. Raises UserError for experts that cannot be
+    recorded exactly."""
+    groups = [
+        (path, module) for path, module in layer.named_modules() if _is_experts(module) or runs_for_every_token(module)
+    ]
     if not groups:
         return None
     if len(groups) > 1:
@@ -124,7 +128,7 @@ def find_mixture(layer: nn.Module, width: int, name: str) -> Mixture | None:
     _refuse_other_experts(layer, name, path)
     refuse_capacity(layer, path, name)
     weights: Any = module.down_proj
-    transposed = bool(module.is_transposed)
+    transposed = is_transposed(module)
     count, rows, columns = (int(size) for size in weights.shape)
     neurons, out = (rows, columns) if transposed else (columns, rows)
     if out != width or weights.dtype not in WEIGHT_DTYPES:
@@ -132,10 +136,12 @@ def find_mixture(layer: nn.Module, width: int, name: str) -> Mixture | None:
             f"{name}: the second matrices of its experts are {tuple(weights.shape)} {weights.dtype}, which is not a row "
             f"of {width} values for each neuron; ffnscope does not know this kind of experts"
         )
-    gated = bool(module.has_gate)
+    chosen = _chosen(layer, path, name)
+    if not _is_experts(module):
+        return Mixture(shared, Experts(path, count, neurons, chosen, True, "act_fn", _router(layer, path, count, name)))
     choose_implementation(module, neurons, width)
-    activation = _activation(module, neurons, name)
-    return Mixture(shared, Experts(path, count, neurons, _chosen(layer, path, name), gated, activation))
+    activation = activation_of(module, neurons, name)
+    return Mixture(shared, Experts(path, count, neurons, chosen, bool(module.has_gate), activation))
 
 
 def _is_experts(module: nn.Module) -> bool:
@@ -212,78 +218,13 @@ def _chosen(layer: nn.Module, path: str, name: str) -> int:
     raise UserError(f"{name}: how many experts a token is routed to was not found in its layers")
 
 
-# The activation function
-
-
-def _activation(module: nn.Module, neurons: int, name: str) -> str | None:
-    """The name of the activation function in an experts module, None where ``gate_of`` stands for it. What its gates are
-    given is tried on some numbers, which needs no weights. Raises UserError where it cannot be seen."""
-    generator = torch.Generator().manual_seed(0)
-    columns = 2 * neurons if getattr(module, "has_gate", True) else neurons
-    trial = 4 * torch.randn(_PROBE_ROWS, columns, generator=generator)
-    given: list[tuple[torch.Tensor, ...]] = []
-    function: Any = getattr(module, "act_fn", None)
-    run: Any = module._apply_gate if getattr(module, "has_gate", True) else function
-    if isinstance(function, nn.Module):
-        handle = function.register_forward_hook(lambda _, inputs, output: given.append((*inputs, output)))
-        try:
-            with torch.device("cpu"):
-                run(trial)
-        finally:
-            handle.remove()
-    if given:
-        if len(given) == 1 and [tensor.shape for tensor in given[0]] == [torch.Size((_PROBE_ROWS, neurons))] * 2:
-            return "act_fn"
-    elif gate_of(module) is not None:
-        return None
-    raise UserError(
-        f"{name}: the activation function of its experts ({type(module).__name__}) cannot be seen, so ffnscope cannot "
-        "record them exactly"
-    )
-
-
-def gate_of(module: nn.Module) -> Gate | None:
-    """Of experts that compute their activation function in place: input and output of it [R, I], from the first product
-    [R, 2 I]; None for a kind that is not known, which a trial against the experts' own result decides."""
-    apply: Any = module._apply_gate
-    trial = 8 * torch.randn(_PROBE_ROWS, 64, generator=torch.Generator().manual_seed(0))
-    expected = apply(trial)
-    for interleaved in (False, True):
-        for scaled in (False, True):
-            split = _Split(module, interleaved, scaled)
-            if split.known and torch.equal(split.result(trial), expected):
-                return split
-    return None
-
-
-class _Split:
-    """A gate that is clamped, then passed through SiLU, or through x * sigmoid(alpha x) with 1 added to the other
-    branch: gpt-oss's."""
-
-    def __init__(self, module: nn.Module, interleaved: bool, scaled: bool):
-        self._interleaved = interleaved
-        self._limit = _number(module, "limit", "swiglu_limit")
-        self._alpha = _number(module, "alpha", "swiglu_alpha") if scaled else None
-        self.known = self._limit is not None and (self._alpha is not None or not scaled)
-
-    def __call__(self, product: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        gate = (product[..., ::2] if self._interleaved else product.chunk(2, dim=-1)[0]).clamp(max=self._limit)
-        if self._alpha is None:
-            return gate, nn.functional.silu(gate)
-        return gate, gate * torch.sigmoid(gate * self._alpha)
-
-    def result(self, product: torch.Tensor) -> torch.Tensor:
-        """What the second matrix is given."""
-        limit: Any = self._limit
-        other = product[..., 1::2] if self._interleaved else product.chunk(2, dim=-1)[1]
-        other = other.clamp(min=-limit, max=limit)
-        gate = self(product)[1]
-        return gate * other if self._alpha is None else (other + 1) * gate
-
-
-def _number(module: nn.Module, *names: str) -> float | None:
-    values = (getattr(module, name, None) for name in names)
-    return next((float(value) for value in values if isinstance(value, int | float)), None)
+def _router(layer: nn.Module, path: str, count: int, name: str) -> str:
+    """The router beside the experts, which gives each token a logit for each of them."""
+    home = path.rpartition(".")[0]
+    for child, module in layer.get_submodule(home).named_children():
+        if is_projection(module) and in_out(module)[1] == count and child in ROUTERS:
+            return f"{home}.{child}" if home else child
+    raise UserError(f"{name}: the router of its experts was not found in its layers")
 
 
 # Listening
@@ -384,10 +325,22 @@ class _Tap:
 
 def listen(layer: nn.Module, experts: Experts, see: Callable[[RoutedRows], None]) -> Handle:
     """Call ``see`` at every forward pass of the layer with what the gates of its experts saw."""
+    if experts.router is not None:
+        module, router = layer.get_submodule(experts.module), layer.get_submodule(experts.router)
+
+        def show(before: torch.Tensor, after: torch.Tensor, values: torch.Tensor, pairs: Pairs) -> None:
+            see(RoutedRows(before, after, values, pairs.tokens, pairs.experts, experts.count))
+
+        return EveryTokenTap(module, router, experts.chosen, show)
     return _Tap(layer.get_submodule(experts.module), experts, see)
 
 
 # The second matrices
+
+
+def is_transposed(module: nn.Module) -> bool:
+    """Whether an experts module has its second matrices as [E, I, d]."""
+    return bool(getattr(module, "is_transposed", True))
 
 
 def expert_rows(experts: Experts, weights: torch.Tensor, transposed: bool) -> torch.Tensor:

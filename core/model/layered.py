@@ -19,6 +19,7 @@ from ffnscope.core.model.experts import (
     RoutedRows,
     expert_rows,
     find_layer_ffns,
+    is_transposed,
     listen,
 )
 from ffnscope.core.model.ffn import Ffn, find_layers, in_out, is_mixture, is_projection, output_rows
@@ -338,9 +339,9 @@ class LayeredModel:
             module = self.layer(index).get_submodule(ffn.dense.second)
             parts.append(output_rows(module, self.layer_weight(index, f"{ffn.dense.second}.weight")))
         if isinstance(ffn, Mixture):
-            experts: Any = self.layer(index).get_submodule(ffn.experts.module)
+            experts = self.layer(index).get_submodule(ffn.experts.module)
             stacked = self.layer_weight(index, f"{ffn.experts.module}.down_proj")
-            parts.append(expert_rows(ffn.experts, stacked, bool(experts.is_transposed)))
+            parts.append(expert_rows(ffn.experts, stacked, is_transposed(experts)))
         rows = parts[0] if len(parts) == 1 else torch.cat([part.to(parts[-1].device) for part in parts])
         onward = self.output_projection()
         return rows if onward is None else rows.float() @ onward.to(rows.device).float()

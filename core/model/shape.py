@@ -89,9 +89,10 @@ def model_shape(source: ModelSource, dtype: torch.dtype) -> ModelShape:
 
 
 def _values_met(layer: nn.Module, ffn: Ffn | Mixture) -> int:
-    """Values of a layer's weights that each token meets: of routed experts those of the k that it is routed to."""
+    """Values of a layer's weights that each token meets: of routed experts those of the k that it is routed to, unless all
+    run for every token."""
     values = sum(parameter.numel() for parameter in layer.parameters())
-    if isinstance(ffn, Mixture):
+    if isinstance(ffn, Mixture) and ffn.experts.router is None:
         routed = sum(parameter.numel() for parameter in layer.get_submodule(ffn.experts.module).parameters())
         values -= routed - routed * ffn.experts.chosen // ffn.experts.count
     return values

@@ -11,6 +11,7 @@ from ffnscope.store.errors import UserError
 # Of transformers' implementations of experts: all rows in one product, sorted by expert, its default; or each row by
 # itself, for sizes that torch's grouped product does not take. In both, ffnscope sees every row.
 GROUPED, BATCHED = "grouped_mm", "batched_mm"
+STACKED = "bmm"  # experts that all run for every token (every_token.py) have no other way
 GROUPED_BYTES = 16  # rows of the grouped product are multiples of it
 
 
@@ -26,12 +27,14 @@ def choose_implementation(module: nn.Module, neurons: int, width: int) -> None:
 
 def implementation(experts: nn.Module) -> str:
     """How an experts module is computed, as transformers calls it."""
-    configuration: Any = experts.config
-    return str(configuration._experts_implementation)
+    configuration: Any = getattr(experts, "config", None)
+    return STACKED if configuration is None else str(configuration._experts_implementation)
 
 
 def describe_implementation(chosen: str, asked: str | None) -> str:
     """A line's part that says how experts are computed, where their configuration ``asked`` for something."""
+    if chosen == STACKED:
+        return "its experts all run for every token; recorded are those that the token is routed to"
     line = f"its experts are computed by transformers' {chosen}"
     if asked == chosen:
         return f"{line}, as its configuration asks"

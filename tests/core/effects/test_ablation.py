@@ -152,7 +152,7 @@ def test_thresholds_say_where_a_neuron_is_activated(tmp_path):
             assert abs(effect.active_positions - int(active.sum())) <= 1  # rounding at the threshold itself
 
 
-@pytest.mark.parametrize(("kind", "mode"), [("qwen2_moe", "zero"), ("gpt_oss", "mean")])
+@pytest.mark.parametrize(("kind", "mode"), [("qwen2_moe", "zero"), ("gpt_oss", "mean"), ("llama4_text", "mean")])
 def test_neurons_of_experts(kind, mode, tmp_path):
     """Of a shared expert, of a dense layer, and of routed experts, one at a time and together."""
     model = tiny_experts(kind, tmp_path)
@@ -160,7 +160,7 @@ def test_neurons_of_experts(kind, mode, tmp_path):
     path = run(model, sources_of(tmp_path, {"data": windows}), tmp_path / "s.ffn", keep="8", bos_id=BOS)
     plain, kept = fwd.load_model(model), windows[np.arange(8) * 12 // 8]
     with ffnscope.store.open(path) as store:
-        keys = [(0, 3), (0, store.neurons(0) - 5), (1, 7), (2, store.neurons(2) // 2)]
+        keys = [(0, 3), (0, store.neurons(0) - 5), (1, 7), (1, store.neurons(1) - 9), (2, store.neurons(2) // 2)]
         detected = {key: {ngram.tokens for ngram in store.neuron(*key).detected} for key in keys}
         for effect in ablate(store, keys, mode=mode, batch_size=3):
             check(effect, expected(plain, kept, 65_536, effect.neurons, mode, detected))

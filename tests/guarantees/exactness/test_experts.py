@@ -65,7 +65,7 @@ def test_every_number_of_every_kind(kind: str, tmp_path: Path) -> None:
             assert chosen.sum(axis=0).tolist() == [CHOSEN * windows.size for windows in domains.values()]
 
 
-@pytest.mark.parametrize("kind", ["mixtral", "qwen2_moe", "gpt_oss", "deepseek_v3"])
+@pytest.mark.parametrize("kind", ["mixtral", "qwen2_moe", "gpt_oss", "deepseek_v3", "llama4_text"])
 def test_the_store_does_not_depend_on_how_it_was_run(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,6 +54,12 @@ KINDS = {
         _COMMON | _LATENT | {"n_routed_experts": EXPERTS, "n_shared_experts": 2},
         "mlp.shared_experts",
     ),
+    "llama4_text": Kind(
+        "Llama4TextConfig",
+        "Llama4ForCausalLM",
+        _LOCAL | {"intermediate_size_mlp": 20, "interleave_moe_layer_step": 2, "attention_chunk_size": 8},
+        "feed_forward.shared_expert",
+    ),
 }
 
 
@@ -96,8 +102,37 @@ def layer_parts(model: Any, layer: int) -> tuple[Any, Any]:
     """(the experts module or None, the dense FFN beside it or in its place, or None) of a layer."""
     module = model.model.layers[layer]
     shared = KINDS[model.config.model_type].shared
-    experts = getattr(module.mlp, "experts", None)
-    return experts, module.mlp if experts is None else None if shared is None else module.get_submodule(shared)
+    home = module.feed_forward if is_stacked(model) else module.mlp
+    experts = getattr(home, "experts", None)
+    return experts, home if experts is None else None if shared is None else module.get_submodule(shared)
+
+
+def is_stacked(model: Any) -> bool:
+    """Whether all experts run for every token."""
+    return bool(model.config.model_type == "llama4_text")
+
+
+@contextmanager
+def watched_stack(model: Any, layer: int, see: Callable) -> Iterator[None]:
+    """While it lasts, experts that all run for every token show ``see`` their gates, activations and a, [E, N, I] each, and
+    which are routed, bool [E, N, 1]; its result takes the place of a."""
+    home = model.model.layers[layer].feed_forward
+    experts, scores = home.experts, []
+    handle = home.router.register_forward_hook(lambda _, inputs, output: scores.append(output[0]))
+
+    def forward(hidden: torch.Tensor) -> torch.Tensor:
+        hidden = hidden.view(EXPERTS, -1, WIDTH)
+        gate, up = torch.bmm(hidden, experts.gate_up_proj).chunk(2, dim=-1)
+        after = experts.act_fn(gate)
+        a = see(gate, after, up * after, (scores[-1] > 0).T[:, :, None])
+        return torch.bmm(a, experts.down_proj).view(-1, WIDTH)
+
+    experts.forward = forward
+    try:
+        yield
+    finally:
+        handle.remove()
+        del experts.forward
 
 
 def expert_activations(model: Any, tokens: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -116,7 +151,7 @@ def _forward(model: Any, tokens: np.ndarray) -> list[tuple[np.ndarray, np.ndarra
     """(input and output of the activation functions, a) of every layer."""
     S, T = tokens.shape
     seen: dict[int, dict[str, Any]] = {layer: {} for layer in range(len(model.model.layers))}
-    handles = []
+    handles, stack = [], ExitStack()
 
     def keep(layer: int, name: str) -> Callable:
         def hook(module: Any, inputs: Any, output: Any = None) -> None:
@@ -131,26 +166,37 @@ def _forward(model: Any, tokens: np.ndarray) -> list[tuple[np.ndarray, np.ndarra
     for layer in seen:
         experts, dense = layer_parts(model, layer)
         if dense is not None:
-            handles.append(dense.act_fn.register_forward_hook(keep(layer, "dense")))
+            activation = dense.activation_fn if is_stacked(model) else dense.act_fn
+            handles.append(activation.register_forward_hook(keep(layer, "dense")))
             handles.append(dense.down_proj.register_forward_pre_hook(keep(layer, "dense values")))
-        if experts is not None:
+        if experts is not None and is_stacked(model):
+
+            def stacked(gate: Any, after: Any, a: Any, routed: Any, layer: int = layer) -> torch.Tensor:
+                arrays = (gate.masked_fill(~routed, -torch.inf), after * routed, a * routed)
+                seen[layer]["stacked"] = [each.permute(1, 0, 2).reshape(S, T, -1) for each in arrays]
+                return a
+
+            stack.enter_context(watched_stack(model, layer, stacked))
+        elif experts is not None:
             handles.append(experts.register_forward_pre_hook(keep(layer, "routed")))
             if hasattr(experts, "act_fn"):
                 handles.append(experts.act_fn.register_forward_hook(keep(layer, "rows")))
             experts._apply_gate = _watched_gate(experts, keep(layer, "rows"), keep(layer, "row values"))
-    with torch.no_grad():
+    with torch.no_grad(), stack:
         model(input_ids=torch.from_numpy(np.ascontiguousarray(tokens, dtype=np.int64)), use_cache=False)
     for handle in handles:
         handle.remove()
     found = []
     for layer, parts in seen.items():
         experts, _ = layer_parts(model, layer)
-        if experts is not None:
+        if experts is not None and not is_stacked(model):
             del experts._apply_gate
         before, after, values = [], [], []
         if "dense" in parts:
             for each, array in zip(parts["dense"] + parts["dense values"], (before, after, values), strict=True):
                 array.append(each.float().reshape(S, T, -1).numpy())
+        for each, array in zip(parts.get("stacked", ()), (before, after, values), strict=False):
+            array.append(each.float().numpy())
         if "routed" in parts:
             index = parts["routed"][1].reshape(S * T, -1)
             # Rows of the grouped product are sorted by expert.
@@ -197,14 +243,14 @@ def expert_output_rows(model: Any, layer: int) -> np.ndarray:
     rows = [] if dense is None else [dense.down_proj.weight.detach().float().numpy().T]
     if experts is not None:
         for second in experts.down_proj.detach().float().numpy():
-            rows.append(second if model.config.model_type == "gpt_oss" else second.T)
+            rows.append(second if model.config.model_type in ("gpt_oss", "llama4_text") else second.T)
     return np.concatenate(rows)
 
 
 @contextmanager
 def replaced(model: Any, values: Mapping[tuple[int, int], float]) -> Iterator[None]:
     """(layer, neuron) -> value in the place of what is multiplied with w_i; in a routed expert where it is chosen."""
-    handles, changed = [], []
+    handles, changed, stack = [], [], ExitStack()
     for layer in {layer for layer, _ in values}:
         experts, dense = layer_parts(model, layer)
         size = 0 if dense is None else dense.down_proj.in_features
@@ -219,7 +265,19 @@ def replaced(model: Any, values: Mapping[tuple[int, int], float]) -> Iterator[No
 
         if dense is not None:
             handles.append(dense.down_proj.register_forward_pre_hook(set_dense))
-        if experts is not None:
+        if experts is not None and is_stacked(model):
+
+            def set_stacked(
+                gate: Any, after: Any, a: Any, routed: Any, own: dict = own, size: int = size
+            ) -> torch.Tensor:
+                for neuron, value in own.items():
+                    if neuron >= size:
+                        expert, within = divmod(neuron - size, a.shape[2])
+                        a[expert, routed[expert, :, 0], within] = value
+                return a
+
+            stack.enter_context(watched_stack(model, layer, set_stacked))
+        elif experts is not None:
             chosen: list[torch.Tensor] = []
             handles.append(
                 experts.register_forward_pre_hook(lambda _, inputs, to=chosen: to.append(inputs[1].flatten()))
@@ -238,7 +296,8 @@ def replaced(model: Any, values: Mapping[tuple[int, int], float]) -> Iterator[No
             experts._apply_gate = gated
             changed.append(experts)
     try:
-        yield
+        with stack:
+            yield
     finally:
         for handle in handles:
             handle.remove()
