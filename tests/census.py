@@ -146,6 +146,16 @@ def counts_by_hooks(model: Any, tokens: Any, layered: Any) -> list[Any]:
 
         return enter, gate
 
+    def stacked(index: int, router: Any, activation: Any) -> None:
+        """Of experts that all run for every token: those that it is routed to have a score."""
+        router.register_forward_hook(lambda _, inputs, output: found[index].update(scores=output[0]))
+
+        def gate(module: Any, inputs: Any, output: Any) -> None:
+            chosen = (found[index]["scores"] > 0).T[:, :, None]
+            found[index]["routed"] = ((inputs[0] > 0) & chosen).sum(1)
+
+        activation.register_forward_hook(gate)
+
     for index, ffn in enumerate(layered.ffns):
         layer = layered.layer(index)
         plain = ffn.shared if isinstance(ffn, Mixture) else ffn
@@ -153,6 +163,9 @@ def counts_by_hooks(model: Any, tokens: Any, layered: Any) -> list[Any]:
             layer.get_submodule(plain.activation).register_forward_hook(dense(index, plain.neurons))
         if isinstance(ffn, Mixture):
             module: Any = layer.get_submodule(ffn.experts.module)
+            if ffn.experts.router is not None:
+                stacked(index, layer.get_submodule(ffn.experts.router), module.act_fn)
+                continue
             enter, gate = routed(index, ffn.experts)
             module.register_forward_pre_hook(enter)
             if ffn.experts.activation is not None:

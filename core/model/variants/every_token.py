@@ -4,6 +4,7 @@ not routed to them. Llama 4's are of this kind."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import torch
@@ -79,7 +80,7 @@ class EveryTokenTap:
         self._module, self._chosen, self._see = module, chosen, see
         self._index: torch.Tensor | None = None  # [N, k], of the pass that is running
         self._gates: tuple[torch.Tensor, torch.Tensor] | None = None  # [E, N, I]
-        self._products = _Products(self._multiplied)
+        self._watching = ExitStack()  # products, while the module runs
         activation: Any = module.act_fn
         self._hooks = (
             router.register_forward_hook(self._routed),
@@ -94,10 +95,10 @@ class EveryTokenTap:
 
     def _enter(self, module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
         self._check(inputs[0])
-        self._products.__enter__()
+        self._watching.enter_context(_Products(self._multiplied))
 
     def _leave(self, *_: object) -> None:
-        self._products.__exit__(None, None, None)
+        self._watching.close()
         self._index = self._gates = None
 
     def _check(self, hidden: torch.Tensor) -> None:

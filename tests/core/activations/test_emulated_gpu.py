@@ -35,6 +35,7 @@ FEW = [
     ("gptj", "float16", "offloaded, counted by the host"),
     ("llama", "bfloat16", "offloaded, activated by share"),
     ("qwen2_moe", "bfloat16", "offloaded"),
+    ("llama4_text", "float32", "offloaded"),
 ]
 SLOW = [(family, dtype, way) for family in (*tm.FAMILIES, *KINDS) for dtype in ("float32", "bfloat16") for way in WAYS]
 # What the compiled recorder of a CPU adds up in another order than torch does.

@@ -168,6 +168,7 @@ def test_a_prompt_and_projections_computed_anew(tmp_path: Path) -> None:
         ("qwen2_moe", "share:0.05", {"offload": True, "group_layers": 1}),
         ("gpt_oss", "share:0.2", {"dtype": "bfloat16"}),
         ("deepseek_v3", "share:0.03", {}),
+        ("llama4_text", "share:0.1", {}),
     ],
 )
 def test_every_number_by_thresholds(
@@ -192,13 +193,15 @@ def test_every_number_by_thresholds(
     compare(store, folder, np.concatenate(list(domains.values())))
     with Store.open(store) as opened:
         assert list(verify(opened)) == []
-        routed = opened.column(0, "expert") != ABSENT
-        never = opened.column(0, "threshold") == 0
+        layer = next(layer for layer in opened.layers() if (opened.column(layer, "expert") != ABSENT).any())
+        lines = [line for line in lines if line.startswith(f"layer {layer}: ")]
+        routed = opened.column(layer, "expert") != ABSENT
+        never = opened.column(layer, "threshold") == 0
         # An expert that is chosen more rarely than the share has no threshold above 0.
         assert never.any() == any("wherever a token is routed to their expert" in line for line in lines)
         assert not never[~routed].any()
-        chosen = opened.column(0, "expert_positions").sum(axis=1)[opened.column(0, "expert")[never & routed]]
-        assert opened.column(0, "activations")[never].tolist() == chosen.tolist()
+        chosen = opened.column(layer, "expert_positions").sum(axis=1)[opened.column(layer, "expert")[never & routed]]
+        assert opened.column(layer, "activations")[never].tolist() == chosen.tolist()
 
 
 @pytest.mark.parametrize("silent", [0, 2])
