@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ffnscope.core.activations.budget import check_scratch_size
 from ffnscope.core.corpus.sources import DomainSource
 from ffnscope.core.run.keep import parse_keep
 from ffnscope.store.activation_rule import POSITIVE, ActivationRule
@@ -106,7 +106,8 @@ def check_request(request: CollectRequest) -> None:
         raise UserError(f"--top-k {request.top_k}: must be at least 1")
     parse_keep(request.keep, request.keep_gb)
     ActivationRule.parse(request.activated)
-    check_scratch_size(request.scratch_gb)
+    if request.scratch_gb is not None and not 0 < request.scratch_gb < math.inf:
+        raise UserError(f"--scratch-gb {request.scratch_gb:g}: must be a size in GiB above 0")
     if request.store.exists() and not request.store.is_dir():
         raise UserError(f"{request.store}: is a file; --store takes a folder")
     if request.scratch is not None and request.scratch.resolve() == request.store.resolve():

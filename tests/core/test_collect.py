@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import shutil
 from collections.abc import Callable
@@ -155,9 +156,12 @@ def test_options_that_cannot_be(
     assert says in refusal(model, text, tmp_path / "run.ffn", **options)
 
 
-def test_a_size_of_scratch_that_is_none_is_refused_before_the_corpus_is_read(model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [0.0, -1.0, math.nan, math.inf])
+def test_a_size_of_scratch_that_is_none_is_refused_before_the_corpus_is_read(
+    size: float, model: Path, tmp_path: Path
+) -> None:
     absent = (DomainSource("text", tmp_path / "absent.txt"),)
-    assert "--scratch-gb 0: must be a size" in refusal(model, absent, tmp_path / "run.ffn", scratch_gb=0.0)
+    assert f"--scratch-gb {size:g}: must be a size" in refusal(model, absent, tmp_path / "run.ffn", scratch_gb=size)
 
 
 def test_an_unknown_device(model: Path, text: tuple[DomainSource, ...], tmp_path: Path) -> None:

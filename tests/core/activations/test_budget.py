@@ -124,12 +124,6 @@ def test_more_than_the_disk_has_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_
         plan(monkeypatch, tmp_path, (0,), free=GIB, scratch_gb=5)
 
 
-@pytest.mark.parametrize("value", [0.0, -1.0, math.nan, math.inf])
-def test_a_budget_that_is_no_size_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: float) -> None:
-    with pytest.raises(UserError, match="--scratch-gb"):
-        plan(monkeypatch, tmp_path, (0,), scratch_gb=value)
-
-
 def test_a_group_size_that_is_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert plan(monkeypatch, tmp_path, tuple(range(12)), group_layers=5) == Plan(5, 3, 5 * LAYER + HIDDEN)
     assert plan(monkeypatch, tmp_path, tuple(range(12)), group_layers=99) == Plan(12, 1, 12 * LAYER)
