@@ -227,9 +227,7 @@ class _Cut:
         self.outputs: list[tuple[int, str, torch.Tensor]] = []  # (layer, whose output, the output)
         self.values: dict[int, torch.Tensor] = {}
         self.routed: dict[int, Routed] = {}
-        self._choices: dict[
-            int, tuple[torch.Tensor, ...]
-        ] = {}  # layer -> experts and their weights, if they are given any
+        self._choices: dict[int, tuple[torch.Tensor, ...]] = {}  # layer -> experts and weights of outputs, if any
         self.biases: list[torch.Tensor] = []
         self._norms: dict[nn.Module, FixedScale] = {}
         self._stack = ExitStack()
@@ -288,9 +286,8 @@ class _Cut:
     def _rows_of(self, layer: int, module: nn.Module) -> Callable[[RoutedRows], None]:
         def keep(rows: RoutedRows) -> None:
             rows = replace(rows, values=rows.values.detach().float())
-            if len(self._choices[layer]) == 2:
-                index, weights = self._choices[layer]
-                self.routed[layer] = Routed.of(module, rows, index, weights)
+            if self._choices[layer]:
+                self.routed[layer] = Routed.of(module, rows, *self._choices[layer])
             else:  # the router's score is part of the experts' input
                 self.routed[layer] = Routed(module, rows, torch.ones(len(rows.tokens), device=rows.tokens.device))
 
